@@ -1,0 +1,311 @@
+"""A GPT with nanoGPT's architecture, state-dict names and numbers, in which every intermediate value has a name.
+
+Read from top to bottom; build order is reading order. Letters in the shape comments at the right margin:
+b batch, t position (query and key are positions too), c width of the residual stream (`n_embd`, "d_model"),
+h head, d width of one head (c / h), v vocabulary.
+
+Each activation passes through a `HookPoint`, an identity module of that name. Nobody listens: the model is
+nanoGPT's, with fused attention. Somebody listens to a layer's `scores` or `pattern`: that layer computes its
+attention step by step, so that the two exist. Both ways agree to 1e-5 (float32).
+
+Source of the architecture: Radford et al. 2019 (GPT-2) as written down in karpathy/nanoGPT, `model.py`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+ACTIVATIONS = {"gelu": "none", "gelu_tanh": "tanh"}  # our name -> `approximate` of torch's gelu
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a model. Field names and defaults are nanoGPT's; the last two fields are ours.
+
+    Args:
+        block_size: Largest number of positions the model reads.
+        vocab_size: Number of tokens; nanoGPT pads GPT-2's 50,257 to a multiple of 64 for speed.
+        n_layer: Number of blocks.
+        n_head: Attention heads per block; must divide `n_embd`.
+        n_embd: Width of the residual stream.
+        dropout: Probability of dropping a value while training, 0 to 1.
+        bias: Whether Linear and LayerNorm have a bias.
+        activation: "gelu" (exact, nanoGPT) or "gelu_tanh" (GPT-2 as released, minGPT).
+        tie_weights: Whether the unembedding is the token embedding (nanoGPT, GPT-2) or has its own weights (minGPT).
+
+    Raises:
+        ValueError: a field is outside its range.
+
+    Example:
+        >>> GPTConfig(n_layer=2, n_head=2, n_embd=8).d_head
+        4
+    """
+
+    block_size: int = 1024
+    vocab_size: int = 50304
+    n_layer: int = 12
+    n_head: int = 12
+    n_embd: int = 768
+    dropout: float = 0.0
+    bias: bool = True
+    activation: str = "gelu"
+    tie_weights: bool = True
+
+    def __post_init__(self) -> None:
+        for field in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{field} must be a whole number of at least 1, not {value!r}.")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd must be divisible by n_head, but {self.n_embd} is not divisible by {self.n_head}.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}.")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, not {self.activation!r}.")
+
+    @property
+    def d_head(self) -> int:
+        """Width of one head's queries, keys and values."""
+        return self.n_embd // self.n_head
+
+
+class HookPoint(nn.Module):
+    """An identity with a name: the place where one activation can be edited and read.
+
+    Editors are ordinary forward hooks (`register_forward_hook`) and may return another value. Readers are
+    callables in `listeners`; they run after every editor, so that they see what the rest of the model sees.
+    """
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+        self.layer: int | None = None  # set by GPT for the points inside a block
+        self.listeners: list[Callable[[Tensor], object]] = []
+
+    @property
+    def edited(self) -> bool:
+        """Whether a torch hook is registered here, which may replace the value."""
+        return bool(self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks)
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody would see, or change, a value that passes here."""
+        return bool(self.listeners) or self.edited
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
+            x = super().__call__(x)
+        for listener in self.listeners:
+            listener(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def extra_repr(self) -> str:
+        return self.name
+
+
+class LayerNorm(nn.Module):
+    """Subtract the mean and divide by the standard deviation over the width, then scale and shift. Bias optional."""
+
+    eps = 1e-5
+
+    def __init__(self, name: str, width: int, bias: bool):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+        self.scale = HookPoint(f"{name}_scale")
+        self.normalised = HookPoint(name)
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        if self.scale.edited:  # the edited scale must be the one divided by
+            centred = x - x.mean(-1, keepdim=True)                                          # b t c
+            scale = self.scale((centred.square().mean(-1, keepdim=True) + self.eps).sqrt())  # b t 1
+            x = centred / scale * self.weight
+            return self.normalised(x if self.bias is None else x + self.bias)
+        if self.scale.listeners:  # the same kernel as below; it returns 1 / scale as a by-product
+            x, _, reciprocal = torch.native_layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+            self.scale(reciprocal.reciprocal())                                             # b t 1
+            return self.normalised(x)
+        return self.normalised(F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps))
+
+
+class CausalSelfAttention(nn.Module):
+    """Each position reads earlier positions: softmax(q k' / sqrt(d)) v, per head, then mixed back to the width."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.attn_dropout = nn.Dropout(config.dropout)
+        self.resid_dropout = nn.Dropout(config.dropout)
+        self.n_head = config.n_head
+        self.d_head = config.d_head
+        self.q, self.k, self.v = HookPoint("q"), HookPoint("k"), HookPoint("v")
+        self.scores, self.pattern, self.z = HookPoint("scores"), HookPoint("pattern"), HookPoint("z")
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        q, k, v = rearrange(self.c_attn(x), "b t (qkv h d) -> qkv b h t d", qkv=3, h=self.n_head)
+        q, k, v = self.q(q), self.k(k), self.v(v)                      # b h t d
+        if self.scores.heard or self.pattern.heard:
+            z = self.explicit_attention(q, k, v)
+        else:
+            dropout = self.attn_dropout.p if self.training else 0.0
+            z = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        z = self.z(z)                                                  # b h t d
+        attn_out = self.c_proj(rearrange(z, "b h t d -> b t (h d)"))
+        return self.resid_dropout(attn_out)                            # b t c
+
+    def explicit_attention(
+        self,
+        q: Float[Tensor, "batch head query d_head"],
+        k: Float[Tensor, "batch head key d_head"],
+        v: Float[Tensor, "batch head key d_head"],
+    ) -> Float[Tensor, "batch head query d_head"]:
+        """What `scaled_dot_product_attention` computes, one line per step."""
+        scores = (q / math.sqrt(self.d_head)) @ k.transpose(-2, -1)    # (b h query d) x (b h d key) -> b h query key
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)  # query key
+        scores = scores.masked_fill_(future, -math.inf)                # in place: a second copy would cost its size
+        scores = self.scores(scores)
+        pattern = scores.softmax(dim=-1)                               # b h query key, each row sums to 1
+        pattern = self.pattern(pattern)
+        return self.attn_dropout(pattern) @ v                          # (b h query key) x (b h key d) -> b h query d
+
+
+class MLP(nn.Module):
+    """Each position by itself: four times wider, a smooth threshold, and back."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        self.dropout = nn.Dropout(config.dropout)
+        self.approximate = ACTIVATIONS[config.activation]
+        self.mlp_pre, self.mlp_post = HookPoint("mlp_pre"), HookPoint("mlp_post")
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        hidden = self.mlp_pre(self.c_fc(x))                            # b t 4c
+        hidden = self.mlp_post(F.gelu(hidden, approximate=self.approximate))
+        return self.dropout(self.c_proj(hidden))                       # b t c
+
+
+class Block(nn.Module):
+    """Two writes to the residual stream: what attention moved between positions, then what the MLP made of it."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.ln_1 = LayerNorm("ln_1", config.n_embd, bias=config.bias)
+        self.attn = CausalSelfAttention(config)
+        self.ln_2 = LayerNorm("ln_2", config.n_embd, bias=config.bias)
+        self.mlp = MLP(config)
+        self.attn_out, self.mlp_out = HookPoint("attn_out"), HookPoint("mlp_out")
+        self.resid_pre, self.resid_mid, self.resid_post = map(HookPoint, ("resid_pre", "resid_mid", "resid_post"))
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        x = self.resid_pre(x)
+        x = self.resid_mid(x + self.attn_out(self.attn(self.ln_1(x))))
+        return self.resid_post(x + self.mlp_out(self.mlp(self.ln_2(x))))
+
+
+class GPT(nn.Module):
+    """Token and position embedding, `n_layer` blocks, a last LayerNorm, the unembedding.
+
+    Modules, parameters and their initial values are nanoGPT's: the same seed gives the same weights.
+
+    Args:
+        config: The shape of the model.
+
+    Example:
+        >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8))
+        >>> logits, loss = model(torch.tensor([[0, 1, 2]]))
+        >>> tuple(logits.shape), loss
+        ((1, 1, 5), None)
+    """
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.transformer = nn.ModuleDict(
+            dict(
+                wte=nn.Embedding(config.vocab_size, config.n_embd),
+                wpe=nn.Embedding(config.block_size, config.n_embd),
+                drop=nn.Dropout(config.dropout),
+                h=nn.ModuleList([Block(config) for _ in range(config.n_layer)]),
+                ln_f=LayerNorm("ln_final", config.n_embd, bias=config.bias),
+            )
+        )
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        if config.tie_weights:
+            self.transformer.wte.weight = self.lm_head.weight
+        self.embed, self.pos_embed, self.logits = HookPoint("embed"), HookPoint("pos_embed"), HookPoint("logits")
+        self.apply(self._init_weights)
+        for name, parameter in self.named_parameters():
+            if name.endswith("c_proj.weight"):  # 2 * n_layer writes add up; GPT-2 shrinks each to keep the sum's size
+                nn.init.normal_(parameter, mean=0.0, std=0.02 / math.sqrt(2 * config.n_layer))
+        self.hook_points = self._name_hook_points()
+
+    def embedding(self, idx: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+        """The residual stream before the first block: token embedding plus position embedding."""
+        batch, n_tokens = idx.shape
+        if n_tokens > self.config.block_size:
+            raise ValueError(
+                f"The model reads at most {self.config.block_size} tokens (block_size), but was given {n_tokens}. "
+                "Shorten the sequence."
+            )
+        positions = torch.arange(n_tokens, device=idx.device)
+        embed = self.embed(self.transformer.wte(idx))                                              # b t c
+        pos_embed = self.pos_embed(self.transformer.wpe(positions).expand(batch, n_tokens, -1))    # b t c
+        return self.transformer.drop(embed + pos_embed)
+
+    def unembed(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_vocab"]:
+        """The logits of the next token at every given position of the residual stream."""
+        return self.logits(self.lm_head(self.transformer.ln_f(x)))
+
+    def forward(
+        self, idx: Int[Tensor, "batch pos"], targets: Int[Tensor, "batch pos"] | None = None
+    ) -> tuple[Float[Tensor, "batch position d_vocab"], Float[Tensor, ""] | None]:
+        """Logits and loss, exactly as nanoGPT returns them.
+
+        Args:
+            idx: Token ids, at most `block_size` of them in a row.
+            targets: The token that follows each position; -1 where there is none.
+
+        Returns:
+            With targets, the logits of all positions and their mean cross-entropy in nats.
+            Without, the logits of the last position only, and None.
+
+        Raises:
+            ValueError: there are more than `block_size` tokens.
+        """
+        x = self.embedding(idx)
+        for block in self.transformer.h:
+            x = block(x)
+        if targets is None:
+            return self.unembed(x[:, [-1], :]), None
+        logits = self.unembed(x)
+        loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1), ignore_index=-1)
+        return logits, loss
+
+    @staticmethod
+    def _init_weights(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, mean=0.0, std=0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+    def _name_hook_points(self) -> dict[tuple[str, int | None], HookPoint]:
+        """Every hook point by (name, layer), in the order of the computation's modules; layer is None outside blocks."""
+        for layer, block in enumerate(self.transformer.h):
+            for module in block.modules():
+                if isinstance(module, HookPoint):
+                    module.layer = layer
+        points = (module for module in self.modules() if isinstance(module, HookPoint))
+        return {(point.name, point.layer): point for point in points}
