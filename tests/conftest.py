@@ -1,0 +1,124 @@
+"""What every test shares: fixed seeds, one thread, a place for runs, and a check that nothing is left behind."""
+
+import os
+import random
+import shutil
+import weakref
+from pathlib import Path
+
+# Before torch, matplotlib or tiktoken is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("GPTVIZ_SHARED", REPOSITORY.parent / "shared"))  # corpora too large for the repository
+
+torch.set_num_threads(1)
+
+
+# --- nothing is left behind ------------------------------------------------------------------------------------------
+
+_hook_points: weakref.WeakSet = weakref.WeakSet()
+
+
+def _follow_hook_points() -> None:
+    """Remember every HookPoint that is made from now on; `__new__` because copy.deepcopy skips `__init__`."""
+    from gptviz.model import HookPoint
+
+    def remember(cls, *args, **kwargs):
+        hook_point = torch.nn.Module.__new__(cls)
+        _hook_points.add(hook_point)
+        return hook_point
+
+    HookPoint.__new__ = staticmethod(remember)
+
+
+try:
+    _follow_hook_points()
+except ModuleNotFoundError as missing:  # a checkout in which the model is not written yet
+    if missing.name != "gptviz.model":
+        raise
+
+
+def _global_state() -> dict[str, object]:
+    heard = [h for h in _hook_points if h._forward_hooks or h._forward_pre_hooks or getattr(h, "listeners", ())]
+    return {
+        "grad mode": torch.is_grad_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "torch threads": torch.get_num_threads(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "hook points that are still heard": len(heard),
+        "working directory": os.getcwd(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Fail a test that leaves hooks on a model or a changed torch setting to the tests after it."""
+    before = _global_state()
+    yield
+    after = _global_state()
+    left = {name: f"{before[name]} -> {after[name]}" for name in before if before[name] != after[name]}
+    assert not left, f"the test left something behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds():
+    """Every test starts from the same random numbers, whatever ran before it."""
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (for libraries that still read it)
+
+
+# --- data that is not in the repository ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def tinyshakespeare() -> Path:
+    """The Tiny Shakespeare corpus, 1,115,394 bytes."""
+    path = SHARED / "corpora" / "tinyshakespeare.txt"
+    if not path.is_file():
+        pytest.skip(f"needs {path}; set GPTVIZ_SHARED to the folder that holds corpora/tinyshakespeare.txt")
+    return path
+
+
+@pytest.fixture
+def tiktoken_cache(monkeypatch) -> Path:
+    """A folder in which tiktoken finds GPT-2's vocabulary without the network; set as TIKTOKEN_CACHE_DIR."""
+    path = Path(os.environ.get("TIKTOKEN_CACHE_DIR", SHARED / "tiktoken_cache"))
+    if not path.is_dir():
+        pytest.skip(f"needs GPT-2's vocabulary in {path}; set TIKTOKEN_CACHE_DIR to tiktoken's cache folder")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(path))
+    return path
+
+
+# --- places and programs ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_dir(tmp_path) -> Path:
+    """A path for a run directory that does not exist yet."""
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium: GPTVIZ_CHROMIUM, one that is installed, or the one that playwright downloaded."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = os.environ.get("GPTVIZ_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    found = found or _playwright_chromium()
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(names)} on PATH; `make test` installs one where it can")
+    return found
+
+
+def _playwright_chromium() -> str | None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+    with sync_api.sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if Path(path).is_file() else None
