@@ -1,0 +1,127 @@
+"""Attention patterns as bytes: the lower triangle, one byte per cell.
+
+A pattern cell is a probability ``p``; it travels as ``b = round(255 * sqrt(p))`` and comes back as ``(b / 255) ** 2``.
+The square root spends the bytes where attention lives: near zero a step is 1.5e-5, near one 7.8e-3. Cells above the
+diagonal are zero in every causal pattern and are left out. Views, run directories and the front end all read this form.
+"""
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+# |p - unpack(pack(p))| never exceeds this, plus float32 rounding: the root is off by at most 1/510, so p by at
+# most 2/510 - 1/510**2 (at p = (1 - 1/510)**2). A p that becomes byte 0 is at most 1/510**2 = 3.8e-6.
+WORST_ERROR = 2 / 510 - 1 / 510**2
+
+_VALUES = (np.arange(256) / 255.0) ** 2
+# A softmax may overshoot 1 by rounding (half precision most); this is as much as one byte step lets through unseen.
+_OVERSHOOT = 1e-3
+
+
+def pack_pattern(pattern: Float[np.ndarray, "*batch query key"]) -> UInt8[np.ndarray, "*batch cell"]:
+    """Pack causal attention patterns into bytes, row by row of the lower triangle.
+
+    Args:
+        pattern: probabilities in 0..1, zero above the diagonal (key > query).
+
+    Returns:
+        ``query * (query + 1) // 2 + key`` is the cell of (query, key); ``n * (n + 1) // 2`` cells for n tokens.
+
+    Raises:
+        ValueError: if the pattern is not square, or holds a value that a byte would hide: NaN, infinite, outside 0..1,
+            or above the diagonal.
+
+    Example:
+        >>> pack_pattern(np.array([[1.0, 0.0], [0.25, 0.75]]))
+        array([255, 128, 221], dtype=uint8)
+    """
+    *batch, n_query, n_key = pattern.shape
+    if n_query != n_key or n_query == 0:
+        raise ValueError(
+            f"A pattern must be square (as many keys as queries, at least one); got {n_query} queries x {n_key} keys."
+            " Pass whole patterns; cut the token window after unpacking."
+        )
+    roots = np.empty((*batch, triangle_cells(n_query)), dtype=np.float32)
+    with np.errstate(invalid="ignore"):  # the root of a negative is NaN, reported below
+        for query in range(n_query):
+            start = triangle_cells(query)
+            row = roots[..., start : start + query + 1]
+            np.sqrt(pattern[..., query, : query + 1], out=row, dtype=np.float32, casting="same_kind")
+    _check_probabilities(pattern, roots)
+    roots *= 255.0
+    roots += 0.5  # astype cuts, so this rounds
+    np.minimum(roots, 255.0, out=roots)
+    return roots.astype(np.uint8)
+
+
+def unpack_pattern(packed: UInt8[np.ndarray, "*batch cell"], n_tokens: int) -> Float32[np.ndarray, "*batch query key"]:
+    """Unpack what `pack_pattern` packed; rows sum to 1 only as nearly as bytes allow.
+
+    Args:
+        packed: ``n_tokens * (n_tokens + 1) // 2`` bytes per pattern.
+        n_tokens: the pattern's side.
+
+    Raises:
+        ValueError: if the number of bytes does not belong to `n_tokens`.
+
+    Example:
+        >>> unpack_pattern(np.array([255, 128, 221], dtype=np.uint8), 2).round(2)
+        array([[1.  , 0.  ],
+               [0.25, 0.75]], dtype=float32)
+    """
+    if n_tokens < 1 or packed.shape[-1] != triangle_cells(n_tokens):
+        raise ValueError(
+            f"{n_tokens} tokens have {triangle_cells(max(n_tokens, 0))} cells on and below the diagonal; got"
+            f" {packed.shape[-1]} bytes. Pass the number of tokens the pattern was packed with."
+        )
+    pattern = np.zeros((*packed.shape[:-1], n_tokens, n_tokens), dtype=np.float32)
+    values = _VALUES.astype(np.float32)
+    for query in range(n_tokens):
+        start = triangle_cells(query)
+        pattern[..., query, : query + 1] = values[packed[..., start : start + query + 1]]
+    return pattern
+
+
+def unpack_value(byte: int) -> float:
+    """The probability that one packed byte stands for: ``(byte / 255) ** 2``, at most `WORST_ERROR` from the true one.
+
+    Raises:
+        ValueError: if `byte` is not in 0..255.
+
+    Example:
+        >>> unpack_value(255), round(unpack_value(128), 3)
+        (1.0, 0.252)
+    """
+    if not 0 <= byte <= 255:
+        raise ValueError(f"A packed cell must be one byte, 0 to 255; got {byte}. Pass an element of a packed pattern.")
+    return float(_VALUES[byte])
+
+
+def triangle_cells(n_tokens: int) -> int:
+    """Cells on and below the diagonal of `n_tokens` x `n_tokens`; also where the row of query `n_tokens` starts.
+
+    Example:
+        >>> triangle_cells(64)
+        2080
+    """
+    return n_tokens * (n_tokens + 1) // 2
+
+
+def _check_probabilities(pattern: np.ndarray, roots: np.ndarray) -> None:
+    """Refuse what a byte would hide. NaN survives max(), so one comparison finds NaN, infinities and overshoot."""
+    if roots.size and not roots.max() <= 1 + _OVERSHOOT:
+        raise ValueError(
+            "A pattern must hold finite probabilities from 0 to 1 (its bytes could not show anything else); got"
+            f" {_first_bad(pattern)}. Show such values as `scores`, or as float32."
+        )
+    if any(pattern[..., query, query + 1 :].any() for query in range(pattern.shape[-1])):
+        raise ValueError(
+            "A pattern must be causal, zero where key > query (only the lower triangle is kept); got"
+            f" {_first_bad(np.triu(pattern, 1), allowed=0.0)}. Pass the pattern after the mask and the softmax."
+        )
+
+
+def _first_bad(pattern: np.ndarray, allowed: float = 1.0) -> str:
+    """Name the first cell outside 0..allowed."""
+    bad = ~((pattern >= 0) & (pattern <= (allowed and (1 + _OVERSHOOT) ** 2)))
+    cell = tuple(int(i) for i in np.argwhere(bad)[0])
+    return f"{pattern[cell]} at index {cell}"
