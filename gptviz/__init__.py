@@ -1,7 +1,7 @@
 """Watch a GPT think while it learns: record, edit and see every value of a small GPT at any training step.
 
-The public names are loaded when they are first used, so that `import gptviz` takes a few milliseconds and imports neither
-torch nor matplotlib nor ipywidgets.
+The public names are loaded when they are first used, so that `import gptviz` takes a few milliseconds
+and imports neither torch nor matplotlib nor ipywidgets.
 
 Example:
     >>> import gptviz as gv
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# Public name -> module that defines it. A name that equals the end of its module is the module itself (gv.analysis).
+# Public name -> module that defines it. A name that ends its own module's name is that module (gv.analysis).
 _HOME = {
     "GPT": "gptviz.model",
     "GPTConfig": "gptviz.model",
@@ -46,9 +46,9 @@ _HOME = {
     "export_html": "gptviz.export",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (the table above is the list)
+__all__ = ["__version__", *sorted(_HOME)]
 
-if TYPE_CHECKING:  # the same names for editors and type checkers, which cannot read the table; a test compares the two
+if TYPE_CHECKING:  # the same names for editors and type checkers; a test compares the two lists
     from gptviz import analysis as analysis
     from gptviz.dashboards import compare as compare
     from gptviz.dashboards import explore as explore

@@ -1,4 +1,4 @@
-"""What every test shares: fixed seeds, one thread, a place for runs, and a check that nothing is left behind."""
+"""What every test shares: fixed seeds, one thread, a place for runs, and a check of what is left behind."""
 
 import os
 import random
@@ -16,12 +16,13 @@ import pytest
 import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("GPTVIZ_SHARED", REPOSITORY.parent / "shared"))  # corpora too large for the repository
+# Data too large for the repository.
+SHARED = Path(os.environ.get("GPTVIZ_SHARED", REPOSITORY.parent / "shared"))
 
 torch.set_num_threads(1)
 
 
-# --- nothing is left behind ------------------------------------------------------------------------------------------
+# --- nothing is left behind ---------------------------------------------------------------------------------
 
 _hook_points: weakref.WeakSet = weakref.WeakSet()
 
@@ -46,7 +47,7 @@ except ModuleNotFoundError as missing:  # a checkout in which the model is not w
 
 
 def _global_state() -> dict[str, object]:
-    heard = [h for h in _hook_points if h._forward_hooks or h._forward_pre_hooks or getattr(h, "listeners", ())]
+    heard = [point for point in _hook_points if point.heard]
     return {
         "grad mode": torch.is_grad_enabled(),
         "default dtype": torch.get_default_dtype(),
@@ -75,7 +76,7 @@ def fixed_seeds():
     np.random.seed(0)  # noqa: NPY002 (for libraries that still read it)
 
 
-# --- data that is not in the repository ------------------------------------------------------------------------------
+# --- data that is not in the repository ---------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +98,7 @@ def tiktoken_cache(monkeypatch) -> Path:
     return path
 
 
-# --- places and programs ---------------------------------------------------------------------------------------------
+# --- places and programs ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
