@@ -1,0 +1,64 @@
+"""When a run is recorded, and which of its resume points are kept."""
+
+from collections.abc import Iterable
+
+POWERS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def schedule(max_iters: int) -> list[int]:
+    """The steps whose weights a run of `max_iters` steps keeps.
+
+    Dense early, where a model changes fastest (0, 1, 2, 4 ... 512), then every hundredth of the run, and always
+    the last step. Step s means "after s updates".
+
+    Args:
+        max_iters: Length of the run in steps, at least 0.
+
+    Returns:
+        Ascending steps, the first 0 and the last `max_iters`.
+
+    Raises:
+        ValueError: If `max_iters` is negative.
+
+    Example:
+        >>> schedule(1000)[:12]
+        [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 520]
+        >>> len(schedule(2000))
+        86
+    """
+    if max_iters < 0:
+        raise ValueError(f"max_iters must be at least 0; {max_iters} was given.")
+    hundredth = max(1, max_iters // 100)
+    early = [step for step in POWERS if step <= max_iters]
+    late = [step for step in range(0, max_iters + 1, hundredth) if step > POWERS[-1]]
+    return sorted({*early, *late, max_iters})
+
+
+def resume_points(steps: Iterable[int], max_iters: int) -> set[int]:
+    """Those of the recorded `steps` that also get the optimizer's state: at least a hundredth of the run apart.
+
+    Example:
+        >>> sorted(resume_points([0, 1, 2, 4, 8, 16], 500))
+        [0, 8, 16]
+    """
+    chosen: list[int] = []
+    for step in sorted(steps):
+        if not chosen or step - chosen[-1] >= max_iters / 100:
+            chosen.append(step)
+    return set(chosen)
+
+
+def kept_resume_points(steps: Iterable[int], max_iters: int) -> set[int]:
+    """Those of the `steps` with an optimizer state that keep it: the newest two and the first in each tenth of the run.
+
+    The optimizer's state is twice the size of the weights. The newest lets a killed run go on, the one before it
+    covers damage to the newest, and one in each tenth lets a run be branched from ten places.
+
+    Example:
+        >>> sorted(kept_resume_points(range(0, 1001, 20), 1000))
+        [0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 980, 1000]
+    """
+    ordered = sorted(steps)
+    tenth = max(1, max_iters / 10)
+    first_of_tenth = {int(step // tenth): step for step in reversed(ordered)}
+    return {*first_of_tenth.values(), *ordered[-2:]}

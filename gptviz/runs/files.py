@@ -1,0 +1,123 @@
+"""Whole files, written so that a crash at any moment leaves either none or all of one."""
+
+import contextlib
+import json
+import os
+import re
+import uuid
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from gptviz.runs.faults import CorruptSnapshot
+from gptviz.runs.journal import Record
+
+Arrays = dict[str, np.ndarray]
+
+# A journal may come from anywhere: a name of any other form (a parent folder, a device) is never opened.
+FILE_NAME = re.compile(r"(ckpt|snap)/\d{10}(\.opt)?\.(safetensors|json)")
+TEMPORARY = ".tmp-"
+
+
+def file_name(kind: str, step: int) -> str:
+    """Where a file of this kind and step lies in the run directory.
+
+    Example:
+        >>> file_name("weights", 120)
+        'ckpt/0000000120.safetensors'
+    """
+    folder, ending = {
+        "weights": ("ckpt", ".safetensors"),
+        "optimizer": ("ckpt", ".opt.safetensors"),
+        "state": ("ckpt", ".json"),
+        "snapshot": ("snap", ".safetensors"),
+    }[kind]
+    return f"{folder}/{step:010d}{ending}"
+
+
+def serialise(content: Arrays | Record) -> bytes:
+    """Arrays as safetensors, anything else as JSON."""
+    if all(isinstance(value, np.ndarray) for value in content.values()):
+        return safetensors.numpy.save(content)
+    return json.dumps(content, allow_nan=False).encode()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes `data` beside `path`, waits for the disk, and only then gives it its name.
+
+    Raises:
+        OSError: If the disk refuses; nothing is left behind and a file of that name is as it was.
+    """
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        with open(temporary, "xb", buffering=0) as file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the folder's list of names is on the disk (not possible, nor needed, on Windows)."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_committed(folder: Path, record: Record) -> bytes:
+    """The bytes of a journalled file, checked against the size and checksum in its journal record.
+
+    The file is read, never mapped: a mapped file that another process cuts short kills the reader.
+
+    Raises:
+        CorruptSnapshot: If the name is not one of ours, or the file is missing, cut short or altered.
+    """
+    step, name = int(record["step"]), str(record["file"])
+    path = folder / name
+    if not FILE_NAME.fullmatch(name):
+        raise CorruptSnapshot(step, "is not a name that a run directory uses and was not opened", path)
+    try:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        raise CorruptSnapshot(step, f"cannot be opened ({error.strerror})", path) from error
+    with open(fd, "rb", buffering=0) as file:
+        size = os.fstat(fd).st_size
+        if size != record["bytes"]:
+            raise CorruptSnapshot(step, f"has {size} bytes but {record['bytes']} were committed", path)
+        data = file.readall()
+    if f"{zlib.crc32(data):08x}" != record["crc32"]:
+        raise CorruptSnapshot(step, "is not what was committed (its checksum differs)", path)
+    return data
+
+
+def read_arrays(folder: Path, record: Record) -> Arrays:
+    """The arrays of a journalled safetensors file; raises like `read_committed`."""
+    data = read_committed(folder, record)
+    try:
+        return safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        reason = f"is not a safetensors file ({error})"
+        raise CorruptSnapshot(int(record["step"]), reason, folder / record["file"]) from error
+
+
+def read_state(folder: Path, record: Record) -> dict[str, Any]:
+    """The JSON of a journalled file; raises like `read_committed`."""
+    data = read_committed(folder, record)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CorruptSnapshot(int(record["step"]), f"is not JSON ({error})", folder / record["file"]) from error

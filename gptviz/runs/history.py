@@ -1,0 +1,101 @@
+"""What the journal says: which files of a run count, and in which order things happened."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from gptviz.runs.journal import LineReader, Record, restored
+
+JOURNAL = "journal.jsonl"
+METRICS = "metrics"
+
+
+class History:
+    """The journal of a run, replayed; follows it while another process writes.
+
+    A run that is resumed from step 300 starts a new segment: what an earlier segment recorded after step 300 no
+    longer counts, so that no curve ever goes backwards.
+
+    Attributes:
+        live: Committed files that count, by name.
+        segments: One record per start: from_step, max_iters, the first metrics file.
+        events: Things that happened at a step (a loss that is not finite, a changed number of threads).
+        end: How the newest segment ended, or None while it runs (or if it was killed).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Reads the journal as it is now."""
+        self.folder = folder
+        self.lines = LineReader(folder / JOURNAL)
+        self.live: dict[str, Record] = {}
+        self.segments: list[Record] = []
+        self.events: list[Record] = []
+        self.end: Record | None = None
+        self.poll()
+
+    def poll(self) -> None:
+        """Takes in what was committed since the last call."""
+        for record in self.lines.poll():
+            try:
+                self._replay(record)
+            except (KeyError, TypeError, AttributeError):  # whole, but not a record of ours
+                self.lines.corrupt.append(self.lines.offset)
+
+    def files(self, kind: str) -> dict[int, Record]:
+        """The committed files of a kind ("weights", "optimizer", "state", "snapshot") by step, ascending."""
+        found = {record["step"]: record for record in self.live.values() if record["kind"] == kind}
+        return dict(sorted(found.items()))
+
+    def resume_steps(self) -> list[int]:
+        """Steps at which weights, optimizer and state are all there."""
+        return [step for step in self.files("weights") if step in self.files("optimizer") and step in self.files("state")]
+
+    def _replay(self, record: Record) -> None:
+        kind = record.get("kind")
+        if kind in ("weights", "optimizer", "state", "snapshot"):
+            self.live[record["file"]] = record | {"step": int(record["step"])}
+        elif kind == "removed":
+            self.live.pop(record["file"], None)
+        elif kind == "segment":
+            self._start(record)
+        elif kind == "event":
+            self.events.append(restored(record))
+        elif kind == "end":
+            self.end = restored(record)
+
+    def _start(self, segment: Record) -> None:
+        step, self.end = segment["from_step"], None
+        self.live = {name: record for name, record in self.live.items() if record["step"] <= step}
+        self.events = [event for event in self.events if event["step"] < step]
+        self.segments.append(segment)
+
+
+class Scalars:
+    """The rows of the metrics files of a run, followed while another process writes."""
+
+    def __init__(self, folder: Path) -> None:
+        """Starts with nothing read."""
+        self.folder = folder / METRICS
+        self._readers: dict[int, LineReader] = {}
+        self._rows: dict[int, list[Record]] = {}
+
+    def rows(self, segments: list[Record]) -> list[Record]:
+        """All rows that count, in the order of their steps."""
+        numbers = sorted(int(path.stem) for path in self.folder.glob("[0-9]*.jsonl") if path.stem.isdigit())
+        counted: list[Record] = []
+        for number in numbers:
+            for segment in segments:
+                if segment["metrics_file"] == number:
+                    counted = [row for row in counted if row["step"] < segment["from_step"]]
+            counted += self._file(number)
+        return counted
+
+    @property
+    def corrupt(self) -> list[tuple[Path, int]]:
+        """Files and byte offsets of damaged lines."""
+        return [(reader.path, offset) for reader in self._readers.values() for offset in reader.corrupt]
+
+    def _file(self, number: int) -> Iterable[Record]:
+        reader = self._readers.setdefault(number, LineReader(self.folder / f"{number:06d}.jsonl"))
+        rows = self._rows.setdefault(number, [])
+        rows += map(restored, reader.poll())
+        return rows

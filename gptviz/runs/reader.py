@@ -1,0 +1,421 @@
+"""Reading a run directory: any step, any recorded probe, without torch; the model itself with torch.
+
+Nothing here writes, except that `stop` leaves a request. Any number of readers may follow a run while it trains.
+"""
+
+import json
+import shutil
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int32, Shaped, UInt8
+
+from gptviz.packaged import packaged_runs
+from gptviz.packing import unpack_pattern
+from gptviz.runs import lock
+from gptviz.runs.faults import CorruptSnapshot, NotARun
+from gptviz.runs.files import Arrays, read_arrays, read_committed, read_state
+from gptviz.runs.history import History, Scalars
+from gptviz.runs.journal import Record
+
+SCHEMA_VERSION = 1
+STOP = "STOP"
+_LARGEST_HEADER = 1 << 26  # run.json holds a vocabulary at most
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a probe text looked like inside the model at one training step; numpy only.
+
+    Attributes:
+        step: Training step: this many updates were done.
+        probe: Which of the run's probe texts.
+        ids: Token ids, `[pos]`.
+        tokens: The visible form of each token.
+        pattern: Attention after softmax, the lower triangle as bytes of 255 * sqrt(p): `gptviz.packing`.
+        loss: -log p(token at pos given those before it) in nats; NaN at position 0.
+        top_ids: The most probable next tokens, best first.
+        top_probs: Their probabilities.
+        statistics: Further arrays, computed from floats: resid_norm `[layer+1 pos]`, attn_out_norm and mlp_out_norm
+            `[layer pos]`, and `[layer head]` entropy (of a row of the pattern, divided by the largest possible),
+            previous (attention to the token before), first (attention to the first token).
+        nonfinite: Rows of the pattern that held NaN or infinities (their bytes are 0), or None if none did.
+    """
+
+    step: int
+    probe: int
+    ids: Int32[np.ndarray, "pos"]
+    tokens: tuple[str, ...]
+    pattern: UInt8[np.ndarray, "layer head cell"]
+    loss: Float32[np.ndarray, "pos"]
+    top_ids: Int32[np.ndarray, "pos k"]
+    top_probs: Float32[np.ndarray, "pos k"]
+    statistics: dict[str, np.ndarray]
+    nonfinite: Shaped[np.ndarray, "layer head query"] | None = None
+
+    def attention(self) -> Float32[np.ndarray, "layer head query key"]:
+        """The pattern as probabilities, exact to 0.004 (and to 0.0002 where p < 0.002); rows that were not finite are NaN."""
+        pattern = unpack_pattern(self.pattern, len(self.ids))
+        if self.nonfinite is not None:
+            pattern[self.nonfinite.astype(bool)] = np.nan
+        return pattern
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that `Run.verify` found wrong."""
+
+    path: Path
+    reason: str
+    step: int | None = None
+
+    def __str__(self) -> str:
+        at = "" if self.step is None else f" (step {self.step})"
+        return f"{self.path}{at} {self.reason}"
+
+
+def open_run(name_or_path: str | Path) -> "Run":
+    """Opens a run directory, or a run that comes with gptviz, for reading.
+
+    Args:
+        name_or_path: A run directory, or the name of a packaged run.
+
+    Raises:
+        NotARun: If it is neither, or was written by a newer version.
+
+    Example:
+        >>> open_run("no/such/run")
+        Traceback (most recent call last):
+        gptviz.runs.faults.NotARun: A run directory holds a run.json; no/such/run does not exist. ...
+    """
+    packaged = packaged_runs()
+    return Run(packaged.get(str(name_or_path), Path(name_or_path)))
+
+
+class Run:
+    """A recorded training run. Its steps, scalars and probes are read with numpy alone; models need torch.
+
+    Args:
+        path: The run directory.
+
+    Attributes:
+        path: The run directory.
+        info: The content of run.json.
+        config: The model's configuration, with the fields of `GPTConfig` as attributes.
+        probes: The pinned probe texts.
+
+    Raises:
+        NotARun: If the folder is not a run directory, or one of a newer version.
+    """
+
+    def __init__(self, path: str | Path, *, temporary: bool = False) -> None:
+        self.path = Path(path)
+        # A run kept "in memory" is a temporary folder that goes when the Run does.
+        self._delete = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True) if temporary else None
+        self.info = _read_info(self.path)
+        self.config = SimpleNamespace(**self.info["model"])
+        self.probes: list[str] = [probe["text"] for probe in self.info["probes"]]
+        self._history = History(self.path)
+        self._scalars = Scalars(self.path)
+
+    def __repr__(self) -> str:
+        steps = self.steps
+        span = f"{len(steps)} recorded steps, 0 to {steps[-1]}" if steps else "no recorded step"
+        return f"Run({str(self.path)!r}): {self.status}, {span}"
+
+    # --- what was recorded ------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps whose weights are recorded, ascending; follows a run that is still training."""
+        self._history.poll()
+        return list(self._history.files("weights"))
+
+    @property
+    def resume_steps(self) -> list[int]:
+        """The steps from which training can go on exactly."""
+        self._history.poll()
+        return self._history.resume_steps()
+
+    @property
+    def events(self) -> list[Record]:
+        """What happened at a step: {"step", "name", ...}."""
+        self._history.poll()
+        return list(self._history.events)
+
+    @property
+    def status(self) -> str:
+        """"running", or how it ended: "finished", "interrupted", "stopped", "failed"; "killed" if nobody wrote an end."""
+        if lock.holder(self.path):
+            return "running"
+        self._history.poll()
+        return self._history.end["reason"] if self._history.end else "killed"
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The run's tokenizer (a `gptviz.tokenizers.Tokenizer`), or None if it was recorded without one."""
+        from gptviz.tokenizers import tokenizer_from_json
+
+        saved = self.info["tokenizer"]
+        return None if saved is None else tokenizer_from_json(saved)
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """The scalars of every step, as columns of equal length.
+
+        Returns:
+            "step" (int64, strictly ascending), "nonfinite" (bool: the row holds a NaN or infinity that training
+            produced) and one float64 column for each scalar; NaN also where a scalar was not measured.
+        """
+        self._history.poll()
+        rows: dict[int, Record] = {}
+        for row in self._scalars.rows(self._history.segments):
+            rows.setdefault(row["step"], {}).update(row)
+        ordered = [rows[step] for step in sorted(rows)]
+        names = sorted({name for row in ordered for name in row} - {"step", "nonfinite"})
+        columns = {name: np.array([row.get(name, np.nan) for row in ordered], dtype=np.float64) for name in names}
+        return {
+            "step": np.array([row["step"] for row in ordered], dtype=np.int64),
+            **columns,
+            "nonfinite": np.array(["nonfinite" in row for row in ordered], dtype=bool),
+        }
+
+    def snapshot(self, step: int, probe: int = 0) -> Snapshot:
+        """What probe text number `probe` looked like at a recorded step; without torch.
+
+        Raises:
+            ValueError: If there is no such probe, or the step has no snapshot.
+            CorruptSnapshot: If the file is damaged.
+        """
+        if not 0 <= probe < len(self.probes):
+            raise ValueError(f"probe must be 0 to {len(self.probes) - 1} (see run.probes); {probe} was given.")
+        arrays = read_arrays(self.path, self._recorded("snapshot", step))
+        prefix = f"probe{probe}."
+        fields = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+        return self._snapshot(step, probe, fields)
+
+    def weights(self, step: int | None = None) -> Arrays:
+        """The model's parameters at a recorded step (the last by default) by nanoGPT's names; without torch.
+
+        Raises:
+            ValueError: If the step is not recorded.
+            CorruptSnapshot: If the file is damaged.
+        """
+        arrays = read_arrays(self.path, self._recorded("weights", self._step(step)))
+        if self.info["model"].get("tie_weights") and "lm_head.weight" not in arrays:
+            arrays["lm_head.weight"] = arrays["transformer.wte.weight"]
+        return arrays
+
+    def resume_state(self, step: int | None = None) -> tuple[int, Arrays, Arrays, Record]:
+        """What training needs to go on exactly: (step, weights, optimizer and random states, counters).
+
+        Args:
+            step: One of `resume_steps`; the newest undamaged one by default.
+
+        Raises:
+            ValueError: If there is no such resume point.
+            CorruptSnapshot: If the named one is damaged.
+        """
+        if step is not None:
+            return self._resume_state(step)
+        for candidate in reversed(self.resume_steps):
+            try:
+                return self._resume_state(candidate)
+            except CorruptSnapshot:
+                continue
+        raise ValueError(f"{self.path} holds no whole resume point (weights, optimizer and state of one step). "
+                         "Load the weights of a step with run.load(step), or train again.")
+
+    # --- torch ------------------------------------------------------------------------------------------------
+
+    def load(self, step: int | None = None) -> tuple[Any, Any]:
+        """The model at a recorded step, in evaluation mode, and its tokenizer.
+
+        Args:
+            step: One of `steps`; the last by default.
+
+        Returns:
+            (GPT, tokenizer), independent of this Run and of other calls.
+
+        Raises:
+            ValueError: If the step is not recorded.
+            CorruptSnapshot: If its file is damaged.
+        """
+        import torch
+
+        from gptviz.model import GPT, GPTConfig
+
+        weights = {name: torch.from_numpy(array) for name, array in self.weights(step).items()}
+        with torch.random.fork_rng(devices=[]):  # the initial values are thrown away; the caller's numbers are not
+            model = GPT(GPTConfig(**self.info["model"]))
+        model.load_state_dict(weights)
+        return model.eval(), self.tokenizer
+
+    def record(self, text: Any, step: int | None = None, **options: Any) -> Any:
+        """The trace of any text through the model as it was at a recorded step.
+
+        Args:
+            text: A text or token ids.
+            step: One of `steps`; the last by default.
+            **options: As for `gptviz.record` (names=, layers=, ...).
+
+        Returns:
+            A `Trace`.
+        """
+        from gptviz.trace import record
+
+        model, tokenizer = self.load(step)
+        return record(model, text, tokenizer, **options)
+
+    def resume(
+        self,
+        max_iters: int | None = None,
+        *,
+        step: int | None = None,
+        progress: bool = True,
+        on_step: Callable[[int, float], None] | None = None,
+    ) -> "Run":
+        """Goes on training from the newest resume point, bit-exactly on the CPU.
+
+        Args:
+            max_iters: Train up to this step instead of the one the run was started with. The learning rate keeps
+                its schedule (lr_decay_iters), so that the steps up to the old end stay the same.
+            step: One of `resume_steps` to go on from; what was recorded after it no longer counts.
+            progress: Whether to show a progress bar.
+            on_step: Called after each step with the step and its loss.
+
+        Raises:
+            RunLocked: If another process is writing to the run.
+            ValueError: If there is nothing to resume from, or the run was not made by `train`.
+        """
+        from gptviz.training import resume
+
+        return resume(self, max_iters, step=step, progress=progress, on_step=on_step)
+
+    # --- care -------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Asks the process that trains this run, whichever it is, to stop cleanly after its current step."""
+        (self.path / STOP).touch()
+
+    def verify(self) -> list[Problem]:
+        """Reads every committed file and line and lists what is damaged; an empty list means all is whole."""
+        self._history.poll()
+        self._scalars.rows(self._history.segments)
+        journal = self._history.lines
+        found = [Problem(journal.path, f"has a damaged line at byte {offset}") for offset in journal.corrupt]
+        found += [Problem(path, f"has a damaged line at byte {offset}") for path, offset in self._scalars.corrupt]
+        for record in self._history.live.values():
+            try:
+                read_committed(self.path, record)
+            except CorruptSnapshot as error:
+                found.append(Problem(error.path, error.reason, error.step))
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """The run in numbers: status, steps, last losses, seconds by activity, bytes on disk by kind.
+
+        Returns:
+            "seconds" maps data, forward_backward, optimizer, eval, recording and other to seconds of the newest
+            segment; "bytes" maps weights, optimizer, state, snapshot, metrics and journal to bytes.
+        """
+        metrics = self.metrics()
+        last = {name: _last_finite(metrics.get(name)) for name in ("loss", "val_loss")}
+        end = self._history.end or {}
+        return {
+            "path": str(self.path),
+            "status": self.status,
+            "steps": len(self.steps),
+            "last_step": max(self.steps, default=None),
+            **last,
+            "tokens_per_second": end.get("tokens_per_second"),
+            "threads": end.get("threads"),
+            "seconds": end.get("seconds", {}),
+            "recorder": end.get("recorder", {}),
+            "bytes": self._sizes(),
+            "events": len(self.events),
+        }
+
+    def close(self) -> None:
+        """Deletes the folder of a run that was kept in memory (out=None); otherwise nothing."""
+        if self._delete is not None:
+            self._delete()
+
+    def _recorded(self, kind: str, step: int) -> Record:
+        self._history.poll()
+        files = self._history.files(kind)
+        if step not in files:
+            near = sorted(files, key=lambda other: abs(other - step))[:3]
+            hint = f"the nearest are {', '.join(map(str, sorted(near)))}" if near else "none are recorded yet"
+            raise ValueError(f"step must be a recorded one (see run.steps); {step} has no {kind}, {hint}.")
+        return files[step]
+
+    def _step(self, step: int | None) -> int:
+        if step is not None:
+            return step
+        steps = self.steps
+        if not steps:
+            raise ValueError(f"{self.path} has no recorded step yet. Wait for the first, or train again.")
+        return steps[-1]
+
+    def _snapshot(self, step: int, probe: int, fields: Arrays) -> Snapshot:
+        ids = np.array(self.info["probes"][probe]["ids"], dtype=np.int32)
+        visible = self.tokenizer.visible if self.tokenizer else str
+        tokens = tuple(visible(int(token)) for token in ids)
+        main = {name: fields.pop(name) for name in ("pattern", "loss", "top_ids", "top_probs")}
+        nonfinite = fields.pop("nonfinite", None)
+        return Snapshot(step, probe, ids, tokens, **main, statistics=fields, nonfinite=nonfinite)
+
+    def _resume_state(self, step: int) -> tuple[int, Arrays, Arrays, Record]:
+        if step not in self.resume_steps:
+            known = ", ".join(map(str, self.resume_steps)) or "there are none"
+            raise ValueError(f"step must be one of run.resume_steps ({known}); {step} was given.")
+        optimizer = read_arrays(self.path, self._recorded("optimizer", step))
+        state = read_state(self.path, self._recorded("state", step))
+        return step, self.weights(step), optimizer, state
+
+    def _sizes(self) -> dict[str, int]:
+        sizes = dict.fromkeys(("weights", "optimizer", "state", "snapshot"), 0)
+        for record in self._history.live.values():
+            sizes[record["kind"]] += record["bytes"]
+        sizes["metrics"] = sum(path.stat().st_size for path in self._scalars.folder.glob("*.jsonl"))
+        sizes["journal"] = self._history.lines.path.stat().st_size
+        return sizes
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """The content of run.json, checked as far as a reader depends on it."""
+    file = path / "run.json"
+    if not path.exists():
+        raise NotARun(f"A run directory holds a run.json; {path} does not exist. {_known_runs()}")
+    if not file.is_file():
+        raise NotARun(f"A run directory holds a run.json; {path} has none. Give the folder that training wrote to "
+                      f"(TrainConfig.out). {_known_runs()}")
+    if file.stat().st_size > _LARGEST_HEADER:
+        raise NotARun(f"run.json must be smaller than {_LARGEST_HEADER >> 20} MB; {file} is not a file gptviz wrote.")
+    try:
+        info = json.loads(file.read_bytes())
+        version = info["schema_version"]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise NotARun(f"run.json must be the JSON that gptviz wrote; {file} is damaged ({error!r}). Restore it.") from error
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise NotARun(f"{path} was written by a newer gptviz (run format {version}); this one reads formats up to "
+                      f"{SCHEMA_VERSION}. Upgrade gptviz.")
+    if not isinstance(info.get("model"), dict) or not isinstance(info.get("probes"), list) or "tokenizer" not in info:
+        raise NotARun(f"run.json must have model, tokenizer and probes; {file} lacks one of them. Restore it.")
+    return info
+
+
+def _known_runs() -> str:
+    names = ", ".join(packaged_runs())
+    return f"Packaged runs: {names}." if names else ""
+
+
+def _last_finite(column: np.ndarray | None) -> float | None:
+    finite = column[np.isfinite(column)] if column is not None else []
+    return float(finite[-1]) if len(finite) else None
