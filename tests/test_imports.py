@@ -19,7 +19,12 @@ FLOORS = {
     3: {"training"},
     2: {"analysis", "runs", "loading"},
     1: {"trace", "interventions", "checkpoints", "generation"},
-    0: {"model", "tokenizers", "corpora", "tasks", "packing", "packaged"},
+    0: {
+        "model",
+        "naming",  # the words of a trace
+        "tokenizers", "byte_pairs", "glyphs", "token_ids",
+        "corpora", "tasks", "packing", "packaged",
+    },
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
