@@ -1,5 +1,6 @@
 """What every test shares: fixed seeds, one thread, a place for runs, and a check of what is left behind."""
 
+import gc
 import os
 import random
 import shutil
@@ -46,25 +47,30 @@ except ModuleNotFoundError as missing:  # a checkout in which the model is not w
         raise
 
 
-def _global_state() -> dict[str, object]:
-    heard = [point for point in _hook_points if point.heard]
+def _heard() -> set[int]:
+    return {id(point) for point in _hook_points if point.heard}
+
+
+def _settings() -> dict[str, object]:
     return {
         "grad mode": torch.is_grad_enabled(),
         "default dtype": torch.get_default_dtype(),
         "torch threads": torch.get_num_threads(),
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "hook points that are still heard": len(heard),
         "working directory": os.getcwd(),
     }
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
-    """Fail a test that leaves hooks on a model or a changed torch setting to the tests after it."""
-    before = _global_state()
+    """Fail a test that leaves hooks on a living model or a changed setting to the tests after it."""
+    settings, heard = _settings(), _heard()
     yield
-    after = _global_state()
-    left = {name: f"{before[name]} -> {after[name]}" for name in before if before[name] != after[name]}
+    left = {name: f"{settings[name]} -> {now}" for name, now in _settings().items() if now != settings[name]}
+    if _heard() - heard:
+        gc.collect()  # a model in a reference cycle, a traceback perhaps, is not a model left behind
+        if points := _heard() - heard:
+            left["hook points that are still heard"] = str(len(points))
     assert not left, f"the test left something behind: {left}"
 
 
