@@ -22,23 +22,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+Stream = Float[Tensor, "batch pos d_model"]
+PerHead = Float[Tensor, "batch head pos d_head"]
 ACTIVATIONS = {"gelu": "none", "gelu_tanh": "tanh"}  # our name -> `approximate` of torch's gelu
 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a model. Field names and defaults are nanoGPT's; the last two fields are ours.
-
-    Args:
-        block_size: Largest number of positions the model reads.
-        vocab_size: Number of tokens; nanoGPT pads GPT-2's 50,257 to a multiple of 64 for speed.
-        n_layer: Number of blocks.
-        n_head: Attention heads per block; must divide `n_embd`.
-        n_embd: Width of the residual stream.
-        dropout: Probability of dropping a value while training, 0 to 1.
-        bias: Whether Linear and LayerNorm have a bias.
-        activation: "gelu" (exact, nanoGPT) or "gelu_tanh" (GPT-2 as released, minGPT).
-        tie_weights: Whether the unembedding is the token embedding (nanoGPT, GPT-2) or has its own weights (minGPT).
+    """The shape of a model: nanoGPT's fields and defaults, and two of ours.
 
     Raises:
         ValueError: a field is outside its range.
@@ -48,15 +39,15 @@ class GPTConfig:
         4
     """
 
-    block_size: int = 1024
-    vocab_size: int = 50304
+    block_size: int = 1024  # the largest number of positions the model reads
+    vocab_size: int = 50304  # GPT-2's 50,257 tokens, padded to a multiple of 64 for speed
     n_layer: int = 12
-    n_head: int = 12
-    n_embd: int = 768
-    dropout: float = 0.0
-    bias: bool = True
-    activation: str = "gelu"
-    tie_weights: bool = True
+    n_head: int = 12  # per block; must divide n_embd
+    n_embd: int = 768  # width of the residual stream
+    dropout: float = 0.0  # probability of dropping a value in training, 0 <= dropout < 1
+    bias: bool = True  # in Linear and LayerNorm
+    activation: str = "gelu"  # exact, as nanoGPT; "gelu_tanh": GPT-2 as released, minGPT
+    tie_weights: bool = True  # the unembedding is the token embedding; False: it has its own weights, as minGPT
 
     def __post_init__(self) -> None:
         for field in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
@@ -64,7 +55,7 @@ class GPTConfig:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{field} must be a whole number of at least 1, not {value!r}.")
         if self.n_embd % self.n_head:
-            raise ValueError(f"n_embd must be divisible by n_head, but {self.n_embd} is not divisible by {self.n_head}.")
+            raise ValueError(f"n_embd must be divisible by n_head, but {self.n_embd} is not by {self.n_head}.")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}.")
         if self.activation not in ACTIVATIONS:
@@ -100,7 +91,7 @@ class HookPoint(nn.Module):
         return bool(self.listeners) or self.edited
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
+        if self.edited:
             x = super().__call__(x)
         for listener in self.listeners:
             listener(x)
@@ -125,15 +116,15 @@ class LayerNorm(nn.Module):
         self.scale = HookPoint(f"{name}_scale")
         self.normalised = HookPoint(name)
 
-    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+    def forward(self, x: Stream) -> Stream:
         if self.scale.edited:  # the edited scale must be the one divided by
-            centred = x - x.mean(-1, keepdim=True)                                          # b t c
-            scale = self.scale((centred.square().mean(-1, keepdim=True) + self.eps).sqrt())  # b t 1
-            x = centred / scale * self.weight
+            centred = x - x.mean(-1, keepdim=True)                           # b t c
+            scale = self.scale((centred.square().mean(-1) + self.eps).sqrt())  # b t
+            x = centred / scale[..., None] * self.weight
             return self.normalised(x if self.bias is None else x + self.bias)
         if self.scale.listeners:  # the same kernel as below; it returns 1 / scale as a by-product
             x, _, reciprocal = torch.native_layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
-            self.scale(reciprocal.reciprocal())                                             # b t 1
+            self.scale(reciprocal.squeeze(-1).reciprocal())                  # b t
             return self.normalised(x)
         return self.normalised(F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps))
 
@@ -152,7 +143,7 @@ class CausalSelfAttention(nn.Module):
         self.q, self.k, self.v = HookPoint("q"), HookPoint("k"), HookPoint("v")
         self.scores, self.pattern, self.z = HookPoint("scores"), HookPoint("pattern"), HookPoint("z")
 
-    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+    def forward(self, x: Stream) -> Stream:
         q, k, v = rearrange(self.c_attn(x), "b t (qkv h d) -> qkv b h t d", qkv=3, h=self.n_head)
         q, k, v = self.q(q), self.k(k), self.v(v)                      # b h t d
         if self.scores.heard or self.pattern.heard:
@@ -164,12 +155,7 @@ class CausalSelfAttention(nn.Module):
         attn_out = self.c_proj(rearrange(z, "b h t d -> b t (h d)"))
         return self.resid_dropout(attn_out)                            # b t c
 
-    def explicit_attention(
-        self,
-        q: Float[Tensor, "batch head query d_head"],
-        k: Float[Tensor, "batch head key d_head"],
-        v: Float[Tensor, "batch head key d_head"],
-    ) -> Float[Tensor, "batch head query d_head"]:
+    def explicit_attention(self, q: PerHead, k: PerHead, v: PerHead) -> PerHead:
         """What `scaled_dot_product_attention` computes, one line per step."""
         scores = (q / math.sqrt(self.d_head)) @ k.transpose(-2, -1)    # (b h query d) x (b h d key) -> b h query key
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)  # query key
@@ -191,7 +177,7 @@ class MLP(nn.Module):
         self.approximate = ACTIVATIONS[config.activation]
         self.mlp_pre, self.mlp_post = HookPoint("mlp_pre"), HookPoint("mlp_post")
 
-    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+    def forward(self, x: Stream) -> Stream:
         hidden = self.mlp_pre(self.c_fc(x))                            # b t 4c
         hidden = self.mlp_post(F.gelu(hidden, approximate=self.approximate))
         return self.dropout(self.c_proj(hidden))                       # b t c
@@ -209,7 +195,7 @@ class Block(nn.Module):
         self.attn_out, self.mlp_out = HookPoint("attn_out"), HookPoint("mlp_out")
         self.resid_pre, self.resid_mid, self.resid_post = map(HookPoint, ("resid_pre", "resid_mid", "resid_post"))
 
-    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+    def forward(self, x: Stream) -> Stream:
         x = self.resid_pre(x)
         x = self.resid_mid(x + self.attn_out(self.attn(self.ln_1(x))))
         return self.resid_post(x + self.mlp_out(self.mlp(self.ln_2(x))))
@@ -219,9 +205,6 @@ class GPT(nn.Module):
     """Token and position embedding, `n_layer` blocks, a last LayerNorm, the unembedding.
 
     Modules, parameters and their initial values are nanoGPT's: the same seed gives the same weights.
-
-    Args:
-        config: The shape of the model.
 
     Example:
         >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8))
@@ -233,15 +216,14 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.config = config
-        self.transformer = nn.ModuleDict(
-            dict(
-                wte=nn.Embedding(config.vocab_size, config.n_embd),
-                wpe=nn.Embedding(config.block_size, config.n_embd),
-                drop=nn.Dropout(config.dropout),
-                h=nn.ModuleList([Block(config) for _ in range(config.n_layer)]),
-                ln_f=LayerNorm("ln_final", config.n_embd, bias=config.bias),
-            )
+        modules = dict(
+            wte=nn.Embedding(config.vocab_size, config.n_embd),
+            wpe=nn.Embedding(config.block_size, config.n_embd),
+            drop=nn.Dropout(config.dropout),
+            h=nn.ModuleList([Block(config) for _ in range(config.n_layer)]),
+            ln_f=LayerNorm("ln_final", config.n_embd, bias=config.bias),
         )
+        self.transformer = nn.ModuleDict(modules)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_weights:
             self.transformer.wte.weight = self.lm_head.weight
@@ -252,20 +234,18 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, mean=0.0, std=0.02 / math.sqrt(2 * config.n_layer))
         self.hook_points = self._name_hook_points()
 
-    def embedding(self, idx: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+    def embedding(self, idx: Int[Tensor, "batch pos"]) -> Stream:
         """The residual stream before the first block: token embedding plus position embedding."""
         batch, n_tokens = idx.shape
         if n_tokens > self.config.block_size:
-            raise ValueError(
-                f"The model reads at most {self.config.block_size} tokens (block_size), but was given {n_tokens}. "
-                "Shorten the sequence."
-            )
+            limit = self.config.block_size
+            raise ValueError(f"The model reads at most {limit} tokens (block_size), not {n_tokens}. Shorten the text.")
         positions = torch.arange(n_tokens, device=idx.device)
         embed = self.embed(self.transformer.wte(idx))                                              # b t c
         pos_embed = self.pos_embed(self.transformer.wpe(positions).expand(batch, n_tokens, -1))    # b t c
         return self.transformer.drop(embed + pos_embed)
 
-    def unembed(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_vocab"]:
+    def unembed(self, x: Stream) -> Float[Tensor, "batch pos d_vocab"]:
         """The logits of the next token at every given position of the residual stream."""
         return self.logits(self.lm_head(self.transformer.ln_f(x)))
 
@@ -274,16 +254,8 @@ class GPT(nn.Module):
     ) -> tuple[Float[Tensor, "batch position d_vocab"], Float[Tensor, ""] | None]:
         """Logits and loss, exactly as nanoGPT returns them.
 
-        Args:
-            idx: Token ids, at most `block_size` of them in a row.
-            targets: The token that follows each position; -1 where there is none.
-
-        Returns:
-            With targets, the logits of all positions and their mean cross-entropy in nats.
-            Without, the logits of the last position only, and None.
-
-        Raises:
-            ValueError: there are more than `block_size` tokens.
+        With `targets`, the token that follows each position (-1: none): the logits of all positions and their mean
+        cross-entropy in nats. Without: the logits of the last position only, and None.
         """
         x = self.embedding(idx)
         for block in self.transformer.h:
@@ -302,7 +274,7 @@ class GPT(nn.Module):
             nn.init.zeros_(module.bias)
 
     def _name_hook_points(self) -> dict[tuple[str, int | None], HookPoint]:
-        """Every hook point by (name, layer), in the order of the computation's modules; layer is None outside blocks."""
+        """Every hook point by (name, layer); the layer is None outside blocks."""
         for layer, block in enumerate(self.transformer.h):
             for module in block.modules():
                 if isinstance(module, HookPoint):

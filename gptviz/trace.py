@@ -1,0 +1,433 @@
+"""Recording: one forward pass over one text, kept by name. It reads activations and changes none.
+
+    record(model, text, tokenizer)  ->  Trace  ->  trace["pattern"]  [layer head query key]
+
+A `Trace` holds the model's own tensors, not copies: recording costs little more than the forward pass. What follows
+exactly from other recorded values (`scores` from q and k, `loss` from logits) is computed when it is asked for,
+unless an edit touched it; then it is recorded like the rest.
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gptviz.capture import (
+    DERIVED,
+    Recording,
+    Selection,
+    attention_scores,
+    plain_unembed,
+    run_layers,
+    token_losses,
+    token_rows,
+    undisturbed,
+    unwrapped,
+)
+from gptviz.model import GPT, GPTConfig
+from gptviz.naming import (
+    AXES,
+    Address,
+    UnknownNameError,
+    human_bytes,
+    index_within,
+    indices_within,
+    nearest_names,
+    our_spelling,
+    resolve_names,
+    shape_of,
+)
+
+__all__ = ["AXES", "Check", "Trace", "describe", "record", "unwrapped"]
+
+
+class Check(NamedTuple):
+    """One identity that a recorded forward pass must satisfy, and by how much it is missed."""
+
+    error: float
+    bound: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the measured error is within the bound (NaN is not)."""
+        return self.error <= self.bound
+
+
+class Trace:
+    """Every recorded value of one forward pass over one text. Treat its tensors as read-only.
+
+    Attributes:
+        ids: Token ids, `[pos]`.
+        tokens: The visible form of each token.
+        config: The shape of the model.
+        layers, heads, positions: Which of them were recorded, as numbers from 0.
+        edited: Addresses whose value an edit may have replaced during this pass.
+        notes: Sentences about how it was recorded.
+
+    Example:
+        >>> from gptviz.model import GPT, GPTConfig
+        >>> trace = record(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8)), [0, 1, 2])
+        >>> tuple(trace["pattern"].shape), tuple(trace["pattern", 1].shape)
+        ((2, 2, 3, 3), (2, 3, 3))
+    """
+
+    def __init__(
+        self,
+        values: dict[Address, Tensor],
+        *,
+        names: Sequence[str],
+        ids: Int[Tensor, "pos"],
+        tokens: tuple[str, ...],
+        config: GPTConfig,
+        layers: tuple[int, ...],
+        heads: tuple[int, ...],
+        positions: tuple[int, ...],
+        edited: tuple[Address, ...] = (),
+        notes: tuple[str, ...] = (),
+        gradients: dict[Address, Tensor] | None = None,
+        model: GPT | None = None,
+    ):
+        self._values = values  # each [1, ...]: the batch axis stays until a value is asked for
+        self._gradients = gradients or {}
+        self.names = tuple(names)
+        self.ids, self.tokens, self.config = ids, tokens, config
+        self.layers, self.heads, self.positions = layers, heads, positions
+        self.edited, self.notes = edited, notes
+        self._model = weakref.ref(model) if model is not None else None
+        self._weight_versions = _unembedding_versions(model) if model is not None else ()
+
+    def __getitem__(self, key: Any) -> Shaped[Tensor, "..."]:
+        """`trace["pattern"]`: all recorded layers, stacked. `trace["pattern", 3]`: layer 3, without a copy.
+
+        Raises:
+            UnknownNameError: no such name or layer, or it was not recorded.
+        """
+        name, layer = self._address(key)
+        if AXES[name][0] != "layer":
+            return self._value(name, None)
+        if layer is not None:
+            return self._value(name, layer)
+        return torch.stack([self._value(name, layer) for layer in self._layers_of(name)])
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            self._address(key)  # type: ignore[arg-type]
+        except (UnknownNameError, TypeError):
+            return False
+        return True
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        text = "".join(self.tokens)
+        shown = text if len(text) <= 40 else text[:37] + "..."
+        return (
+            f"Trace of {len(self)} tokens ({shown!r}) through {len(self.layers)} of {self.config.n_layer} layers: "
+            f"{len(self.names)} names, {human_bytes(self.nbytes)}"
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the recorded tensors; one that is kept under two names counts once."""
+        held = {value.data_ptr(): value.numel() * value.element_size() for value in self._values.values()}
+        return sum(held.values())
+
+    def axes(self, name: str) -> tuple[str, ...]:
+        """The axes of `trace[name]`."""
+        return AXES[self._address(name)[0]]
+
+    def gradient(self, key: Any) -> Shaped[Tensor, "..."]:
+        """The gradient of the recorded scalar (`record(grad=...)`) with respect to a value, shaped like the value.
+
+        Raises:
+            UnknownNameError: no such name, or the trace was recorded without `grad`.
+        """
+        if not self._gradients:
+            raise UnknownNameError("This trace holds no gradients. Record it with grad=True.")
+        name, layer = self._address(key)
+        wanted = [layer] if layer is not None or AXES[name][0] != "layer" else list(self._layers_of(name))
+        missing = [at for at in wanted if (name, at) not in self._gradients]
+        if missing:
+            raise UnknownNameError(
+                f"There is no gradient for {name!r}: the recorded scalar does not depend on it."
+            )
+        found = [self._gradients[name, at][0] for at in wanted]
+        return found[0] if layer is not None or AXES[name][0] != "layer" else torch.stack(found)
+
+    def check(self, model: GPT | None = None) -> dict[str, Check]:
+        """The invariants of a forward pass, measured on this trace.
+
+        Only identities whose values were recorded are measured. Those that need the unembedding's weights use the
+        recorded model, if it is still there and unchanged, or `model`.
+
+        Args:
+            model: The model with the weights that made the trace.
+
+        Returns:
+            For each identity its largest error and the bound: absolute for shares of attention, otherwise relative
+            to the largest value compared.
+
+        Example:
+            >>> from gptviz.model import GPT, GPTConfig
+            >>> trace = record(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8)), [0, 1, 2])
+            >>> all(check.passed for check in trace.check().values())
+            True
+        """
+        checks = dict(self._attention_checks()) | dict(self._stream_checks())
+        model = model if model is not None else self._unchanged_model()
+        last = self.config.n_layer - 1
+        if model is not None and "logits" in self and ("resid_post", last) in self:
+            with torch.no_grad():
+                expected = plain_unembed(unwrapped(model), self["resid_post", last])
+            checks["unembed(last resid_post) = logits"] = _relative(self["logits"], expected)
+        if "loss" in self and "logits" in self and 1 < len(self) == len(self.positions):
+            expected = F.cross_entropy(self["logits"][:-1].double(), self.ids[1:].to(self["logits"].device))
+            checks["mean loss = cross-entropy"] = _relative(self["loss"].nanmean(), expected)
+        return checks
+
+    def _attention_checks(self) -> Iterator[tuple[str, Check]]:
+        if "pattern" not in self:
+            return
+        sums, leaks = [], []
+        rows = torch.tensor(self.positions)
+        for layer in self._layers_of("pattern"):
+            pattern = self["pattern", layer].detach()
+            future = torch.arange(pattern.shape[-1]) > rows[:, None]
+            sums.append((pattern.sum(-1) - 1).abs().max())
+            leaks.append((pattern * future.to(pattern.device)).abs().max())
+        epsilon = torch.finfo(pattern.dtype).eps
+        yield "rows of pattern sum to 1", Check(float(torch.stack(sums).max()), max(1e-5, 8 * epsilon))
+        yield "pattern is causal", Check(float(torch.stack(leaks).max()), 0.0)
+
+    def _stream_checks(self) -> Iterator[tuple[str, Check]]:
+        for total, before, write in (
+            ("resid_mid", "resid_pre", "attn_out"),
+            ("resid_post", "resid_mid", "mlp_out"),
+        ):
+            if all(name in self for name in (total, before, write)):
+                summed = self[before] + self[write]
+                yield f"{total} = {before} + {write}", _relative(self[total], summed)
+
+    def _unchanged_model(self) -> GPT | None:
+        model = self._model() if self._model is not None else None
+        return model if model is not None and _unembedding_versions(model) == self._weight_versions else None
+
+    def _address(self, key: Any) -> Address:
+        request, layer = key if isinstance(key, tuple) else (key, None)
+        if not isinstance(request, str):
+            raise TypeError(f"A trace is indexed by a name, or by a name and a layer, not by {key!r}.")
+        name, layer_text = our_spelling(request)
+        if name not in AXES:
+            raise UnknownNameError(f"{request!r} is no activation. {nearest_names(name)}")
+        if layer is None and layer_text != "*":
+            layer = int(layer_text)
+        if layer is not None and AXES[name][0] != "layer":
+            raise UnknownNameError(f"{name!r} belongs to no layer, but layer {layer} was asked for.")
+        layer = None if layer is None else index_within(layer, self.config.n_layer, "layer")
+        if name not in self.names or (layer is not None and layer not in self._layers_of(name)):
+            place = name if layer is None else f"{name} of layer {layer}"
+            raise UnknownNameError(
+                f"{place} was not recorded; this trace holds {', '.join(self.names)} "
+                f"of layers {list(self.layers)}."
+            )
+        return name, layer
+
+    def _layers_of(self, name: str) -> tuple[int, ...]:
+        source = name if any(at[0] == name for at in self._values) else DERIVED.get(name, (name,))[0]
+        return tuple(layer for layer in self.layers if (source, layer) in self._values)
+
+    def _value(self, name: str, layer: int | None) -> Tensor:
+        if (name, layer) in self._values:
+            return self._values[name, layer][0]
+        if name == "scores":
+            return attention_scores(self._values["q", layer][0], self._values["k", layer][0])
+        return token_losses(self._values["logits", None][0], self.ids)
+
+
+@torch.inference_mode(False)
+def record(
+    model: nn.Module,
+    text: Any,
+    tokenizer: Any = None,
+    *,
+    names: str | Iterable[str] | None = None,
+    layers: int | slice | Iterable[int] | None = None,
+    heads: int | slice | Iterable[int] | None = None,
+    positions: int | slice | Iterable[int] | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    max_bytes: int | None = None,
+    truncate: str | None = None,
+    grad: bool | Callable[[Tensor], Tensor] = False,
+    start_at_layer: tuple[int, Float[Tensor, "pos d_model"]] | None = None,
+    stop_at_layer: int | None = None,
+) -> Any:
+    """Run the model once over a text and keep its activations by name.
+
+    The model, its training mode, its hooks, its parameters' `.grad`, the gradient mode and the random state are
+    afterwards as they were, also after an exception. Dropout is off during the pass. Edits that are active
+    (`intervene`, or forward hooks on hook points) apply, and the edited values are what is recorded. Forward hooks
+    of your own on submodules run; those on the whole model do not, because its parts are called one by one.
+
+    Args:
+        model: A `GPT`; also compiled or wrapped for data parallelism (then its inner module runs, which a note says).
+        text: A text (needs `tokenizer`) or token ids; or a list of texts or of id lists, run as one padded batch.
+        tokenizer: Turns the text into ids, and ids into visible tokens.
+        names: What to keep: names, globs, "pattern.3", TransformerLens spellings. None keeps everything in `AXES`.
+        layers: Only these layers.
+        heads: Only these heads.
+        positions: Only these positions (the queries of scores and pattern; their keys stay whole).
+        dtype: Convert to this floating-point type while recording.
+        device: Move to this device while recording.
+        max_bytes: Refuse, before anything runs, to hold more than this.
+        truncate: "left" or "right" drops tokens on that side of a text longer than the block; None refuses it.
+        grad: True for the gradient of the mean loss with respect to every recorded value, or a function of the
+            logits `[pos d_vocab]` that returns a scalar; read with `trace.gradient(name)`.
+        start_at_layer: (layer, its resid_pre `[pos d_model]`): begin there instead of at the embedding.
+        stop_at_layer: Run only the layers before this one; there are then no logits.
+
+    Returns:
+        A `Trace`; for a list of texts a list of them, each trimmed to its own text and equal to a pass by itself.
+
+    Raises:
+        UnknownNameError: a name, layer, head or position that does not exist.
+        ValueError: a text that is empty or too long, ids out of range, or `max_bytes` exceeded.
+
+    Example:
+        >>> from gptviz.model import GPT, GPTConfig
+        >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8))
+        >>> record(model, [0, 1, 2], names="resid_*", layers=1)["resid_mid"].shape
+        torch.Size([1, 3, 8])
+    """
+    inner = unwrapped(model)
+    config = inner.config
+    rows, single, notes = token_rows(text, tokenizer, config, truncate)
+    if inner is not model:
+        notes += (f"Recorded through the module inside {type(model).__name__}.",)
+    span = _layer_span(start_at_layer, stop_at_layer, config, rows)
+    selection = Selection(
+        addresses=_addresses(names, layers, span, config, embedded=start_at_layer is None),
+        heads=indices_within(heads, config.n_head, "head"),
+        positions=[indices_within(positions, len(row), "position") for row in rows],
+        whole=heads is None and positions is None and dtype is None and device is None and single,
+        dtype=dtype,
+        device=device,
+    )
+    recording = Recording(inner, rows, selection, grad)
+    recording.refuse_over(max_bytes)
+    with undisturbed(inner, bool(grad)), recording.listening():
+        run_layers(inner, recording.padded, start_at_layer, span)
+    recording.finish()
+    traces = [_trace(recording, row, tokenizer, notes) for row in range(len(rows))]
+    return traces[0] if single else traces
+
+
+def _trace(recording: Recording, row: int, tokenizer: Any, notes: tuple[str, ...]) -> Trace:
+    selection, ids = recording.selection, recording.rows[row]
+    return Trace(
+        recording.kept[row],
+        names=list(dict.fromkeys(name for name, _ in selection.addresses)),
+        ids=ids,
+        tokens=tuple(str(i) if tokenizer is None else tokenizer.visible(i) for i in ids.tolist()),
+        config=recording.model.config,
+        layers=tuple(sorted({layer for _, layer in selection.addresses if layer is not None})),
+        heads=selection.heads,
+        positions=selection.positions[row],
+        edited=recording.edited,
+        notes=notes,
+        gradients=recording.gradients[row],
+        model=recording.model,
+    )
+
+
+class ActivationShape(NamedTuple):
+    """One row of `describe`: an activation's axes, shape and size in bytes."""
+
+    name: str
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+class Description(tuple[ActivationShape, ...]):
+    """The rows of `describe`; printed as a table."""
+
+    def __repr__(self) -> str:
+        lines = [f"{'name':15}{'axes':24}{'shape':24}size"]
+        lines += [
+            f"{r.name:15}{' '.join(r.axes):24}{'x'.join(map(str, r.shape)):24}{human_bytes(r.nbytes)}"
+            for r in self
+        ]
+        return "\n".join([*lines, f"{'all':63}{human_bytes(sum(row.nbytes for row in self))}"])
+
+
+def describe(model: nn.Module, n_tokens: int | None = None) -> Description:
+    """Every recordable name with its axes, shape and bytes, without running anything.
+
+    Args:
+        model: A `GPT`.
+        n_tokens: Length of the text; None for the longest the model reads.
+
+    Example:
+        >>> from gptviz.model import GPT, GPTConfig
+        >>> describe(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8)))[9][:3]
+        ('pattern', ('layer', 'head', 'query', 'key'), (2, 2, 8, 8))
+    """
+    inner = unwrapped(model)
+    n_tokens = inner.config.block_size if n_tokens is None else n_tokens
+    itemsize = inner.lm_head.weight.dtype.itemsize
+    shapes = {name: shape_of(name, inner.config, n_tokens) for name in AXES}
+    return Description(
+        ActivationShape(n, AXES[n], shape, itemsize * math.prod(shape)) for n, shape in shapes.items()
+    )
+
+
+def _relative(value: Tensor, expected: Tensor) -> Check:
+    """Largest difference relative to the largest expected value; the bound follows the coarser of the two types."""
+    epsilon = max(torch.finfo(tensor.dtype).eps for tensor in (value, expected))
+    value, expected = value.double(), expected.double()
+    error = (value - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
+    return Check(float(error), max(1e-5, 8 * epsilon))
+
+
+def _unembedding_versions(model: GPT) -> tuple[tuple[int, int], ...]:
+    """Changes whenever the weights of the last LayerNorm or the unembedding are replaced or changed in place."""
+    norm = model.transformer.ln_f
+    weights = [weight for weight in (norm.weight, norm.bias, model.lm_head.weight) if weight is not None]
+    return tuple((weight.data_ptr(), weight._version) for weight in weights)
+
+
+def _layer_span(
+    start: tuple[int, Tensor] | None, stop: int | None, config: GPTConfig, rows: list[Tensor]
+) -> range:
+    first = 0
+    if start is not None:
+        first, resid = index_within(start[0], config.n_layer, "layer"), start[1]
+        expected = (len(rows[0]), config.n_embd)
+        if len(rows) != 1 or tuple(resid.shape) != expected:
+            raise ValueError(
+                f"start_at_layer needs one text and its residual stream of shape {expected}, "
+                f"but was given {len(rows)} text(s) and shape {tuple(resid.shape)}."
+            )
+    if stop is not None and not first < stop <= config.n_layer:
+        raise ValueError(f"stop_at_layer must be {first + 1} to {config.n_layer}, not {stop!r}.")
+    return range(first, config.n_layer if stop is None else stop)
+
+
+def _addresses(names: Any, layers: Any, span: range, config: GPTConfig, embedded: bool) -> list[Address]:
+    """The addresses asked for that a pass over these layers reaches."""
+    chosen = [layer for layer in indices_within(layers, config.n_layer, "layer") if layer in span]
+    before, after = {"embed", "pos_embed"}, {"ln_final_scale", "ln_final", "logits", "loss"}
+    unreachable = (set() if embedded else before) | (after if span.stop < config.n_layer else set())
+    found = [at for at in resolve_names(names, config.n_layer, chosen) if at[0] not in unreachable]
+    if not found:
+        raise UnknownNameError(
+            f"A pass over layers {span.start} to {span.stop - 1} computes none of {names!r}."
+        )
+    return found

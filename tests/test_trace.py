@@ -1,0 +1,413 @@
+"""record() and Trace, against plain forwards, identities, and the model's own hook points."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from gptviz.capture import DERIVED
+from gptviz.model import GPT, GPTConfig
+from gptviz.naming import AXES, TRANSFORMERLENS, UnknownNameError, resolve_names, shape_of
+from gptviz.tokenizers import CharTokenizer
+from gptviz.trace import describe, record
+
+CONFIG = GPTConfig(block_size=12, vocab_size=11, n_layer=3, n_head=2, n_embd=8)
+IDS = [3, 1, 4, 1, 5, 9, 2, 6]
+
+
+def make_model(**changes):
+    torch.manual_seed(0)
+    fields = dict(block_size=12, vocab_size=11, n_layer=3, n_head=2, n_embd=8) | changes
+    model = GPT(GPTConfig(**fields))
+    with torch.no_grad():  # large enough that every identity would notice a mistake
+        for parameter in model.parameters():
+            parameter.mul_(8).add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def assert_near(value, expected, tolerance=1e-6):
+    """Equal to `tolerance` relative to the largest finite value; NaN and -inf in the same places."""
+    assert value.shape == expected.shape
+    finite = expected.isfinite()
+    assert torch.equal(finite, value.isfinite())
+    difference = (
+        (value - expected)[finite].abs().max() / expected[finite].abs().max() if finite.any() else 0.0
+    )
+    assert difference <= tolerance
+
+
+def test_every_name_has_the_shape_of_the_table():
+    trace = record(make_model(), IDS)
+    assert set(trace.names) == set(AXES)
+    for name in AXES:
+        assert tuple(trace[name].shape) == shape_of(name, CONFIG, len(IDS)), name
+        assert trace.axes(name) == AXES[name]
+
+
+def test_values_are_the_ones_that_pass_the_hook_points():
+    model, seen = make_model(), {}
+    for address, point in model.hook_points.items():
+        point.listeners.append(lambda value, address=address: seen.__setitem__(address, value.clone()))
+    trace = record(model, IDS)
+    for point in model.hook_points.values():
+        point.listeners.clear()
+    for (name, layer), value in seen.items():
+        recorded = trace[name] if layer is None else trace[name, layer]
+        expected = value[0]
+        torch.testing.assert_close(recorded, expected, rtol=0, atol=0)
+
+
+def test_logits_and_loss_equal_the_plain_forward():
+    model = make_model()
+    trace = record(model, IDS)
+    idx = torch.tensor([IDS])
+    with torch.no_grad():
+        logits, loss = model(idx[:, :-1], idx[:, 1:])
+    torch.testing.assert_close(trace["logits"][:-1], logits[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(trace["loss"].nanmean(), loss, rtol=1e-5, atol=1e-6)
+    assert math.isnan(trace["loss"][0])
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"bias": False}, {"activation": "gelu_tanh"}, {"tie_weights": False}]
+)
+def test_check_measures_every_identity(changes):
+    model = make_model(**changes)
+    checks = record(model, IDS).check()
+    assert list(checks) == [
+        "rows of pattern sum to 1",
+        "pattern is causal",
+        "resid_mid = resid_pre + attn_out",
+        "resid_post = resid_mid + mlp_out",
+        "unembed(last resid_post) = logits",
+        "mean loss = cross-entropy",
+    ]
+    assert all(check.passed for check in checks.values()), checks
+
+
+def test_check_notices_a_wrong_value():
+    trace = record(make_model(), IDS)
+    trace["attn_out", 1][2, 3] += 1.0
+    failed = [name for name, check in trace.check().items() if not check.passed]
+    assert failed == ["resid_mid = resid_pre + attn_out"]
+
+
+def test_check_does_not_use_weights_that_changed():
+    model = make_model()
+    trace = record(model, IDS)
+    with torch.no_grad():
+        model.lm_head.weight.add_(1.0)
+    assert "unembed(last resid_post) = logits" not in trace.check()
+    assert not trace.check(model)["unembed(last resid_post) = logits"].passed
+
+
+def test_derived_values_equal_recorded_ones():
+    model = make_model()
+    derived, recorded = record(model, IDS), record(model, IDS, names=list(DERIVED))
+    for name in DERIVED:
+        torch.testing.assert_close(derived[name], recorded[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_edited_scores_are_recorded_not_derived():
+    model = make_model()
+    handle = model.hook_points["scores", 1].register_forward_hook(lambda module, args, value: value * 0.5)
+    trace = record(model, IDS)
+    handle.remove()
+    assert trace.edited == (("scores", 1),)
+    plain = record(model, IDS)
+    torch.testing.assert_close(trace["scores", 1], plain["scores", 1] * 0.5)
+    torch.testing.assert_close(trace["pattern", 1], trace["scores", 1].softmax(-1))
+
+
+def test_filters_keep_exactly_the_part_asked_for():
+    model = make_model()
+    whole = record(model, IDS)
+    part = record(model, IDS, layers=[0, 2], heads=1, positions=[2, -1])
+    assert (part.layers, part.heads, part.positions) == ((0, 2), (1,), (2, 7))
+    for name in AXES:
+        expected = whole[name]
+        for dim, axis in enumerate(AXES[name]):
+            chosen = {"layer": [0, 2], "head": [1], "pos": [2, 7], "query": [2, 7]}.get(axis)
+            if chosen:
+                expected = expected.index_select(dim, torch.tensor(chosen))
+        torch.testing.assert_close(part[name], expected, rtol=1e-6, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(ours, theirs) for theirs, ours in TRANSFORMERLENS.items()])
+def test_transformerlens_spellings_are_accepted(ours, theirs):
+    if AXES[ours][0] == "layer":
+        theirs = f"blocks.1.{theirs}"
+    trace = record(make_model(), IDS, names=theirs)
+    assert trace.names == (ours,)
+    key = theirs
+    assert trace[key].shape == trace[(ours, 1) if AXES[ours][0] == "layer" else ours].shape
+
+
+def test_globs_and_layers():
+    assert resolve_names(["resid_*"], 2, [1]) == [("resid_pre", 1), ("resid_mid", 1), ("resid_post", 1)]
+    assert resolve_names("pattern.-1", 3) == [("pattern", 2)]
+
+
+def test_batch_equals_one_by_one():
+    model = make_model().double()
+    texts = [IDS, [7], [2, 2, 3]]
+    for name in AXES:
+        for together, ids in zip(record(model, texts), texts, strict=True):
+            alone = record(model, ids)
+            assert len(together) == len(ids)
+            assert_near(together[name], alone[name], 1e-13)
+
+
+def test_dtype_and_device_conversion():
+    trace = record(make_model(), IDS, names=["resid_post", "pattern"], dtype=torch.float16, device="cpu")
+    assert trace["resid_post"].dtype == torch.float16
+    assert all(check.passed for check in trace.check().values())
+
+
+def test_max_bytes_is_the_size_held_and_refuses_before_running():
+    model = make_model()
+    trace = record(model, IDS)
+    record(model, IDS, max_bytes=trace.nbytes)
+    ran = []
+    handle = model.transformer.wte.register_forward_hook(lambda *_: ran.append(1))
+    with pytest.raises(ValueError, match=r"must fit in max_bytes \(\d.*By itself would fit: .*pattern"):
+        record(model, IDS, max_bytes=trace.nbytes - 1)
+    handle.remove()
+    assert not ran
+
+
+def test_gradients_equal_autograd_and_leave_the_parameters_alone():
+    model = make_model()
+    trace = record(model, IDS, grad=True)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    idx = torch.tensor([IDS])
+    _, loss = model(idx[:, :-1], idx[:, 1:])
+    loss.backward()
+    ln_f = model.transformer.ln_f.bias.grad  # the bias is added at every position: its gradient is their sum
+    assert_near(trace.gradient("ln_final").sum(0), ln_f)
+    wpe = model.transformer.wpe.weight.grad[: len(IDS)]
+    assert_near(trace.gradient("pos_embed"), wpe)
+    assert trace.gradient("pattern").shape == trace["pattern"].shape
+    assert not trace["pattern"].requires_grad
+
+
+def test_gradient_of_a_chosen_logit_in_a_batch_and_with_frozen_parameters():
+    model = make_model().requires_grad_(False)
+
+    def wanted(logits):
+        return logits[-1, 4]
+
+    for together, ids in zip(record(model, [IDS, [2, 7]], grad=wanted), [IDS, [2, 7]], strict=True):
+        alone = record(model, ids, grad=wanted)
+        assert_near(together.gradient("resid_pre"), alone.gradient("resid_pre"), 1e-5)
+    step = 1e-3 * torch.nn.functional.normalize(
+        alone.gradient(
+            "resid_pre",
+        )[0],
+        dim=-1,
+    )
+    moved = record(model, ids, start_at_layer=(0, alone["resid_pre", 0] + step))
+    gained = moved["logits"][-1, 4] - alone["logits"][-1, 4]
+    torch.testing.assert_close(gained, (alone.gradient("resid_pre")[0] * step).sum(), rtol=2e-2, atol=1e-4)
+
+
+def test_start_and_stop_at_a_layer():
+    model = make_model()
+    whole = record(model, IDS)
+    early = record(model, IDS, stop_at_layer=2)
+    assert early.layers == (0, 1)
+    assert "logits" not in early
+    torch.testing.assert_close(early["resid_post", 1], whole["resid_post", 1], rtol=0, atol=0)
+    late = record(model, IDS, start_at_layer=(2, early["resid_post", 1]))
+    assert late.layers == (2,)
+    assert "embed" not in late
+    torch.testing.assert_close(late["logits"], whole["logits"], rtol=0, atol=0)
+
+
+def test_model_is_left_as_found_also_after_an_exception():
+    model = make_model(dropout=0.3).train()
+    model.transformer.h[1].eval()
+    modes = [module.training for module in model.modules()]
+    state = torch.get_rng_state()
+    calls = []
+    permanent = model.hook_points["q", 0].register_forward_hook(lambda *_: calls.append(1))
+    first, second = record(model, IDS), record(model, IDS)
+    torch.testing.assert_close(first["logits"], second["logits"], rtol=0, atol=0)  # no dropout
+
+    def fail(module, args, value):
+        raise KeyError("from the hook")
+
+    handle = model.hook_points["mlp_post", 1].register_forward_hook(fail)
+    with pytest.raises(KeyError, match="from the hook"):
+        record(model, IDS)
+    handle.remove()
+    assert modes == [module.training for module in model.modules()]
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.is_grad_enabled()
+    assert len(calls) == 3
+    assert not any(point.listeners for point in model.hook_points.values())
+    permanent.remove()
+
+
+def test_nested_recordings_do_not_disturb_each_other():
+    model, inner = make_model(), []
+
+    def record_something_else(module, args, value):
+        if value.shape[1] == len(IDS):
+            inner.append(record(model, [1, 2]))
+
+    handle = model.hook_points["resid_mid", 1].register_forward_hook(record_something_else)
+    outer = record(model, IDS)
+    handle.remove()
+    torch.testing.assert_close(outer["logits"], record(model, IDS)["logits"], rtol=0, atol=0)
+    torch.testing.assert_close(inner[0]["logits"], record(model, [1, 2])["logits"], rtol=0, atol=0)
+
+
+def test_a_value_changed_in_place_after_recording_is_refused():
+    model = make_model()
+    handle = model.hook_points["resid_pre", 2].register_forward_hook(
+        lambda module, args, value: value.mul_(2.0)
+    )
+    with pytest.raises(RuntimeError, match="resid_post of layer 1 was changed in place"):
+        record(model, IDS)
+    handle.remove()
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_gradient_modes(context):
+    model = make_model()
+    with context():
+        trace = record(model, IDS)
+        assert record(model, IDS, grad=True).gradient("z").shape == trace["z"].shape
+    assert not trace["logits"].requires_grad
+    assert all(check.passed for check in trace.check().values())
+
+
+def test_autocast_records_what_the_model_computed():
+    model = make_model()
+    idx = torch.tensor([IDS])
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        trace = record(model, IDS)
+        logits, _ = model(idx, idx)
+    assert trace["mlp_pre"].dtype == torch.bfloat16
+    torch.testing.assert_close(trace["logits"], logits[0], rtol=0.05, atol=0.2)
+    assert all(check.passed for check in trace.check().values()), trace.check()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's own import
+def test_wrapped_models_are_recorded_and_said_so():
+    model = make_model()
+    compiled = torch.compile(model)
+    trace = record(compiled, IDS)
+    assert "inside OptimizedModule" in trace.notes[0]
+    torch.testing.assert_close(trace["logits"], record(model, IDS)["logits"], rtol=0, atol=0)
+    with pytest.raises(TypeError, match="DataParallel"):
+        record(torch.nn.DataParallel(model), IDS)
+    with pytest.raises(TypeError, match="must be a gptviz GPT"):
+        record(torch.nn.Linear(2, 2), IDS)
+
+
+def test_nothing_is_kept_after_the_trace_is_dropped():
+    import gc
+    import weakref
+
+    model = make_model()
+    trace = record(model, IDS)
+    held = weakref.ref(trace["pattern", 0]._base)
+    del trace
+    gc.collect()
+    assert held() is None
+
+
+def test_one_token_and_tokens_with_a_tokenizer():
+    model = make_model(vocab_size=3)
+    trace = record(model, "a b", CharTokenizer("ab "))
+    assert trace.tokens == ("a", "·", "b")
+    one = record(model, [2])
+    assert one["loss"].shape == (1,)
+    assert math.isnan(one["loss"][0])
+    assert "mean loss = cross-entropy" not in one.check()
+
+
+def test_truncation_is_asked_for_and_noted():
+    model = make_model()
+    long = [i % 11 for i in range(15)]
+    with pytest.raises(
+        ValueError, match=r"Text has 15 tokens but the model reads at most 12 \(block_size\). Shorten"
+    ):
+        record(model, long)
+    trace = record(model, long, truncate="left")
+    assert trace.ids.tolist() == long[3:]
+    assert "3 of 15 tokens were cut off at the left" in trace.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "match"),
+    [
+        ([], ValueError, "at least one token"),
+        ([0, 11], ValueError, r"0 to 10 .*position 1 holds 11"),
+        ([-1], ValueError, "position 0 holds -1"),
+        ([0.5], TypeError, "must be"),
+        (torch.tensor([True]), TypeError, "whole numbers"),
+        (torch.tensor([[[1]]]), TypeError, "whole numbers"),
+        (None, TypeError, "must be a string, token ids, or a list"),
+        ("abc", TypeError, "needs a tokenizer"),
+        ([[1], []], ValueError, "at least one token"),
+    ],
+)
+def test_bad_texts(text, error, match):
+    with pytest.raises(error, match=match):
+        record(make_model(), text)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"names": "patern"}, "matches no activation. Did you mean 'pattern'"),
+        ({"names": "attn"}, "'scores', 'pattern', 'attn_out'"),
+        ({"names": []}, "at least one name"),
+        ({"names": "pattern.3"}, "no layer 3: it must be 0 to 2"),
+        ({"layers": 5}, "no layer 5"),
+        ({"heads": [2]}, "no head 2"),
+        ({"positions": [8]}, "no position 8"),
+        ({"layers": []}, "At least one layer"),
+        ({"names": "logits", "stop_at_layer": 1}, "computes none of"),
+    ],
+)
+def test_names_and_indices_that_do_not_exist(options, match):
+    with pytest.raises(UnknownNameError, match=match):
+        record(make_model(), IDS, **options)
+
+
+def test_values_that_were_not_recorded():
+    trace = record(make_model(), IDS, names=["pattern", "logits"], layers=1)
+    for key, match in [
+        ("z", "z was not recorded; this trace holds pattern, logits of layers"),
+        (("pattern", 0), "pattern of layer 0 was not recorded"),
+        (("logits", 1), "belongs to no layer"),
+        ("hook_pattern", "Did you mean 'pattern'"),
+    ]:
+        with pytest.raises(UnknownNameError, match=match):
+            trace[key]
+    with pytest.raises(UnknownNameError, match="no gradients"):
+        trace.gradient("pattern")
+    with pytest.raises(TypeError, match="indexed by a name"):
+        trace[3]
+
+
+def test_describe_states_what_record_holds():
+    model = make_model()
+    rows = {row.name: row for row in describe(model, len(IDS))}
+    trace = record(model, IDS, names=list(AXES), dtype=torch.float32)
+    for name, row in rows.items():
+        assert row.shape == tuple(trace[name].shape)
+        assert row.nbytes == trace[name].numel() * 4
+    assert "pattern" in repr(describe(model))
+    assert "layer head query key" in repr(describe(model))
+
+
+def test_losses_are_cross_entropy_per_position():
+    trace = record(make_model(), IDS)
+    expected = F.cross_entropy(trace["logits"][:-1], trace.ids[1:], reduction="none")
+    torch.testing.assert_close(trace["loss"][1:], expected)
