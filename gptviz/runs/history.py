@@ -47,7 +47,8 @@ class History:
 
     def resume_steps(self) -> list[int]:
         """Steps at which weights, optimizer and state are all there."""
-        return [step for step in self.files("weights") if step in self.files("optimizer") and step in self.files("state")]
+        optimizer, state = self.files("optimizer"), self.files("state")
+        return [step for step in self.files("weights") if step in optimizer and step in state]
 
     def _replay(self, record: Record) -> None:
         kind = record.get("kind")

@@ -1,6 +1,6 @@
-"""Checksummed lines: the format of the journal and of the metrics files.
+r"""Checksummed lines: the format of the journal and of the metrics files.
 
-A line is `crc32 json\\n`: eight hexadecimal digits over the bytes of the JSON. A process that dies while it appends
+A line is `crc32 json\n`: eight hexadecimal digits over the bytes of the JSON. A process that dies while it appends
 leaves a last line without its newline; readers do not look at that, and the next writer cuts it off. A whole line
 whose checksum is wrong was damaged later and is reported.
 """
@@ -16,11 +16,11 @@ Record = dict[str, Any]
 
 
 def encode(record: Record) -> bytes:
-    """One line for one record. NaN and infinities are not JSON: see `lossless`.
+    r"""One line for one record. NaN and infinities are not JSON: see `lossless`.
 
     Example:
         >>> encode({"step": 3})
-        b'c3a5fb80 {"step":3}\\n'
+        b'c3a5fb80 {"step":3}\n'
     """
     body = json.dumps(record, allow_nan=False, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gptviz.runs.faults import RunLocked
@@ -44,7 +44,7 @@ def holder(folder: Path) -> dict | None:
 
 def _me() -> dict:
     pid = os.getpid()
-    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     birth = _birth(pid)
     return {"pid": pid, "host": socket.gethostname(), "started": started, "boot": _boot(), "birth": birth}
 

@@ -60,7 +60,7 @@ class Snapshot:
     nonfinite: Shaped[np.ndarray, "layer head query"] | None = None
 
     def attention(self) -> Float32[np.ndarray, "layer head query key"]:
-        """The pattern as probabilities, exact to 0.004 (and to 0.0002 where p < 0.002); rows that were not finite are NaN."""
+        """The pattern as probabilities, exact to 0.004 (0.0002 where p < 0.002); NaN in rows that were not finite."""
         pattern = unpack_pattern(self.pattern, len(self.ids))
         if self.nonfinite is not None:
             pattern[self.nonfinite.astype(bool)] = np.nan
@@ -151,7 +151,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """"running", or how it ended: "finished", "interrupted", "stopped", "failed"; "killed" if nobody wrote an end."""
+        """Whether it is "running", or how it ended: "finished", "interrupted", "stopped", "failed", "killed"."""
         if lock.holder(self.path):
             return "running"
         self._history.poll()
@@ -380,7 +380,7 @@ class Run:
         return step, self.weights(step), optimizer, state
 
     def _sizes(self) -> dict[str, int]:
-        sizes = dict.fromkeys(("weights", "optimizer", "state", "snapshot"), 0)
+        sizes: dict[str, int] = dict.fromkeys(("weights", "optimizer", "state", "snapshot"), 0)
         for record in self._history.live.values():
             sizes[record["kind"]] += record["bytes"]
         sizes["metrics"] = sum(path.stat().st_size for path in self._scalars.folder.glob("*.jsonl"))
@@ -402,7 +402,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         info = json.loads(file.read_bytes())
         version = info["schema_version"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise NotARun(f"run.json must be the JSON that gptviz wrote; {file} is damaged ({error!r}). Restore it.") from error
+        raise NotARun(f"run.json must be what gptviz wrote; {file} is damaged ({error!r}). Restore it.") from error
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise NotARun(f"{path} was written by a newer gptviz (run format {version}); this one reads formats up to "
                       f"{SCHEMA_VERSION}. Upgrade gptviz.")

@@ -113,8 +113,8 @@ class RunWriter:
             OSError: If the folder cannot be written.
         """
         if (folder / "run.json").exists():
-            raise NotARun(f"A new run needs a new folder; {folder} holds a run already. Choose another out=, go on with "
-                          f"open_run({str(folder)!r}).resume(), or delete the folder.")
+            raise NotARun(f"A new run needs a new folder; {folder} holds a run already. Choose another out=, go on "
+                          f"with open_run({str(folder)!r}).resume(), or delete the folder.")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise NotARun(f"A new run needs a new or empty folder; {folder} is not empty. Choose another out=.")
         for part in ("ckpt", "snap", METRICS):
@@ -132,7 +132,9 @@ class RunWriter:
             else:
                 self.dropped += 1
 
-    def commit(self, step: int, contents: dict[str, Any], records: Iterable[Record] = (), *, final: bool = False) -> bool:
+    def commit(
+        self, step: int, contents: dict[str, Any], records: Iterable[Record] = (), *, final: bool = False
+    ) -> bool:
         """Queues files for one step; waits at most 50 ms for room, then drops them.
 
         Args:

@@ -1,0 +1,307 @@
+"""The training loop: between steps it executes what others asked for; within a step nobody interferes.
+
+Step s means: s updates are done. At the top of step s the validation loss is estimated and the recorder looks, both
+before the batch is drawn, so that the random state kept with a checkpoint is the one that step s starts from.
+"""
+
+import contextlib
+import math
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gptviz.model import GPT
+from gptviz.runs import STOP
+from gptviz.training.config import TrainConfig
+from gptviz.training.optimization import array, learning_rate, optimizer_arrays
+from gptviz.training.progress import Progress
+from gptviz.training.recorder import Recorder, end_record, first_nonfinite
+from gptviz.training.threads import Threads
+
+IMPATIENT_SECONDS = 5.0  # a second Ctrl-C this long after the first no longer waits for a clean end
+STOP_FILE_SECONDS = 1.0
+
+
+class Source(Protocol):
+    """Where batches come from: a corpus or a task."""
+
+    @property
+    def tokenizer(self) -> Any: ...
+    @property
+    def vocab_size(self) -> int: ...
+    def batch(
+        self, split: str, batch_size: int, block_size: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    def spec(self) -> dict[str, Any]: ...
+
+
+class Clock:
+    """Adds up the seconds spent in each activity."""
+
+    def __init__(self) -> None:
+        activities = ("data", "forward_backward", "optimizer", "eval", "recording")
+        self.seconds: dict[str, float] = dict.fromkeys(activities, 0.0)
+        self.start = time.perf_counter()
+
+    @contextlib.contextmanager
+    def __call__(self, activity: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[activity] += time.perf_counter() - start
+
+    def total(self) -> dict[str, float]:
+        """Seconds by activity; what is left of the time since the start is "other"."""
+        elapsed = time.perf_counter() - self.start
+        return {**self.seconds, "other": max(0.0, elapsed - sum(self.seconds.values()))}
+
+
+class Trainer:
+    """A training run in progress.
+
+    Args:
+        config: What to train.
+        model: The model, on its device.
+        optimizer: Its optimizer.
+        accelerator: Hugging Face Accelerate, which knows how to spread the work.
+        source: Where batches come from.
+        rng: Draws the training batches.
+        recorder: Takes down what happens.
+        step: How many updates the model has had.
+        threads: The number of CPU threads.
+        progress: Where to say how it goes, or None.
+        on_step: Called after each step with the step and its loss.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: GPT,
+        optimizer: torch.optim.Optimizer,
+        accelerator: Any,
+        source: Source,
+        rng: np.random.Generator,
+        recorder: Recorder,
+        *,
+        step: int,
+        resume_steps: set[int],
+        threads: Threads,
+        progress: Progress | None,
+        on_step: Callable[[int, float], None] | None,
+    ) -> None:
+        self.config, self.source, self.rng, self.recorder = config, source, rng, recorder
+        self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
+        self.step, self.resume_steps, self.threads = step, resume_steps, threads
+        self.progress, self.on_step = progress, on_step
+        self.clock = Clock()
+        self.val_loss: float | None = None
+        self.reason: str | None = None
+        self._first = step
+        self._saw_nonfinite = False
+        self._requests: queue.SimpleQueue[Callable[[Trainer], None]] = queue.SimpleQueue()
+        self._stop_file = recorder.writer.folder / STOP
+        self._looked_for_stop = time.monotonic()
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    def request(self, action: Callable[["Trainer"], None]) -> None:
+        """Has `action` executed between two steps; from any thread, also from a signal handler."""
+        self._requests.put(action)
+
+    def stop(self, reason: str = "stopped") -> None:
+        """Asks for a clean end after the current step; may be called more than once and from anywhere."""
+
+        def end(trainer: Trainer) -> None:
+            trainer.reason = trainer.reason or reason
+
+        self.request(end)
+
+    def _execute_requests(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._requests.get_nowait()(self)
+        if time.monotonic() - self._looked_for_stop > STOP_FILE_SECONDS:
+            self._looked_for_stop = time.monotonic()
+            if self._stop_file.exists():
+                self._stop_file.unlink(missing_ok=True)
+                self.reason = self.reason or "stopped"
+
+    # --- the loop ---------------------------------------------------------------------------------------------
+
+    def run(self) -> bool:
+        """Trains to the end or until asked to stop.
+
+        Returns:
+            Whether everything that was recorded is on the disk.
+        """
+        self.model.train()
+        with stopping_on_signals(self):
+            try:
+                while True:
+                    self._execute_requests()
+                    scalars = self._look()
+                    if self.reason:
+                        return self._end()
+                    self._train_step(scalars)
+                    self.step += 1
+            except BaseException as error:
+                reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                said = "".join(traceback.format_exception_only(error)).strip()
+                self.recorder.close(reason, step=self.step, error=said, **self._account())
+                raise
+            finally:
+                if self.progress:
+                    self.progress.close()
+
+    def _look(self) -> dict[str, float]:
+        """Estimates and records before the batch of this step is drawn."""
+        scalars = {}
+        last = self.step >= self.config.max_iters
+        if self.step % self.config.eval_interval == 0 or last:
+            with self.clock("eval"):
+                self.val_loss = scalars["val_loss"] = self.estimate_loss("val")
+        if last:
+            self.reason = self.reason or "finished"
+        with self.clock("recording"):
+            if self.reason:
+                self.recorder.log(self.step, **scalars)
+            elif self.recorder.due(self.step):
+                self.recorder.capture(self.step, self._state() if self.step in self.resume_steps else None)
+        return scalars
+
+    def _train_step(self, scalars: dict[str, float]) -> None:
+        with self.clock("data"):
+            x, y = self.batch("train", self.rng)
+        start = time.perf_counter()
+        rate = learning_rate(self.config, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.clock("forward_backward"):
+            with self.autocast():
+                _, loss_tensor = self.model(x, y)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(loss_tensor)
+            loss = loss_tensor.item()
+        if not math.isfinite(loss):
+            self._not_finite(loss, x)  # before the update spreads it to every parameter
+        if self.threads.observe(time.perf_counter() - start):
+            self._announce_threads()
+        with self.clock("optimizer"):
+            if self.config.grad_clip:
+                norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+                scalars["grad_norm"] = float(norm)
+            self.optimizer.step()
+        with self.clock("recording"):
+            self.recorder.log(self.step, loss=loss, lr=rate, **scalars)
+        if self.progress:
+            self.progress.update(self.step + 1, loss, self.val_loss)
+        if self.on_step:
+            self.on_step(self.step, loss)
+
+    def _end(self) -> bool:
+        with self.clock("recording"):
+            end = end_record(str(self.reason), self.recorder.writer, step=self.step, **self._account())
+            self.recorder.capture(self.step, self._state(), end=end)
+            return self.recorder.finish()
+
+    # --- parts ------------------------------------------------------------------------------------------------
+
+    def batch(self, split: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs and targets on the model's device."""
+        block_size = self.model.config.block_size
+        arrays = self.source.batch(split, self.config.batch_size, block_size, rng)
+        x, y = (torch.from_numpy(array).to(self.accelerator.device, non_blocking=True) for array in arrays)
+        return x, y
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """bfloat16 on a GPU; nothing on a CPU, where it would be slower and less exact."""
+        return torch.autocast("cuda", torch.bfloat16, enabled=self.accelerator.device.type == "cuda")
+
+    @torch.no_grad()
+    def estimate_loss(self, split: str) -> float:
+        """The mean loss over `eval_iters` batches, the same ones every time and not those of training, in nats."""
+        rng = np.random.Generator(np.random.PCG64([self.config.seed, 1]))
+        self.model.eval()
+        with self.autocast():
+            losses = [self.model(*self.batch(split, rng))[1].item() for _ in range(self.config.eval_iters)]
+        self.model.train()
+        return sum(losses) / len(losses)
+
+    def _state(self) -> dict[str, Any]:
+        """Everything that the coming steps depend on, beside the weights."""
+        arrays = optimizer_arrays(self.optimizer, self.model)
+        arrays["random/cpu"] = array(torch.get_rng_state())
+        if self.accelerator.device.type == "cuda":
+            arrays["random/cuda"] = array(torch.cuda.get_rng_state())
+        state = {"step": self.step, "data": self.rng.bit_generator.state, "threads": self.threads.count}
+        return {"optimizer": arrays, "state": state}
+
+    def _account(self) -> dict[str, Any]:
+        """Where the time of this segment went."""
+        seconds = self.clock.total()
+        tokens = (self.step - self._first) * self.config.batch_size * self.model.config.block_size
+        rate = tokens / max(1e-9, sum(seconds.values()) - seconds["eval"])
+        return {"seconds": seconds, "tokens_per_second": rate, "threads": self.threads.count}
+
+    def _not_finite(self, loss: float, x: Tensor) -> None:
+        if self.config.on_nan == "stop":
+            self.stop("stopped")
+        if self._saw_nonfinite:
+            return
+        self._saw_nonfinite = True
+        name, layer = first_nonfinite(self.model, x)
+        self.recorder.writer.event(self.step, "nonfinite_loss", loss=loss, first=name, layer=layer)
+        if self.progress:
+            of_layer = "" if layer is None else f" of layer {layer}"
+            self.progress.say(f"The loss of step {self.step} is {loss}; it shows first in {name}{of_layer}.")
+
+    def _announce_threads(self) -> None:
+        self.recorder.writer.event(self.step, "threads", count=self.threads.count, reason=self.threads.reason)
+        if self.progress:
+            self.progress.say(f"Threads: {self.threads.count} from step {self.step} on ({self.threads.reason}).")
+
+
+@contextlib.contextmanager
+def stopping_on_signals(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C ends the run cleanly after the current step; so does SIGTERM, after which the process ends as usual.
+
+    Only the main thread may set handlers. A SIGTERM handler of the caller's is left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked_at: list[float] = []
+
+    def on_interrupt(number: int, frame: Any) -> None:
+        if asked_at and time.monotonic() - asked_at[0] > IMPATIENT_SECONDS:
+            raise KeyboardInterrupt
+        asked_at.append(time.monotonic())
+        trainer.stop("interrupted")
+
+    terminated: list[int] = []
+
+    def on_terminate(number: int, frame: Any) -> None:
+        terminated.append(number)
+        trainer.stop("interrupted")
+
+    handlers = {signal.SIGINT: on_interrupt}
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        handlers[signal.SIGTERM] = on_terminate
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if terminated:
+            os.kill(os.getpid(), signal.SIGTERM)

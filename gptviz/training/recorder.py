@@ -1,0 +1,274 @@
+"""Recording while a model learns: its weights at chosen steps, its scalars at every step, and a few pinned texts.
+
+The model does not know: a probe runs in evaluation mode without gradients and leaves training mode and random state
+as they were, so a recorded run is bit-identical to an unrecorded one.
+"""
+
+import warnings
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gptviz.model import GPT
+from gptviz.naming import AXES
+from gptviz.packing import pack_pattern
+from gptviz.runs import SCHEMA_VERSION, Run, RunWriter
+from gptviz.trace import Trace, record, unwrapped
+from gptviz.training.optimization import array
+
+TOP_K = 10
+SNAPSHOT_NAMES = ("resid_pre", "resid_post", "pattern", "attn_out", "mlp_out", "logits", "loss")
+EVERY = 100  # how often a loop of unknown length is recorded after step 512
+
+
+class Recorder:
+    """Records any training loop into a run directory.
+
+    Call `step(i, loss=...)` once per step, with the model as it is after i updates (so `step(0)` before the first),
+    and `close()` at the end. `train` does the same.
+
+    Args:
+        model: A `GPT`, also compiled or wrapped.
+        tokenizer: Its tokenizer; None if the probes are ids.
+        probes: Texts (or lists of ids) to look at, each at most `block_size` tokens.
+        out: The run directory, new or empty.
+        steps: Record the weights at these steps; by default at 0, 1, 2, 4 ... 512 and then every hundredth.
+
+    Attributes:
+        run: The run, readable while it is recorded.
+
+    Raises:
+        ValueError: A probe is too long or unknown to the tokenizer, or `out` is not empty.
+        OSError: `out` cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from gptviz.model import GPTConfig
+        >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=1, n_embd=4))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> with Recorder(model, None, [[0, 1, 2]], folder.name) as recorder:
+        ...     recorder.step(0, loss=1.61)
+        >>> recorder.run.steps, recorder.run.snapshot(0).pattern.shape
+        ([0], (1, 1, 6))
+        >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        probes: Sequence[str | Sequence[int]],
+        out: str | Path,
+        *,
+        steps: Collection[int] | None = None,
+    ) -> None:
+        ids = encode_probes(probes, tokenizer, unwrapped(model))
+        writer = RunWriter.create(Path(out), run_info(model, tokenizer, ids), max_iters=EVERY**2)
+        self._attach(model, ids, writer, steps)
+
+    @classmethod
+    def over(
+        cls, model: nn.Module, probes: list[list[int]], writer: RunWriter, steps: Collection[int] | None
+    ) -> "Recorder":
+        """A recorder over a run directory that is open already."""
+        recorder = cls.__new__(cls)
+        recorder._attach(model, probes, writer, steps)
+        return recorder
+
+    def _attach(
+        self, model: nn.Module, probes: list[list[int]], writer: RunWriter, steps: Collection[int] | None
+    ) -> None:
+        self.model, self.writer = model, writer
+        self.run = Run(writer.folder)
+        self._probes = probes
+        self._steps = None if steps is None else frozenset(steps)
+        self._warned = False
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, kind: type | None, *rest: object) -> None:
+        self.close("finished" if kind is None else "failed")
+
+    def due(self, step: int) -> bool:
+        """Whether the weights are recorded at this step."""
+        if self._steps is not None:
+            return step in self._steps
+        return step % EVERY == 0 if step > 512 else step & (step - 1) == 0
+
+    def step(self, step: int, *, loss: float | None = None, **scalars: float) -> None:
+        """Records step number `step`: the scalars always, weights and probes when they are due.
+
+        Args:
+            step: How many updates the model has had.
+            loss: The training loss, nats per token.
+            **scalars: More numbers of this step (lr=, grad_norm=, val_loss= ...).
+        """
+        if self.due(step):
+            self.capture(step)
+        self.log(step, **scalars if loss is None else {"loss": loss, **scalars})
+
+    def capture(
+        self, step: int, training_state: dict[str, Any] | None = None, *, end: dict[str, Any] | None = None
+    ) -> None:
+        """Copies the weights and runs the probes now; the disk is the writer's business.
+
+        Args:
+            step: How many updates the model has had.
+            training_state: "optimizer" arrays and a "state" of JSON values, to make this a resume point.
+            end: A journal record that ends the run; such a capture is never dropped.
+        """
+        contents: dict[str, Any] = {"snapshot": self._snapshot()} if self._probes else {}
+        contents |= {"weights": weight_arrays(self.model), **(training_state or {})}
+        self.writer.commit(step, contents, [end] if end else [], final=end is not None)
+        self._warn_once()
+
+    def log(self, step: int, **scalars: float) -> None:
+        """Records the scalars of a step; NaN and infinities are kept and flagged."""
+        self.writer.log({"step": step, **{name: float(value) for name, value in scalars.items()}})
+
+    def close(self, reason: str = "finished", **details: Any) -> bool:
+        """Writes what is left and gives the run directory back; idempotent.
+
+        Returns:
+            Whether all of it is on the disk.
+        """
+        if self.writer.state != "closed":
+            self.writer.commit(0, {}, [end_record(reason, self.writer, **details)], final=True)
+        return self.finish()
+
+    def finish(self) -> bool:
+        """Waits for the disk and gives the run directory back, without a word of how the run ended."""
+        saved = self.writer.close()
+        self._warn_once()
+        return saved
+
+    def _snapshot(self) -> dict[str, np.ndarray]:
+        traces = record(self.model, self._probes, names=SNAPSHOT_NAMES, dtype=torch.float32)
+        return {
+            f"probe{number}.{name}": value
+            for number, trace in enumerate(traces)
+            for name, value in probe_arrays(trace).items()
+        }
+
+    def _warn_once(self) -> None:
+        if self.writer.error and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"The recorder is degraded: {self.writer.folder} cannot be written ({self.writer.error}). Training "
+                "goes on; recording is tried again, and what does not fit into memory meanwhile is dropped.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+
+def encode_probes(probes: Sequence[str | Sequence[int]], tokenizer: Any, model: GPT) -> list[list[int]]:
+    """The ids of the probe texts.
+
+    Raises:
+        ValueError: A probe is empty, too long, or a text although there is no tokenizer.
+    """
+    encoded = []
+    for number, probe in enumerate(probes):
+        if isinstance(probe, str) and tokenizer is None:
+            raise ValueError(f"Probe {number} is a text and needs a tokenizer; None was given. Pass token ids instead.")
+        ids = tokenizer.encode(probe) if isinstance(probe, str) else [int(token) for token in probe]
+        if not 1 <= len(ids) <= model.config.block_size:
+            raise ValueError(f"A probe must have 1 to {model.config.block_size} tokens (block_size); probe {number} "
+                             f"has {len(ids)}. Shorten it.")
+        encoded.append(ids)
+    return encoded
+
+
+def run_info(model: nn.Module, tokenizer: Any, probes: list[list[int]], **more: Any) -> dict[str, Any]:
+    """The content of run.json."""
+    import dataclasses
+
+    texts = [tokenizer.decode(ids) if tokenizer else " ".join(map(str, ids)) for ids in probes]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": dataclasses.asdict(unwrapped(model).config),
+        "tokenizer": None if tokenizer is None else tokenizer.to_json(),
+        "probes": [{"text": text, "ids": ids} for text, ids in zip(texts, probes, strict=True)],
+        **more,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
+    }
+
+
+def end_record(reason: str, writer: RunWriter, **details: Any) -> dict[str, Any]:
+    """The journal record that says how a run ended."""
+    health = {"dropped": writer.dropped, "longest_wait": writer.longest_wait}
+    return {"kind": "end", "reason": reason, "recorder": health, **details}
+
+
+def weight_arrays(model: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of the parameters by nanoGPT's names; one that has two names (a tied head) is kept under the first."""
+    seen: dict[int, str] = {}
+    for name, tensor in unwrapped(model).state_dict().items():
+        seen.setdefault(tensor.data_ptr(), name)
+    state = unwrapped(model).state_dict()
+    return {name: array(state[name]) for name in seen.values()}
+
+
+def probe_arrays(trace: Trace) -> dict[str, np.ndarray]:
+    """What a snapshot keeps of a probe: attention as bytes, and numbers computed from floats before that."""
+    probabilities = trace["logits"].softmax(-1)
+    top = probabilities.topk(min(TOP_K, probabilities.shape[-1]))
+    residual = torch.cat([trace["resid_pre", 0][None], trace["resid_post"]])
+    return {
+        **pattern_arrays(trace["pattern"]),
+        "loss": array(trace["loss"]),
+        "top_ids": array(top.indices.int()),
+        "top_probs": array(top.values),
+        "resid_norm": array(residual.norm(dim=-1)),
+        "attn_out_norm": array(trace["attn_out"].norm(dim=-1)),
+        "mlp_out_norm": array(trace["mlp_out"].norm(dim=-1)),
+    }
+
+
+def pattern_arrays(pattern: Float[Tensor, "layer head query key"]) -> dict[str, np.ndarray]:
+    """The pattern as bytes and three scores of each head; rows that are not finite are zeroed and listed."""
+    finite = pattern.isfinite().all(-1)                                                    # layer head query
+    arrays = {
+        "pattern": pack_pattern(array(pattern.where(finite[..., None], 0.0))),
+        "entropy": array(row_entropy(pattern)),
+        "previous": array(pattern.diagonal(-1, -2, -1).mean(-1)),
+        "first": array(pattern[..., 1:, 0].mean(-1)),
+    }
+    return arrays if finite.all() else {**arrays, "nonfinite": array((~finite).to(torch.uint8))}
+
+
+def row_entropy(pattern: Float[Tensor, "layer head query key"]) -> Float[Tensor, "layer head"]:
+    """Mean entropy of the rows after the first, each divided by ln(query + 1): 1 means evenly spread attention."""
+    rows = -torch.special.xlogy(pattern, pattern).sum(-1)[..., 1:]                         # layer head query-1
+    largest = torch.arange(2, pattern.shape[-1] + 1, device=pattern.device).log()
+    return (rows / largest).mean(-1)
+
+
+def first_nonfinite(model: nn.Module, x: Int[Tensor, "batch pos"]) -> tuple[str, int | None]:
+    """Where NaN or infinity first shows in a forward pass over a batch: (parameter or activation, layer)."""
+    for name, parameter in unwrapped(model).named_parameters():
+        if not parameter.isfinite().all():
+            return name, None
+    for ids in x:
+        trace = record(model, ids)
+        for layer in (*trace.layers, None):
+            for name in _names_of(trace, layer):
+                value = trace[name, layer] if layer is not None else trace[name]
+                if not value.isfinite().all():
+                    return name, layer
+    return "loss", None
+
+
+def _names_of(trace: Trace, layer: int | None) -> Iterable[str]:
+    """The recorded names in the order of the computation; scores are -inf above the diagonal, loss NaN at 0."""
+    per_layer = layer is not None
+    return [n for n in trace.names if (AXES[n][0] == "layer") == per_layer and n not in ("scores", "loss")]
