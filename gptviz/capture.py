@@ -91,8 +91,10 @@ class Recording:
 
     def refuse_over(self, max_bytes: int | None) -> None:
         """Raise before anything runs if the values would not fit."""
+        if max_bytes is None:
+            return
         needed = self.needed_bytes()
-        if max_bytes is None or sum(needed.values()) <= max_bytes:
+        if sum(needed.values()) <= max_bytes:
             return
         by_name: dict[str, int] = {}
         for (name, _), size in needed.items():

@@ -5,6 +5,7 @@ One table, `AXES`, is the source for recording, editing, documentation and every
 
 import difflib
 import fnmatch
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
