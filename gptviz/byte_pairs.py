@@ -32,7 +32,7 @@ def learn_pairs(pieces: Iterable[str], vocab_size: int) -> list[bytes]:
     )
     vocabulary = learned.get_vocab()
     by_id = sorted(vocabulary, key=lambda token: vocabulary[token])
-    return [bytes(_BYTE_OF[character] for character in token) for token in by_id[256:]]
+    return [bytes(BYTE_OF[character] for character in token) for token in by_id[256:]]
 
 
 def _valid(pieces: Iterable[str]) -> Iterator[str]:
@@ -48,7 +48,7 @@ def _byte_of() -> dict[str, int]:
     return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(others)}
 
 
-_BYTE_OF = _byte_of()
+BYTE_OF = _byte_of()
 
 
 def check_vocabulary(tokens: Sequence[bytes], special: Sequence[str]) -> None:

@@ -1,0 +1,66 @@
+"""Models at rest: read gptviz's, nanoGPT's, minGPT's and Hugging Face's GPT-2 files, and write the first, second and last.
+
+Nothing in a file can run: weights come through safetensors or `torch.load(weights_only=True)`, and a pickle is first
+read by an interpreter that cannot call anything. A file that does not fit is refused with a sentence before a model is
+built. See SECURITY.md for what that promises.
+"""
+
+from pathlib import Path
+
+from gptviz.checkpoints.checkpoint import Checkpoint, build_model, fit_weights
+from gptviz.checkpoints.huggingface import find_huggingface, read_huggingface, save_huggingface
+from gptviz.checkpoints.nanogpt import read_meta, read_pt, save_nanogpt
+from gptviz.checkpoints.ours import load_weights, read_ours, save_checkpoint, save_weights
+
+__all__ = [
+    "Checkpoint",
+    "build_model",
+    "fit_weights",
+    "load_weights",
+    "read_checkpoint",
+    "read_meta",
+    "save_checkpoint",
+    "save_huggingface",
+    "save_nanogpt",
+    "save_weights",
+]
+
+
+def read_checkpoint(name_or_path: str | Path, n_head: int | None = None) -> Checkpoint:
+    """Read any checkpoint; what a file is, its first bytes decide, not its name.
+
+    Args:
+        name_or_path: gptviz's safetensors file, nanoGPT's `ckpt.pt`, a state dict of minGPT, a Hugging Face folder, or a
+            name on Hugging Face's hub (`gpt2`), looked for in its cache first.
+        n_head: The number of attention heads; only for a state dict alone, which does not say it.
+
+    Returns:
+        Float32 weights that fit their config. `build_model` makes the model of them.
+
+    Raises:
+        ValueError: it is none of these, or damaged, or does not fit, or would run code; the sentence says which.
+
+    Example:
+        >>> from gptviz.model import GPT, GPTConfig
+        >>> path = getfixture("tmp_path") / "model.safetensors"
+        >>> save_checkpoint(GPT(GPTConfig(block_size=4, vocab_size=5, n_layer=1, n_head=1, n_embd=4)), path)
+        >>> build_model(read_checkpoint(path)).config.vocab_size
+        5
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        return read_huggingface(path)
+    if not path.is_file():
+        return read_huggingface(find_huggingface(str(name_or_path)))
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start.startswith(b"PK\x03\x04"):
+        return read_pt(path, n_head)
+    if start[8:9] == b"{":
+        return read_ours(path)
+    if start.startswith(b"\x80"):
+        raise ValueError(
+            f"{path} must be a zip archive, as torch.save has written since 1.6, but is a bare pickle. It was not opened. If "
+            "you trust it: torch.save(torch.load(path, weights_only=True), new_path)."
+        )
+    raise ValueError(f"{path} must be a safetensors file or one of torch.save, but its first bytes are {start[:8]!r}.")
