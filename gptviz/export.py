@@ -1,0 +1,95 @@
+"""A board as one self-contained HTML file: the same payload and the same bundle as the widget, and no network."""
+
+import base64
+import hashlib
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from gptviz.views.board import board_payload, payload_json
+from gptviz.views.view import View
+from gptviz.widgets import STATIC, Board
+
+BUDGET = 12_000_000  # bytes of payload; beyond it frames are left out and the page says so
+
+
+def export_html(
+    shown: Board | View | Sequence[View], path: str | os.PathLike, *, title: str = "", budget: int = BUDGET
+) -> Path:
+    """Write a page that draws the board without kernel, server or network, and print its size.
+
+    Every recorded step is inside. Where that would pass the budget, steps are thinned evenly in their order;
+    the first and last stay, and the page's footer says how many are left.
+
+    Args:
+        shown: A Board with its steps, or one or more Views.
+        path: The file to write; an existing one is replaced.
+        title: The page's title; the board's by default.
+        budget: Bytes of payload that the page should not pass.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: If `shown` is none of these.
+        ValueError: If the folder does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from gptviz.views import training_view
+        >>> curve = training_view({"train": (np.array([0, 1]), np.array([2.0, 1.0]))})
+        >>> page = export_html(curve, Path(tempfile.mkdtemp()) / "curve.html")
+        wrote ...curve.html (... kB)
+        >>> "</html>" in page.read_text(encoding="utf-8")
+        True
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise ValueError(f"The folder of an exported page must exist; {target.parent} does not. Make it first.")
+    payload = _payload(shown, budget)
+    text = page_html(payload, title or payload["title"] or "gptviz")
+    target.write_text(text, encoding="utf-8", newline="\n")
+    print(f"wrote {target} ({len(text.encode()) / 1e3:,.0f} kB)" + (f": {payload['note']}" if payload.get("note") else ""))
+    return target
+
+
+def _payload(shown: Board | View | Sequence[View], budget: int) -> dict:
+    """The payload of a board with its frames, or of views alone."""
+    if isinstance(shown, Board):
+        return shown.payload(budget=budget)
+    views = [shown] if isinstance(shown, View) else list(shown) if isinstance(shown, Sequence) else [shown]
+    if not views or not all(isinstance(view, View) for view in views):
+        raise TypeError(f"export_html shows a Board or Views; it was given {type(shown).__name__}. "
+                        f"Make one with gptviz.explore(trace) or gptviz.views.")
+    return board_payload(views)
+
+
+def page_html(payload: dict, title: str) -> str:
+    """The page's text. Its policy forbids every request and every script but ours, which it knows by its hash."""
+    script = (STATIC / "board.js").read_text(encoding="utf-8")
+    style = (STATIC / "board.css").read_text(encoding="utf-8") + PAGE_STYLE
+    policy = (f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+              f"base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'")
+    return PAGE.format(policy=policy, title=html.escape(title), style=style, script=script, payload=payload_json(payload))
+
+
+def _hash(text: str) -> str:
+    """The name by which a content security policy knows an inline script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+PAGE_STYLE = "\nhtml{background:#fff}body{margin:0}@media(prefers-color-scheme:dark){html{background:#10151b}}"
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style></head>
+<body><main id="gptviz-board"></main>
+<noscript>This page draws its pictures with JavaScript, which is switched off.</noscript>
+<script type="application/json" id="gptviz-payload">{payload}</script>
+<script type="module">{script}</script>
+</body></html>
+"""

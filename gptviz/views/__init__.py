@@ -1,0 +1,12 @@
+"""Numbers to what is shown: each builder takes numpy arrays and gives a View, which widget, page and figure draw.
+
+A new view is one module here, one file of the same name in `js/views/` and a golden payload that both read.
+"""
+
+from gptviz.views.attention import attention_view as attention_view
+from gptviz.views.board import board_payload as board_payload
+from gptviz.views.board import frame_payload as frame_payload
+from gptviz.views.tokens import tokens_view as tokens_view
+from gptviz.views.training import training_view as training_view
+from gptviz.views.view import Check as Check
+from gptviz.views.view import View as View

@@ -1,0 +1,42 @@
+// How the panels share the width of the widget (not of the window). Pure geometry.
+
+export interface Arrangement {
+  width: number; columns: 1 | 2 | 3; large: boolean;
+  /** Tokens along a side of the window on the locked head; all of them where they fit. */
+  window: number;
+  widths: { top: number; left: number; centre: number; right: number; below: number };
+}
+
+export const gap = 32;
+const smallest_cell = 15; // a row of 12 px text
+const labels = 118;       // beside the cells of the locked head
+
+/** From 48 tokens or 36 heads, or where a row of text would not fit, the overview and the window part. */
+export function arrange(outer: number, n_layer: number, n_head: number, n_tokens: number): Arrangement {
+  const width = Math.max(280, outer - 2 * (outer < 700 ? 16 : 24));
+  const many = n_tokens >= 48 || n_layer * n_head >= 36;
+  const small = many ? null : three(width) ?? two(width) ?? one(width);
+  if (small && n_tokens * smallest_cell <= small.right - labels)
+    return { width, columns: small.columns, large: false, window: n_tokens, widths: { top: width, below: width, ...small } };
+  const tiles = 40 + n_head * 36, rest = width - gap - Math.max(tiles, Math.round(width * 0.44));
+  const wide = width >= 900 && rest >= labels + 32 * smallest_cell;
+  const right = wide ? rest : width, left = wide ? width - gap - right : width;
+  const fit = Math.min(32, Math.floor((right - labels) / smallest_cell));
+  return { width, columns: wide ? 2 : 1, large: true, window: Math.min(n_tokens, width < 652 ? Math.min(16, fit) : fit),
+           widths: { top: width, left, centre: left, right, below: width } };
+}
+
+function three(width: number) {
+  if (width < 1080) return null;
+  const spare = Math.max(0, width - 1352), left = 264 + Math.min(56, spare * 0.3);
+  const centre = 400 - Math.max(0, 1352 - width) * 0.3 + Math.min(80, spare * 0.3);
+  return { columns: 3 as const, left: Math.round(left), centre: Math.round(centre), right: Math.round(width - left - centre - 2 * gap) };
+}
+
+function two(width: number) {
+  if (width < 652) return null;
+  const left = Math.round(Math.min(352, width * 0.36));
+  return { columns: 2 as const, left, centre: left, right: width - left - gap };
+}
+
+const one = (width: number) => ({ columns: 1 as const, left: width, centre: width, right: width });

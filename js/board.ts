@@ -1,0 +1,407 @@
+// The board: the only file with state and listeners. All of them end with one AbortController.
+import { panels } from "gptviz:views";
+import { arrange, gap, type Arrangement } from "./arrange.ts";
+import { footer, header, help, make, mount, put, show_heading, text_form, type Mounted } from "./chrome.ts";
+import type { Host } from "./host.ts";
+import { Link } from "./link.ts";
+import { decode_view, type RawBoard, type RawFrame, type Selection, type View } from "./payload.ts";
+import type { Corner, Hit, Patch, Slot } from "./panel.ts";
+import { follow, look_at, nearest, pattern_of, tokens_of, type Look, type Scene } from "./scene.ts";
+import { slider } from "./slider.ts";
+import { size, whole, type Measure } from "./text.ts";
+import { is_dark, read_theme, watch_theme, type Theme } from "./theme.ts";
+
+const slots: Slot[] = ["top", "left", "centre", "right", "below"];
+const one_column: Slot[] = ["top", "left", "right", "centre", "below"]; // the large head before the small ones
+const choices = ["step", "layer", "head", "query", "key"] as const;
+
+export class Board {
+  readonly root = make("div", "gv-board");
+  private readonly stop = new AbortController();
+  private readonly link: Link;
+  private readonly columns = Object.fromEntries(slots.map((slot) => [slot, make("div", `gv-slot gv-${slot}`)])) as unknown as Record<Slot, HTMLElement>;
+  private readonly live_words = make("p", "gv-live");
+  private readonly help = help();
+  private readonly measure: Measure;
+  private board!: RawBoard;
+  private raw: RawBoard | null = null;
+  private mounted: Mounted[] = [];
+  private chrome!: { header: ReturnType<typeof header>; form: ReturnType<typeof text_form>; footer: HTMLElement };
+  private frames = new Map<string, View[]>();
+  private views: View[] = [];
+  private frame_count = 0; // grows with each picture shown: part of what a layout depends on
+  private text = "";
+  private selection: Selection = { step: null, layer: null, head: null, query: null, key: null };
+  private hover: Partial<Selection> = {};
+  private look: Partial<Look> = {};
+  private corner: Corner = { query: 0, key: 0 };
+  private theme!: Theme;
+  private theme_name = "";
+  private width = 0;
+  private place!: Arrangement;
+  private placed = "";
+  private queued = 0;
+  private gripped: { mounted: Mounted; hit: Hit } | null = null;
+  private active: Mounted | null = null; // the panel whose sentence is read aloud
+
+  constructor(private readonly host: Host, private readonly page_bytes = 0) {
+    this.link = new Link((message) => host.send(message));
+    const context = make("canvas").getContext("2d")!;
+    this.measure = (text, font) => { context.font = font; return context.measureText(text).width; };
+    this.root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys rest while the board has the focus
+    this.live_words.setAttribute("aria-live", "polite");
+    this.take_payload();
+  }
+
+  attach(el: HTMLElement): void {
+    el.append(this.root);
+    this.set_theme();
+    this.listen();
+    this.resize(this.root.clientWidth || el.clientWidth || 960);
+  }
+
+  close(): void {
+    this.stop.abort();
+    this.link.stop();
+    cancelAnimationFrame(this.queued);
+    this.root.remove();
+  }
+
+  // --- state ---------------------------------------------------------------------------------------------
+
+  private take_payload(): void {
+    this.raw = this.host.payload();
+    this.board = this.raw;
+    this.text = this.board.text;
+    for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
+    this.frames.clear();
+    for (const frame of this.board.frames ?? []) this.pending_frame(frame);
+    this.views = this.board.views.map((view) => decode_view(view));
+    if (!this.board.frames) this.frames.set(this.frame_name(this.selection.step), this.views);
+    this.frame_count++;
+    this.build();
+  }
+
+  private readonly undecoded = new Map<string, RawFrame>();
+  private frame_name = (step: number | null) => `${step} ${this.text}`;
+
+  /** A page holds many frames: each is decoded when it is looked at. */
+  private pending_frame(frame: RawFrame): void { this.undecoded.set(this.frame_name(frame.step), frame); }
+
+  private show_step(): void {
+    const step = this.selection.step, name = this.frame_name(step);
+    const raw = this.undecoded.get(name);
+    if (raw && !this.frames.has(name)) this.frames.set(name, raw.views.map((view) => decode_view(view)));
+    const views = this.frames.get(name);
+    if (views) this.show(views);
+    else if (this.host.live && this.board.steps.length) this.request(step, this.text);
+  }
+
+  private show(views: View[]): void {
+    if (views === this.views) return;
+    this.views = views;
+    this.frame_count++;
+    this.root.classList.remove("gv-loading");
+    this.queue();
+  }
+
+  private request(step: number | null, text: string): void {
+    this.link.ask({ ask: "frame", step, text });
+    const asked = this.frame_count;
+    setTimeout(() => { if (this.link.busy && asked === this.frame_count) this.root.classList.add("gv-loading"); }, 200);
+  }
+
+  private receive = (content: any, buffers: DataView[] = []): void => {
+    if (content.hello) return this.greeted(content);
+    if (content.frame && content.push) return this.pushed(content, buffers);
+    if (!this.link.answers(content)) return;
+    this.root.classList.remove("gv-loading");
+    this.show_error(content.error ?? "");
+    if (content.frame) this.accept(content.frame as RawFrame, buffers);
+    requestAnimationFrame(() => requestAnimationFrame(() => this.link.painted())); // the second comes after the paint
+  };
+
+  private accept(frame: RawFrame, buffers: DataView[]): void {
+    if (frame.text !== this.text) { this.text = frame.text; this.frames.clear(); this.undecoded.clear(); this.choose({ query: null, key: null }); }
+    const views = frame.views.map((view) => decode_view(view, buffers));
+    this.frames.set(this.frame_name(frame.step), views);
+    if (this.frames.size > 64) this.frames.delete(this.frames.keys().next().value!); // a long run must not fill the browser
+    if (frame.step === this.selection.step || !this.board.steps.length) this.show(views);
+  }
+
+  private pushed(content: any, buffers: DataView[]): void {
+    this.accept(content.frame, buffers);
+    requestAnimationFrame(() => requestAnimationFrame(() => this.host.send({ ack: content.push })));
+  }
+
+  private alive = false;
+  private greeted(content: any): void {
+    this.alive = true;
+    this.chrome.form.el.hidden = !content.editable;
+    this.chrome.header.saved.hidden = true;
+  }
+
+  /** Choose by click or key: kept in the traits of the widget. */
+  private choose(change: Partial<Selection>): void {
+    const before = this.selection;
+    this.selection = { ...before, ...change };
+    const changed = Object.fromEntries(choices.filter((name) => before[name] !== this.selection[name]).map((name) => [name, this.selection[name]]));
+    if (!Object.keys(changed).length) return;
+    this.host.set(changed);
+    if ("step" in changed) this.show_step();
+    this.queue();
+  }
+
+  private apply(patch: Patch): void {
+    if (patch.selection) {
+      this.choose(patch.selection);
+      if (patch.selection.query !== undefined || patch.selection.key !== undefined) this.recentre();
+    }
+    if (patch.window) this.move(patch.window);
+    this.queue();
+  }
+
+  private move(to: Partial<Corner>): void {
+    const wish = { ...this.corner, ...to }, n = this.place.window, last = tokens_of(this.views).length - n;
+    this.corner = { query: Math.max(0, Math.min(last, wish.query)), key: Math.max(0, Math.min(last, wish.key)) };
+  }
+
+  private recentre(): void {
+    const look = look_at(this.selection, {}, this.look, this.views, this.last_step());
+    this.corner = follow(this.corner, look, this.place.window, tokens_of(this.views).length);
+  }
+
+  private last_step = () => this.board.steps.at(-1) ?? 0;
+
+  /** The kernel changed a trait; several may come one by one, the drawing waits for all. */
+  private pull = (): void => {
+    if (this.host.payload() !== this.raw) { this.take_payload(); this.resize(this.width); }
+    for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
+    this.show_step();
+    this.recentre();
+    this.queue();
+  };
+
+  // --- page ----------------------------------------------------------------------------------------------
+
+  private build(): void {
+    const { board } = this, checks = this.views.flatMap((view) => view.checks);
+    const bytes = this.views.flatMap((view) => Object.values(view.arrays)).reduce((sum, array) => sum + array.values.byteLength, 0);
+    const weight = this.page_bytes ? `${size(this.page_bytes)} in this page` : `${size(bytes)} sent`;
+    this.chrome = { header: header(board), form: text_form(board), footer: footer(checks, [board.cost, weight, board.note ?? ""].filter(Boolean).join(" · ")) };
+    this.chrome.form.el.hidden = !board.editable || !this.host.live;
+    this.chrome.header.saved.hidden = this.host.live;
+    this.mounted = panels.filter((panel) => this.views.some((view) => view.kind === panel.kind)).map(mount);
+    const steps = mount(slider), words = make("span", "gv-step-word", board.steps.length > 1 ? "step" : "one step, no training record");
+    this.chrome.header.steps.append(words);
+    if (board.steps.length > 1) { this.chrome.header.steps.append(steps.stage, this.chrome.header.readout); this.mounted.push(steps); }
+    this.placed = "";
+    this.root.replaceChildren(this.chrome.header.el, this.chrome.form.el, this.help, ...slots.map((slot) => this.columns[slot]), this.chrome.footer, this.live_words);
+    for (const one of this.mounted) this.listen_panel(one);
+    this.chrome.form.el.addEventListener("submit", this.submit, { signal: this.stop.signal });
+    this.chrome.footer.querySelector("button")!.addEventListener("click", () => this.toggle_help(), { signal: this.stop.signal });
+    this.show_step();
+  }
+
+  private scene(mounted: Mounted | null): Scene {
+    const view = this.views.find((one) => one.kind === mounted?.panel.kind) ?? this.views[0]!;
+    return { board: this.board, views: this.views, view, pattern: pattern_of(this.views), tokens: tokens_of(this.views), selection: this.selection,
+             hover: this.hover, look: this.look as Look, corner: this.corner, place: this.place, theme: this.theme, measure: this.measure };
+  }
+
+  private resize(width: number): void {
+    this.width = width;
+    const pattern = pattern_of(this.views);
+    this.place = arrange(width, pattern?.n_layer ?? 1, pattern?.n_head ?? 1, tokens_of(this.views).length);
+    this.recentre();
+    this.queue();
+  }
+
+  private set_theme = (): void => {
+    const dark = is_dark(this.root);
+    this.root.classList.toggle("gv-dark", dark);
+    this.theme = read_theme(this.root, dark);
+    this.theme_name = JSON.stringify([dark, this.theme.paper, this.theme.ink, this.theme.accent]);
+    if (this.place) this.queue();
+  };
+
+  private queue(): void {
+    if (!this.queued) this.queued = requestAnimationFrame(() => { this.queued = 0; this.draw(); });
+  }
+
+  private draw(): void {
+    const pattern = pattern_of(this.views), count = tokens_of(this.views).length;
+    const place = arrange(this.width, pattern?.n_layer ?? 1, pattern?.n_head ?? 1, count);
+    if (JSON.stringify(place) !== JSON.stringify(this.place)) { this.place = place; this.recentre(); }
+    this.look = look_at(this.selection, this.hover, this.look, this.views, this.last_step());
+    this.arrange_panels();
+    for (const mounted of this.mounted) this.draw_panel(mounted);
+    this.draw_chrome();
+    this.root.dataset.drawn = String(this.frame_count); // tests wait for it
+  }
+
+  /** Move the sections only when the arrangement changes: moving takes the focus away. */
+  private arrange_panels(): void {
+    const spots = this.mounted.map((one) => one.panel.slot(this.scene(one))), name = JSON.stringify([this.place, spots]);
+    if (name === this.placed) return;
+    this.placed = name;
+    const { columns, widths, large } = this.place;
+    this.root.style.gridTemplateColumns = columns === 3 ? `${widths.left}px ${widths.centre}px ${widths.right}px`
+      : columns === 2 ? `${widths.left}px ${widths.right}px` : `${widths.left}px`;
+    this.root.style.columnGap = `${gap}px`;
+    this.root.dataset.columns = String(columns);
+    this.root.classList.toggle("gv-large", large);
+    this.root.classList.toggle("gv-narrow", this.width < 700);
+    for (const slot of columns === 1 ? one_column : slots) {
+      this.root.insertBefore(this.columns[slot], this.chrome.footer);
+      const here = this.mounted.filter((_, i) => spots[i] === slot).sort((a, b) => rank(a) - rank(b));
+      this.columns[slot].replaceChildren(...here.map((one) => one.section));
+      this.columns[slot].hidden = !here.length;
+    }
+  }
+
+  private draw_panel(mounted: Mounted): void {
+    const { panel } = mounted, scene = this.scene(mounted), slot = panel.slot(scene);
+    if (panel !== slider && !slot) { mounted.layout = null; return; }
+    if (panel !== slider) show_heading(mounted, panel.heading(scene));
+    const width = panel === slider ? (this.width < 700 ? 150 : 212) : this.place.widths[slot!];
+    const laid = JSON.stringify([width, this.frame_count, this.corner, this.place, this.theme_name, devicePixelRatio]);
+    if (laid !== mounted.laid) { mounted.layout = panel.layout(scene, width); mounted.laid = laid; this.fit(mounted); mounted.drawn = ""; }
+    const drawn = panel.stale?.(scene) ?? "same";
+    if (drawn !== mounted.drawn) { this.paint(mounted.base, (ctx) => panel.draw(ctx, mounted.layout, scene)); mounted.drawn = drawn; }
+    this.paint(mounted.over, (ctx) => panel.mark(ctx, mounted.layout, scene));
+    mounted.stage.setAttribute("aria-label", panel.says(scene));
+  }
+
+  private fit({ base, over, layout, stage }: Mounted): void {
+    const ratio = devicePixelRatio || 1;
+    stage.style.width = `${layout.width}px`;
+    stage.style.height = `${layout.height}px`;
+    for (const canvas of [base, over]) { canvas.width = Math.round(layout.width * ratio); canvas.height = Math.round(layout.height * ratio); }
+  }
+
+  private paint(canvas: HTMLCanvasElement, draw: (ctx: CanvasRenderingContext2D) => void): void {
+    const ctx = canvas.getContext("2d")!, ratio = devicePixelRatio || 1;
+    ctx.setTransform(1, 0, 0, 1, 0, 0);
+    ctx.clearRect(0, 0, canvas.width, canvas.height);
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    draw(ctx);
+  }
+
+  private draw_chrome(): void {
+    const { steps, limit } = this.board, step = this.look.step ?? 0, { readout } = this.chrome.header;
+    if (steps.length > 1) {
+      if (!readout.firstChild) readout.append(make("strong"), make("span"));
+      put(readout.firstChild as HTMLElement, whole(step));
+      put(readout.lastChild as HTMLElement, ` of ${whole(this.last_step())}`);
+      const stage = this.mounted.at(-1)!.stage;
+      for (const [name, value] of [["valuemin", steps[0]], ["valuemax", this.last_step()], ["valuenow", nearest(steps, step)]])
+        stage.setAttribute(`aria-${name}`, String(value));
+    }
+    put(this.chrome.form.count, `${tokens_of(this.views).length}${limit ? ` of ${whole(limit)}` : ""} tokens`);
+    if (this.active) put(this.live_words, this.active.panel.says(this.scene(this.active)));
+  }
+
+  private show_error(words: string): void {
+    this.chrome.form.error.hidden = !words;
+    put(this.chrome.form.error, words ? `✕ ${words}` : "");
+  }
+
+  private toggle_help(): void { this.help.hidden = !this.help.hidden; }
+
+  // --- listeners -----------------------------------------------------------------------------------------
+
+  private listen(): void {
+    const { signal } = this.stop;
+    watch_theme(this.set_theme, signal);
+    const observer = new ResizeObserver(([entry]) => { if (entry && entry.contentRect.width) this.resize(this.root.clientWidth); });
+    observer.observe(this.root);
+    signal.addEventListener("abort", () => observer.disconnect());
+    this.root.addEventListener("keydown", this.press, { signal });
+    document.fonts?.ready.then(() => { if (!signal.aborted) { for (const one of this.mounted) one.laid = ""; this.queue(); } });
+    this.host.on_change(this.pull);
+    this.host.on_message(this.receive);
+    if (!this.host.live) return;
+    this.host.send({ ask: "hello" });
+    setTimeout(() => { if (!this.alive && !signal.aborted) { this.chrome.form.el.hidden = true; this.chrome.header.saved.hidden = false; } }, 4000);
+  }
+
+  private listen_panel(mounted: Mounted): void {
+    const { signal } = this.stop, { stage } = mounted;
+    const on = <K extends keyof HTMLElementEventMap>(name: K, call: (event: HTMLElementEventMap[K]) => void) => stage.addEventListener(name, call, { signal });
+    on("pointermove", (event) => this.pointed(mounted, event));
+    on("pointerdown", (event) => this.pressed(mounted, event));
+    on("pointerup", () => { this.gripped = null; });
+    on("pointercancel", () => { this.gripped = null; });
+    on("pointerleave", () => { if (!this.gripped) { this.hover = {}; this.queue(); } });
+    on("focus", () => { this.active = mounted; this.queue(); });
+  }
+
+  private find(mounted: Mounted, event: PointerEvent): [Hit | null, number, number] {
+    const box = mounted.stage.getBoundingClientRect();
+    const x = event.clientX - box.left, y = event.clientY - box.top;
+    return [mounted.layout ? mounted.panel.hit(mounted.layout, x, y, this.scene(mounted)) : null, x, y];
+  }
+
+  private pointed(mounted: Mounted, event: PointerEvent): void {
+    const [hit, x, y] = this.find(mounted, event), { panel } = mounted;
+    if (this.gripped?.mounted === mounted) {
+      const patch = panel.drag?.(mounted.layout, this.gripped.hit, x, y, this.scene(mounted));
+      if (patch) this.apply(patch);
+      return;
+    }
+    mounted.stage.style.cursor = hit ? (hit.drag ? "ew-resize" : "pointer") : "";
+    this.hover = hit?.at ?? {};
+    this.active = mounted;
+    this.queue();
+  }
+
+  private pressed(mounted: Mounted, event: PointerEvent): void {
+    const [hit, x, y] = this.find(mounted, event);
+    if (!hit || event.button) return;
+    if (hit.drag) { this.gripped = { mounted, hit }; mounted.stage.setPointerCapture(event.pointerId); }
+    const patch = hit.drag && hit.drag !== "query" && hit.drag !== "key" ? mounted.panel.drag?.(mounted.layout, hit, x, y, this.scene(mounted)) : null;
+    const at = { ...hit.at };
+    if (at.query !== undefined && at.key === undefined) at.key = null; // a new query shows its strongest key
+    if (at.key !== undefined && at.key !== null && at.query === undefined) at.query = Math.max(this.look.query ?? 0, at.key);
+    this.apply(patch ?? { selection: at });
+  }
+
+  private press = (event: KeyboardEvent): void => {
+    if ((event.target as HTMLElement).tagName === "INPUT" || event.ctrlKey || event.metaKey || event.altKey) return;
+    const mounted = this.mounted.find((one) => one.stage === event.target);
+    const patch = this.shortcut(event.key) ?? (mounted?.layout ? mounted.panel.press?.(event.key, this.scene(mounted)) : null);
+    if (!patch) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.hover = {};
+    this.apply(patch);
+  };
+
+  /** Keys that mean the same in every view. */
+  private shortcut(key: string): Patch | null {
+    if (key === "?") { this.toggle_help(); return {}; }
+    if (key === "Escape") return this.unlock();
+    const pattern = pattern_of(this.views), jump = { "[": -1, "]": 1, "{": -(pattern?.n_head ?? 1), "}": pattern?.n_head ?? 1 }[key];
+    if (!jump || !pattern) return null;
+    const { layer = 0, head = 0 } = this.look, count = pattern.n_layer * pattern.n_head;
+    const to = (layer * pattern.n_head + head + jump + count) % count;
+    return { selection: { layer: Math.floor(to / pattern.n_head), head: to % pattern.n_head } };
+  }
+
+  private unlock(): Patch {
+    if (!this.help.hidden) { this.help.hidden = true; return {}; }
+    const cell = this.selection.query != null || this.selection.key != null;
+    return { selection: cell ? { query: null, key: null } : { layer: null, head: null } };
+  }
+
+  private submit = (event: Event): void => {
+    event.preventDefault();
+    const text = this.chrome.form.input.value;
+    if (text) this.request(this.selection.step, text);
+    else this.show_error("The text must have at least one token; it is empty. Write something.");
+  };
+}
+
+const order = ["ruler", "text", "heads", "after", "reads", "head", "loss"];
+const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

@@ -1,0 +1,99 @@
+// The little DOM around the canvases: header, text field, footer, help. Words only through textContent.
+import type { Check, RawBoard } from "./payload.ts";
+import type { Heading, Panel } from "./panel.ts";
+
+export function make<K extends keyof HTMLElementTagNameMap>(tag: K, name = "", words = ""): HTMLElementTagNameMap[K] {
+  const el = document.createElement(tag);
+  if (name) el.className = name;
+  if (words) el.textContent = words;
+  return el;
+}
+
+export interface Mounted {
+  panel: Panel; section: HTMLElement; title: HTMLElement; subtitle: HTMLElement; stage: HTMLElement;
+  base: HTMLCanvasElement; over: HTMLCanvasElement; layout: any; laid: string; drawn: string;
+}
+
+/** A section with a heading and two canvases: the picture, and above it what moves with the mouse. */
+export function mount(panel: Panel): Mounted {
+  const section = make("section", `gv-panel gv-panel-${panel.name}`), head = make("div", "gv-heading");
+  const title = make("h3", "gv-title"), subtitle = make("span", "gv-subtitle"), stage = make("div", "gv-stage");
+  const base = make("canvas", "gv-canvas"), over = make("canvas", "gv-canvas gv-over");
+  stage.tabIndex = 0;
+  stage.setAttribute("role", panel.name === "step" ? "slider" : "img");
+  for (const canvas of [base, over]) canvas.setAttribute("aria-hidden", "true");
+  head.append(title, subtitle);
+  stage.append(base, over);
+  section.append(head, stage);
+  return { panel, section, title, subtitle, stage, base, over, layout: null, laid: "", drawn: "" };
+}
+
+export function show_heading(mounted: Mounted, heading: Heading): void {
+  put(mounted.title, heading.title);
+  put(mounted.subtitle, heading.subtitle);
+  const head = mounted.title.parentElement!;
+  if (!heading.keys || head.querySelector(".gv-keys")) return;
+  const keys = make("span", "gv-keys");
+  for (const [what, caps] of heading.keys) keys.append(make("span", "", what), ...caps.map((cap) => make("kbd", "", cap)));
+  head.append(keys);
+}
+
+/** Set text only where it differs: a screen reader hears each change. */
+export function put(el: HTMLElement, words: string): void {
+  if (el.textContent !== words) el.textContent = words;
+}
+
+export function header(board: RawBoard): { el: HTMLElement; saved: HTMLElement; steps: HTMLElement; readout: HTMLElement } {
+  const el = make("header", "gv-header"), mark = make("span", "gv-mark", "gpt"), steps = make("div", "gv-steps"), readout = make("span", "gv-readout");
+  mark.append(make("b", "", "viz"));
+  const facts = make("span", "gv-facts"), saved = make("span", "gv-saved", "saved picture");
+  facts.append(make("strong", "", board.title), document.createTextNode(board.facts.length ? `  ${board.facts.join(" · ")}` : ""));
+  el.append(mark, make("span", "gv-name", board.name), make("span", "gv-bar"), facts, saved, steps);
+  return { el, saved, steps, readout };
+}
+
+export function text_form(board: RawBoard): { el: HTMLFormElement; input: HTMLInputElement; count: HTMLElement; error: HTMLElement } {
+  const el = make("form", "gv-form"), input = make("input", "gv-text"), count = make("span", "gv-count"), error = make("p", "gv-error");
+  input.type = "text"; input.value = board.text; input.spellcheck = false; input.autocomplete = "off";
+  input.setAttribute("aria-label", "text for the model");
+  error.setAttribute("role", "alert");
+  error.hidden = true;
+  const field = make("div", "gv-field"), run = make("button", "gv-run", "Run ⏎");
+  run.type = "submit";
+  field.append(input, count, run);
+  el.append(field, error);
+  return { el, input, count, error };
+}
+
+export function footer(checks: Check[], cost: string): HTMLElement {
+  const el = make("footer", "gv-footer");
+  for (const check of [...checks].sort((a, b) => Number(a.passed) - Number(b.passed))) {
+    const one = make("span", check.passed ? "gv-check" : "gv-check gv-failed");
+    one.append(make("b", "", check.passed ? "✓" : "✕"), document.createTextNode(` ${check.name} `),
+               make("span", "", check.passed ? `max error ${check.error}` : `error ${check.error}, at most ${check.bound} allowed`));
+    el.append(one);
+  }
+  const right = make("span", "gv-cost", cost), help = make("button", "gv-help-button", "keys ");
+  help.type = "button";
+  help.append(make("kbd", "", "?"));
+  el.append(right, help);
+  return el;
+}
+
+const keys: [string[], string][] = [
+  [["Tab"], "next view"], [["←", "→", "↑", "↓"], "move inside a view: head, query and key, token, step"], [["Home", "End"], "first, last"],
+  [["[", "]"], "head before, head after"], [["{", "}"], "layer before, layer after"], [["Esc"], "unlock the cell, then the head"], [["?"], "this list"],
+];
+
+export function help(): HTMLElement {
+  const el = make("div", "gv-help"), list = make("dl");
+  el.setAttribute("role", "note");
+  el.hidden = true;
+  for (const [caps, words] of keys) {
+    const term = make("dt");
+    term.append(...caps.map((cap) => make("kbd", "", cap)));
+    list.append(term, make("dd", "", words));
+  }
+  el.append(make("h3", "gv-title", "Keys"), list);
+  return el;
+}

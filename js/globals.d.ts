@@ -1,0 +1,4 @@
+declare module "gptviz:views" {
+  import type { Panel } from "./panel.ts";
+  export const panels: Panel[];
+}

@@ -1,0 +1,36 @@
+// A panel is a drawn part of a view: layout, draw, hit. It owns no state and no listener; board.ts does.
+import type { Scene } from "./scene.ts";
+import type { Selection } from "./payload.ts";
+
+export type Slot = "top" | "left" | "centre" | "right" | "below";
+export interface Sized { width: number; height: number }
+/** First visible query and key of the large layout's window. */
+export interface Corner { query: number; key: number }
+/** What a gesture changes: the reader's choice, the window, or both. */
+export interface Patch { selection?: Partial<Selection>; window?: Partial<Corner> }
+/** What lies under the mouse; `drag` names a handle that follows the mouse until it is let go. */
+export interface Hit { at: Partial<Selection>; window?: Partial<Corner>; drag?: string; grip?: number }
+export interface Heading { title: string; subtitle: string; keys?: [string, string[]][] }
+
+export interface Panel<L extends Sized = any> {
+  /** The view that it draws. */
+  kind: string;
+  name: string;
+  /** Where it stands in this arrangement; null where it has nothing to add. */
+  slot(scene: Scene): Slot | null;
+  heading(scene: Scene): Heading;
+  /** Geometry for a width. Must not depend on what is hovered, or the page would jump under the mouse. */
+  layout(scene: Scene, width: number): L;
+  /** The picture without the selection: drawn again only when `stale` or the size or theme changes. */
+  draw(ctx: CanvasRenderingContext2D, layout: L, scene: Scene): void;
+  /** What `draw` depends on beside frame, size and theme. */
+  stale?(scene: Scene): string;
+  /** What moves with the mouse; drawn on a canvas above. */
+  mark(ctx: CanvasRenderingContext2D, layout: L, scene: Scene): void;
+  hit(layout: L, x: number, y: number, scene: Scene): Hit | null;
+  drag?(layout: L, hit: Hit, x: number, y: number, scene: Scene): Patch;
+  /** What an arrow, Home or End does while the panel has the focus. */
+  press?(key: string, scene: Scene): Patch | null;
+  /** The sentence for screen readers. */
+  says(scene: Scene): string;
+}

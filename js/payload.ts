@@ -1,0 +1,47 @@
+// What Python sent: JSON with bytes. The same dict comes as a widget's state (bytes are DataViews), as a message
+// (bytes are numbered buffers) and inside a page (bytes are base64).
+
+export interface RawArray { dtype: string; shape: number[]; axes: string[]; data: unknown }
+export interface Check { name: string; error: string; bound: string; passed: boolean }
+export interface RawView {
+  kind: string; title: string; subtitle: string; arrays: Record<string, RawArray>; labels: Record<string, string[]>;
+  units: Record<string, string>; range: Record<string, [number, number]>; checks: Check[];
+}
+export interface Selection {
+  step: number | null; layer: number | null; head: number | null; query: number | null; key: number | null;
+}
+export interface RawFrame { step: number | null; text: string; views: RawView[] }
+export interface RawBoard {
+  schema: number; name: string; title: string; facts: string[]; steps: number[]; selection: Selection; text: string;
+  limit: number | null; editable: boolean; cost: string; views: RawView[]; frames?: RawFrame[]; note?: string;
+}
+
+export type Values = Uint8Array | Int32Array | Float32Array;
+export interface NumberArray { shape: number[]; axes: string[]; values: Values }
+export interface View extends Omit<RawView, "arrays"> { arrays: Record<string, NumberArray> }
+
+const types = { uint8: Uint8Array, int32: Int32Array, float32: Float32Array } as const;
+
+function bytes_of(data: unknown, buffers: DataView[]): Uint8Array {
+  if (typeof data === "string") return Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  if (data instanceof DataView) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  return bytes_of(buffers[(data as { buffer: number }).buffer], []);
+}
+
+export function decode_array(raw: RawArray, buffers: DataView[] = []): NumberArray {
+  const type = types[raw.dtype as keyof typeof types];
+  if (!type) throw new Error(`Array type must be ${Object.keys(types).join(", ")}; it is ${raw.dtype}.`);
+  let bytes = bytes_of(raw.data, buffers);
+  const length = raw.shape.reduce((a, b) => a * b, 1);
+  if (bytes.byteLength !== length * type.BYTES_PER_ELEMENT)
+    throw new Error(`An array of shape ${raw.shape} needs ${length * type.BYTES_PER_ELEMENT} bytes; it has ${bytes.byteLength}.`);
+  if (bytes.byteOffset % type.BYTES_PER_ELEMENT) bytes = bytes.slice(); // typed arrays must start at a whole element
+  return { shape: raw.shape, axes: raw.axes, values: new type(bytes.buffer as ArrayBuffer, bytes.byteOffset, length) };
+}
+
+export function decode_view(raw: RawView, buffers: DataView[] = []): View {
+  const arrays = Object.entries(raw.arrays).map(([name, array]) => [name, decode_array(array, buffers)]);
+  return { ...raw, arrays: Object.fromEntries(arrays) };
+}

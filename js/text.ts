@@ -1,0 +1,68 @@
+// Words and numbers, the same in every view.
+
+export type Measure = (text: string, font: string) => number;
+
+const minus = "\u2212", thin = "\u2009";
+
+/** A number with fixed digits and a true minus; what is not finite by name. */
+export function fixed(value: number, digits: number): string {
+  if (Number.isNaN(value)) return "NaN";
+  if (!Number.isFinite(value)) return value > 0 ? "+∞" : `${minus}∞`;
+  return value.toFixed(digits).replace("-", minus);
+}
+
+/** A weight for a cell: .91, 1.0. */
+export const short = (p: number): string => (p >= 0.995 ? "1.0" : p.toFixed(2).replace(/^0/, ""));
+
+/** An integer with a thin space between thousands. */
+export const whole = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, thin).replace("-", minus);
+
+export const head_name = (layer: number, head: number): string => `L${layer}H${head}`;
+
+/** ‘·Ada’, shortened in the middle of a sentence. */
+export const quoted = (token: string): string => `‘${clip_middle(token, 24)}’`;
+
+function clip_middle(token: string, longest: number): string {
+  const signs = [...token];
+  return signs.length <= longest ? token : `${signs.slice(0, longest - 1).join("")}…`;
+}
+
+/** The text, or as much of its start as fits in `width` with an ellipsis. A token may be 10,000 signs long. */
+export function ellipsis(text: string, width: number, font: string, measure: Measure): string {
+  const signs = [...text.slice(0, 400)];
+  if (text.length <= 400 && measure(text, font) <= width) return text;
+  let low = 0, high = signs.length;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (measure(`${signs.slice(0, middle).join("")}…`, font) <= width) low = middle;
+    else high = middle - 1;
+  }
+  return `${signs.slice(0, low).join("")}…`;
+}
+
+/** Lines no wider than `width`, broken at spaces. */
+export function wrap(text: string, width: number, font: string, measure: Measure): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    const longer = line ? `${line} ${word}` : word;
+    if (line && measure(longer, font) > width) { lines.push(line); line = word; }
+    else line = longer;
+  }
+  return [...lines, line].map((one) => ellipsis(one, width, font, measure));
+}
+
+/** Bytes in kB or MB. */
+export const size = (bytes: number): string =>
+  bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
+/** Where a key stands to a query: a fact about the text, not about the head. */
+export function relation(tokens: string[], query: number, key: number): string {
+  if (key === query) return "itself";
+  const back = query - key;
+  const before = tokens.lastIndexOf(tokens[query]!, query - 1);
+  if (query > 0 && before >= 0 && key === before + 1) return `the token that came after ${quoted(tokens[query]!)} last time`;
+  if (tokens[key] === tokens[query]) return `the same token, ${back} back`;
+  if (back === 1) return "the token before";
+  return key === 0 ? "the first token" : `${back} tokens back`;
+}

@@ -1,0 +1,261 @@
+// The locked head, large: real tokens on both named axes, the chosen row, and the value in words.
+import { font, Pen } from "../paint.ts";
+import type { Hit, Panel, Patch, Sized } from "../panel.ts";
+import type { Scene } from "../scene.ts";
+import { ellipsis, fixed, head_name, quoted, relation, short, whole, wrap } from "../text.ts";
+
+interface Box { x: number; y: number; w: number; h: number }
+interface Square extends Sized {
+  x: number; y: number; cell: number; n: number; query: number; key: number; n_tokens: number; tall: number;
+  callout: Box; inside: boolean; map: Box | null; legend: [number, number]; bars: number;
+}
+
+const mono = { mono: true } as const;
+const query_axis = "query (attends) ↓", key_axis = "key (attended to) →";
+const index_width = (n_tokens: number) => 10 + 7.5 * String(n_tokens - 1).length;
+
+function layout(scene: Scene, width: number): Square {
+  const { place, tokens, corner, measure, theme } = scene, n = Math.min(place.window, tokens.length), n_tokens = tokens.length;
+  const shown = [...tokens.slice(corner.query, corner.query + n), ...tokens.slice(corner.key, corner.key + n)];
+  // The room for labels is that of the widest token of the whole text, so that a moved window keeps its cells.
+  const widest = Math.max(...(n_tokens > 600 ? shown : tokens).map((token) => measure(token.slice(0, 24), font(theme, mono))), 8);
+  const windowed = n < n_tokens, bars = windowed ? 30 : 0;
+  const x = Math.ceil(Math.max(measure(query_axis, font(theme, { weight: 500 })) + 12, Math.min(96, widest) + index_width(n_tokens) + 12));
+  const cell = Math.max(8, Math.min(windowed ? 22 : n <= 12 ? 48 : 34, Math.floor((width - x - bars) / n)));
+  const flat = widest <= cell - 2, tall = flat ? 22 : Math.min(84, widest) * 0.83 + 14;
+  const map = windowed && width >= 460 ? { x: 0, y: 4, w: 144, h: 144 } : null;
+  const y = Math.round(22 + tall + (map ? map.h + 20 : 0)), bottom = y + n * cell;
+  const callout = place_callout(width, x, y, cell, n, map);
+  const below = callout.y > bottom ? callout.y + callout.h : bottom;
+  const legend: [number, number] = map ? [map.w + 32, 122] : [x, below + 16];
+  return { width, height: map ? bottom + 16 : below + 48, x, y, cell, n, ...corner, n_tokens, tall: flat ? 0 : tall, callout,
+           inside: !map && callout.y < bottom, map, legend, bars };
+}
+
+/** Inside the masked triangle where it fits, at the right edge of the panel; else below. */
+function place_callout(width: number, x: number, y: number, cell: number, n: number, map: Box | null): Box {
+  if (map) return { x: map.w + 32, y: 4, w: width - map.w - 32, h: 100 };
+  for (const [w, h] of [[304, 150], [264, 170], [232, 190]] as const)
+    if (x + Math.ceil((h + 8) / cell) * cell + 12 <= width - w && h < n * cell) return { x: width - w - 0.5, y: y + 0.5, w, h };
+  return { x: 0.5, y: y + n * cell + 16.5, w: width - 1, h: width < 480 ? 128 : 92 };
+}
+
+const at_cell = (square: Square, query: number, key: number): [number, number] =>
+  [square.x + (key - square.key) * square.cell, square.y + (query - square.query) * square.cell];
+const within = (first: number, n: number, at: number) => at >= first && at < first + n;
+
+function draw(ctx: CanvasRenderingContext2D, square: Square, scene: Scene): void {
+  const pen = new Pen(ctx, scene.theme), { x, y, cell, n } = square;
+  pen.hatch((c) => c.rect(x, y, n * cell - 1, n * cell - 1), x, y, n * cell, n * cell);
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j < n; j++) if (square.key + j <= square.query + i) draw_cell(pen, square, scene, square.query + i, square.key + j);
+  name_mask(pen, square);
+  draw_legend(pen, square, scene);
+  if (square.map) draw_map(pen, square, scene);
+  if (square.bars) draw_outside(pen, square, scene);
+}
+
+/** "masked: later tokens" in the hatch, under the callout where there is one. */
+function name_mask(pen: Pen, square: Square): void {
+  const { x, y, cell, n, callout } = square, far = x + n * cell, words = "masked: later tokens", w = pen.width(words) + 12;
+  const line = square.inside ? callout.y + callout.h + 36 : y + 28;
+  const edge = x + Math.ceil((line + 8 - y) / cell) * cell; // right end of the cells beside the words
+  if (square.map || square.key !== square.query || edge + w + 8 > far) return;
+  pen.fill(far - w - 4, line - 14, w, 20, pen.theme.paper, 4);
+  pen.text(words, far - 10, line, { align: "right" });
+}
+
+function draw_cell(pen: Pen, square: Square, scene: Scene, query: number, key: number): void {
+  const { look, pattern, theme } = scene, [x, y] = at_cell(square, query, key), size = square.cell - 1;
+  const p = pattern!.weight(look.layer, look.head, query, key), byte = pattern!.byte(look.layer, look.head, query, key);
+  pen.fill(x, y, size, size, theme.paper); // the hatch must not show at the rounded corners
+  if (!Number.isFinite(p)) return pen.strange(p, x, y, size);
+  pen.fill(x, y, size, size, theme.sequential.css[byte]!, square.cell > 10 ? 2 : 0);
+  if (square.cell >= 27 && p >= 0.395) {
+    const ink = { align: "center", weight: 500, colour: theme.sequential.ink[byte]! } as const;
+    pen.text(short(p), x + size / 2, y + size / 2 + 4.5, ink);
+  }
+}
+
+function draw_legend(pen: Pen, square: Square, scene: Scene): void {
+  const [x, y] = square.legend, width = Math.min(240, square.width - x - 24), right = x + width + 16;
+  pen.legend(x, y, width, scene.theme.sequential, ["0", ".06", ".25", ".56", "1"]);
+  const words = "attention, colour by √p", masked = right + pen.width(words) + 28;
+  if (masked + 70 <= square.width) {
+    pen.text(words, right, y + 9);
+    if (!square.map) swatch(pen, masked, y - 2);
+  } else { // no room beside the bar: the words go below it
+    pen.text(words, x, y + 42);
+    if (!square.map) swatch(pen, x + pen.width(words) + 28, y + 31);
+  }
+  if (square.map) pen.text("grey bars: share outside this window", square.width, square.y - square.tall - 26, { align: "right" });
+}
+
+function swatch(pen: Pen, x: number, y: number): void {
+  pen.hatch((c) => c.rect(x, y, 14, 14), x, y, 14, 14, 4, pen.theme.rule_2);
+  pen.stroke(x + 0.5, y + 0.5, 13, 13, pen.theme.rule_2);
+  pen.text("masked", x + 20, y + 11);
+}
+
+function draw_map(pen: Pen, square: Square, scene: Scene): void {
+  const { ctx, theme } = pen, map = square.map!, scale = ctx.getTransform().a, size = Math.round(map.w * scale);
+  const bytes = scene.pattern!.tile(scene.look.layer, scene.look.head, size), image = new ImageData(size, size);
+  const colours = new Uint32Array(image.data.buffer);
+  for (let row = 0; row < size; row++)
+    for (let column = 0; column <= row; column++) colours[row * size + column] = theme.sequential.rgba[bytes[row * size + column]!]!;
+  ctx.putImageData(image, Math.round(map.x * scale), Math.round(map.y * scale));
+  pen.line(map.x + 0.5, map.y, map.x + 0.5, map.y + map.h, theme.rule_2);
+  pen.line(map.x, map.y + map.h + 0.5, map.x + map.w, map.y + map.h + 0.5, theme.rule_2);
+  pen.text("whole", map.x + map.w, map.y + 12, { align: "right" });
+  pen.text("pattern", map.x + map.w, map.y + 28, { align: "right" });
+}
+
+/** Grey bars: what each shown query gives to keys outside the window. */
+function draw_outside(pen: Pen, square: Square, scene: Scene): void {
+  const { look, pattern } = scene, x = square.x + square.n * square.cell + 6;
+  for (let i = 0; i < square.n; i++) {
+    const query = square.query + i;
+    let inside = 0, all = 0;
+    for (let key = 0; key <= query; key++) {
+      const p = pattern!.weight(look.layer, look.head, query, key) || 0;
+      all += p;
+      if (within(square.key, square.n, key)) inside += p;
+    }
+    const share = all > 0 ? 1 - inside / all : 0;
+    pen.fill(x, square.y + i * square.cell + 3, 22, square.cell - 7, scene.theme.sunk);
+    pen.fill(x, square.y + i * square.cell + 3, 22 * share, square.cell - 7, scene.theme.ink_3);
+  }
+}
+
+function mark(ctx: CanvasRenderingContext2D, square: Square, scene: Scene): void {
+  const pen = new Pen(ctx, scene.theme), { theme, look } = scene;
+  draw_names(pen, square, scene);
+  const row = within(square.query, square.n, look.query), column = within(square.key, square.n, look.key), far = square.n * square.cell;
+  const [x, y] = at_cell(square, look.query, look.key), cell = square.cell;
+  if (column) {
+    const top = look.key > square.query ? at_cell(square, look.key, look.key)[1] : square.y;
+    if (top < square.y + far) pen.stroke(x - 1, top - 1, cell + 1, square.y + far - top + 1, theme.ink, 1, 3, [3, 3]);
+  }
+  const end = Math.min(square.n, look.query - square.key + 1);
+  if (row && end > 0) pen.stroke(square.x - 1.5, y - 1.5, end * cell + 2, cell + 2, theme.accent, 1.5, 3);
+  if (row && column && look.key <= look.query) mark_cell(pen, x, y, cell, scene);
+  if (square.map) {
+    const map = square.map, unit = map.w / square.n_tokens;
+    pen.stroke(map.x + square.key * unit, map.y + square.query * unit, square.n * unit, square.n * unit, theme.accent, 2, 3);
+  }
+  draw_callout(pen, square, scene);
+}
+
+function mark_cell(pen: Pen, x: number, y: number, cell: number, scene: Scene): void {
+  const { theme, selection, look } = scene;
+  const locked = selection.query === look.query && selection.key === look.key;
+  pen.stroke(x - 1.5, y - 1.5, cell + 2, cell + 2, theme.paper, cell > 12 ? 5 : 3, 4);
+  pen.stroke(x - 1.5, y - 1.5, cell + 2, cell + 2, locked ? theme.accent : theme.ink, locked ? (cell > 12 ? 3 : 2) : 1.5, 4);
+}
+
+function draw_names(pen: Pen, square: Square, scene: Scene): void {
+  const { theme, tokens, look, measure } = scene, { x, y, cell, n } = square, right = index_width(square.n_tokens);
+  pen.text(key_axis, x, y - square.tall - (square.tall ? 6 : 26), { weight: 500, colour: theme.ink });
+  pen.text(query_axis, x - 8, y - 9, { align: "right", weight: 500, colour: theme.ink });
+  for (let i = 0; i < n; i++) {
+    const query = square.query + i, lit = query === look.query, at = y + i * cell + cell / 2 + 4;
+    const ink = { mono: true, align: "right", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 700 : 400 } as const;
+    pen.text(String(query), x - 8, at, { ...ink, mono: false });
+    pen.text(ellipsis(tokens[query]!, x - 12 - right, font(theme, ink), measure), x - 4 - right, at, ink);
+  }
+  for (let j = 0; j < n; j++) draw_key_name(pen, square, scene, square.key + j, x + j * cell + cell / 2);
+}
+
+function draw_key_name(pen: Pen, square: Square, scene: Scene, key: number, x: number): void {
+  const { theme, tokens, look, measure } = scene, lit = key === look.key, { ctx } = pen;
+  const ink = { mono: true, colour: lit ? theme.ink : theme.ink_2, weight: lit ? 700 : 400 } as const;
+  if (!square.tall) return pen.text(tokens[key]!, x, square.y - 8, { ...ink, align: "center" });
+  ctx.save(); ctx.translate(x + 1, square.y - 7); ctx.rotate((-56 * Math.PI) / 180);
+  pen.text(ellipsis(tokens[key]!, (square.tall - 14) / 0.83 + 1, font(theme, ink), measure), 0, 3, ink);
+  ctx.restore();
+}
+
+/** The share of a row in words that stay true to a byte's rounding. */
+function share(p: number): string {
+  if (!Number.isFinite(p)) return fixed(p, 0);
+  return p < 0.0005 ? "less than 0.1 %" : `${p < 0.0995 ? (100 * p).toFixed(1) : Math.round(100 * p)} %`;
+}
+
+export function sentence(scene: Scene): string {
+  const { look, tokens, pattern } = scene, from = quoted(tokens[look.query] ?? ""), to = quoted(tokens[look.key] ?? "");
+  if (look.key > look.query) return `${to} comes after ${from}: a query reads only itself and what stands before it.`;
+  const p = pattern!.weight(look.layer, look.head, look.query, look.key);
+  if (!Number.isFinite(p)) return `At ${from} this head's attention on ${to} is not a finite number: the model's softmax failed here.`;
+  return `At ${from} this head puts ${share(p)} of its attention on ${to}: ${relation(tokens, look.query, look.key)}.`;
+}
+
+function draw_callout(pen: Pen, square: Square, scene: Scene): void {
+  const { theme, look, pattern, measure } = scene, { x, y, w, h } = square.callout, masked = look.key > look.query;
+  if (square.inside) elbow(pen, square, scene);
+  pen.fill(x, y, w, h, theme.paper, 8);
+  pen.stroke(x, y, w, h, theme.rule_2, 1, 8);
+  pen.fill(x - 0.5, y + 16, 3, h - 32, theme.accent);
+  const p = masked ? 0 : pattern!.weight(look.layer, look.head, look.query, look.key);
+  pen.text(masked ? "masked" : fixed(p, 4), x + 16, y + 33, { size: 24, weight: 600, colour: theme.ink });
+  const meta = { align: "right", colour: theme.ink_2 } as const, wide = w > 380;
+  const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = pattern!.rounding(p);
+  const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)}, kept in one byte`;
+  pen.text(wide && doubt ? `${pair} · ${doubt}` : pair, x + w - 14, y + 23, meta);
+  if (!wide && doubt) pen.text(doubt, x + w - 14, y + 39, { ...meta, colour: theme.ink_3 });
+  const lines = wrap(sentence(scene), w - 32, font(theme, { size: 13 }), measure), most = Math.floor((h - 48) / 20);
+  lines.slice(0, most).forEach((line, i) => pen.text(line, x + 16, y + 62 + 20 * i, { size: 13, colour: theme.ink }));
+}
+
+function elbow(pen: Pen, square: Square, scene: Scene): void {
+  const { theme, look } = scene, { x, y, w, h } = square.callout, row = at_cell(square, look.query, 0)[1] + square.cell / 2 - 0.5;
+  const end = square.x + (look.query + 1) * square.cell + 2, turn = Math.round(Math.max(x + w * 0.72, Math.min(end + 12, x + w - 16))) + 0.5;
+  if (row > y + h) pen.path([[end, row], [turn, row], [turn, y + h]], theme.accent, 1.5);
+  else pen.path([[end, row], [x, row]], theme.accent, 1.5);
+  pen.dot(end, row, 3, theme.accent);
+}
+
+function hit(square: Square, x: number, y: number, scene: Scene): Hit | null {
+  const { layer, head } = scene.look, map = square.map;
+  if (map && x <= map.w + 4 && y <= map.h + 8) {
+    const query = Math.round((y / map.h) * square.n_tokens - square.n / 2), key = Math.round((x / map.w) * square.n_tokens - square.n / 2);
+    return { at: {}, window: { query, key }, drag: "map" };
+  }
+  const column = Math.floor((x - square.x) / square.cell), row = Math.floor((y - square.y) / square.cell);
+  const key = square.key + column, query = square.query + row;
+  const on_row = row >= 0 && row < square.n, on_column = column >= 0 && column < square.n;
+  if (on_row && on_column) return key <= query ? { at: { layer, head, query, key } } : null;
+  if (on_row && x < square.x && x > 0) return { at: { query } };
+  if (on_column && y < square.y && y > square.y - 26) return { at: { key } };
+  return null;
+}
+
+function drag(square: Square, _: Hit, x: number, y: number, scene: Scene): Patch {
+  const clamped = hit(square, Math.min(square.map!.w, Math.max(0, x)), Math.min(square.map!.h, Math.max(0, y)), scene);
+  return { window: clamped?.window };
+}
+
+function press(key: string, { look, tokens }: Scene): Patch | null {
+  const last = tokens.length - 1;
+  const to: Record<string, [number, number]> = {
+    ArrowUp: [look.query - 1, look.key], ArrowDown: [look.query + 1, look.key], ArrowLeft: [look.query, look.key - 1],
+    ArrowRight: [look.query, look.key + 1], Home: [look.query, 0], End: [look.query, look.query],
+  };
+  if (!to[key]) return null;
+  const query = Math.max(0, Math.min(last, to[key]![0]));
+  return { selection: { layer: look.layer, head: look.head, query, key: Math.max(0, Math.min(query, to[key]![1])) } };
+}
+
+const head: Panel<Square> = {
+  kind: "attention", name: "head",
+  slot: () => "right",
+  heading({ selection, look }) {
+    const locked = selection.layer === look.layer && selection.head === look.head;
+    return { title: head_name(look.layer, look.head), subtitle: `pattern · ${locked ? "locked" : "click a head to lock it"}`,
+             keys: [["head", ["[", "]"]], ["unlock", ["Esc"]]] };
+  },
+  layout, draw, mark, hit, drag, press,
+  stale: ({ look, corner }) => `${look.layer} ${look.head} ${corner.query} ${corner.key}`,
+  says: (scene) => `${head_name(scene.look.layer, scene.look.head)}. ${sentence(scene)}`,
+};
+
+export const panels: Panel[] = [head];

@@ -1,0 +1,73 @@
+"""Boards of invented numbers: attention that looks like attention, so that pictures and tests need no model."""
+
+import numpy as np
+
+from gptviz.views import attention_view, tokens_view, training_view
+from gptviz.widgets import Board
+
+STORY = ["When", "·Ada", "·opened", "·the", "·red", "·door", ",", "·Tom", "·laughed", ".", "·When", "·Ada", "·opened",
+         "·the", "·red", "·door", ",", "·Tom"]
+STEPS = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 400, 512, 700, 1000, 1400, 2000, 3000]
+WORDS = [*dict.fromkeys(STORY), "·was", "·had", "·and", "·a", "·he", "⏎"]
+
+
+def story(n_tokens: int) -> list[str]:
+    """The story's tokens, repeated to a length."""
+    return (STORY * (n_tokens // len(STORY) + 1))[:n_tokens]
+
+
+def pattern(n_layer: int, n_head: int, tokens: list[str], learned: float = 1.0, seed: int = 0) -> np.ndarray:
+    """[layer, head, query, key]: local, first-token, previous-token, repeat and broad heads in turn."""
+    rng, n = np.random.default_rng(seed), len(tokens)
+    q, k = np.mgrid[:n, :n]
+    ids = np.unique(tokens, return_inverse=True)[1]
+    after_same = np.zeros((n, n))
+    after_same[:, 1:] = (ids[:, None] == ids[None, :]) [:, :-1]
+    kinds = [-0.4 * (q - k), 6.0 * (k == 0), 7.0 * (q - k == 1) + 4.0 * ((q == 0) & (k == 0)), 0.0 * q,
+             7.0 * after_same + 3.0 * (k == 0), 6.0 * (q == k)]
+    heads = []
+    for index in range(n_layer * n_head):
+        scores = learned * kinds[(index * 7 + index // n_head) % len(kinds)] + 0.5 * rng.standard_normal((n, n))
+        scores = np.where(k <= q, scores, -np.inf)
+        p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        heads.append(p / p.sum(axis=-1, keepdims=True))
+    return np.array(heads, np.float32).reshape(n_layer, n_head, n, n)
+
+
+def loss_curve(steps: np.ndarray) -> np.ndarray:
+    """A plateau and a fall, as when copying is learned."""
+    return 4.2 - 1.6 * (1 - np.exp(-steps / 60)) - 1.1 / (1 + np.exp(-(steps - 700) / 90))
+
+
+def views(step: int, tokens: list[str], n_layer: int, n_head: int) -> list:
+    """The three views of a step."""
+    learned = float(np.clip(np.log1p(step) / np.log1p(3000), 0, 1))
+    rng = np.random.default_rng(1)
+    seen = np.array([token in tokens[:i] for i, token in enumerate(tokens)])
+    loss = np.where(seen, 4.2 - 4.0 * learned, 4.5 - rng.random(len(tokens)) * 2 * learned).astype(np.float32)
+    loss[0] = np.nan
+    words = [*WORDS, *sorted(set(tokens) - set(WORDS))]
+    follows = [words.index(token) for token in [*tokens[1:], tokens[0]]]
+    top_ids = np.array([[word, *[(word + j) % len(words) for j in (3, 7, 11, 13)]] for word in follows])
+    top_probs = np.tile(np.array([0.04 + 0.9 * learned**2, 0.02, 0.013, 0.009, 0.006]), (len(tokens), 1))
+    all_steps, few = np.arange(0, 3001, 10), np.array(STEPS)
+    train = loss_curve(all_steps) + 0.08 * np.random.default_rng(2).standard_normal(len(all_steps))
+    curve = training_view({"train": (all_steps, train), "validation": (few, loss_curve(few) + 0.1)})
+    return [attention_view(pattern(n_layer, n_head, tokens, learned), tokens),
+            tokens_view(loss, tokens, top_ids=top_ids, top_probs=top_probs, words=words,
+                        rank=np.where(np.isnan(loss), 0, np.where(seen, 1, 40)).astype(np.int32)), curve]
+
+
+def board(n_tokens: int = 18, n_layer: int = 4, n_head: int = 4, *, steps=STEPS, tokens: list[str] | None = None,
+          title: str = "storyteller", **more) -> Board:
+    """A board whose source invents the numbers of any step."""
+    tokens = tokens or story(n_tokens)
+
+    def source(step, text):
+        if len(text) > 200:
+            raise ValueError(f"Text has {len(text)} tokens but the model reads at most 200 (block_size). Shorten it.")
+        return views(step, list(text) if text != "".join(tokens) else tokens, n_layer, n_head)
+
+    facts = [f"{n_layer} layers × {n_head} heads", "d_model 128", "invented numbers"]
+    more = {"text": "".join(tokens), "limit": 200, "editable": True, "cost": "12 ms on CPU"} | more
+    return Board(views(steps[-1], tokens, n_layer, n_head), title=title, facts=facts, steps=steps, source=source, **more)
