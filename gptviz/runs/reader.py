@@ -248,13 +248,11 @@ class Run:
         """
         import torch
 
-        from gptviz.model import GPT, GPTConfig
+        from gptviz.checkpoints import build_model, fit_weights
+        from gptviz.model import GPTConfig
 
         weights = {name: torch.from_numpy(array) for name, array in self.weights(step).items()}
-        with torch.random.fork_rng(devices=[]):  # the initial values are thrown away; the caller's numbers are not
-            model = GPT(GPTConfig(**self.info["model"]))
-        model.load_state_dict(weights)
-        return model.eval(), self.tokenizer
+        return build_model(fit_weights(GPTConfig(**self.info["model"]), weights)), self.tokenizer
 
     def record(self, text: Any, step: int | None = None, **options: Any) -> Any:
         """The trace of any text through the model as it was at a recorded step.

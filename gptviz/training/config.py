@@ -1,10 +1,12 @@
 """What a training run is made of: TrainConfig, with nanoGPT's names and its recipe for a CPU as defaults."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gptviz.corpora import DataSource
 from gptviz.model import GPTConfig
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -17,8 +19,8 @@ class TrainConfig:
     """One training run. The defaults are nanoGPT's recipe for a CPU: four layers, four heads, width 128, 2,000 steps.
 
     Args:
-        corpus: Text to learn: a name ("python-docs"), a file, a folder or a URL. Give this or `task`.
-        task: Synthetic data with known answers: a name ("sort").
+        corpus: Text to learn: a name ("python-docs"), a file, a folder, a URL, or a `TextData`. Give this or `task`.
+        task: Synthetic data with known answers: a name ("sort") or a task.
         tokenizer: For a corpus: "char", "byte", "bpe" (trained on the corpus) or "gpt2".
         probes: Texts to look at while training; None takes two passages of the validation split, () none.
         out: The run directory, new or empty. None keeps the run "in memory": in a temporary folder that is deleted
@@ -62,8 +64,8 @@ class TrainConfig:
         ValueError: batch_size must be a whole number of at least 1; 0 was given.
     """
 
-    corpus: str | None = None
-    task: str | None = None
+    corpus: str | DataSource | None = None
+    task: str | DataSource | None = None
     tokenizer: str = "char"
     probes: tuple[str, ...] | None = None
     out: str | None = None
@@ -96,8 +98,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("corpus", "out"):  # a Path is welcome
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, str(getattr(self, name)))
+            if isinstance(getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(getattr(self, name)))
         for name in ("probes", "record_steps"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _tuple(name, getattr(self, name)))
@@ -116,8 +118,10 @@ class TrainConfig:
         return GPTConfig(block_size, vocab_size, **{name: getattr(self, name) for name in names})
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values; `TrainConfig(**config.to_json())` is the same configuration."""
-        return dataclasses.asdict(self)
+        """The fields as JSON values; data that was given as an object is described (its spec is kept beside)."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        described = {name: repr(fields[name]) for name in ("corpus", "task") if isinstance(fields[name], DataSource)}
+        return fields | described
 
     def _check_together(self) -> None:
         if (self.corpus is None) == (self.task is None):
@@ -162,12 +166,14 @@ def _one_of(names: tuple[str, ...]) -> tuple[Callable[[Any], bool], str]:
 
 _TRUTH = (lambda value: isinstance(value, bool), "True or False")
 _TEXT = (lambda value: isinstance(value, str) and value != "", "a text that is not empty")
+_DATA = (lambda value: _TEXT[0](value) or isinstance(value, DataSource), "a name or a data source")
 _POSITIVE = _number(0.0, float("inf"), "a finite number of at least 0")
 _SHARE = _number(0.0, 1.0, "at least 0 and less than 1")
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "corpus": _optional(_TEXT),
-    "task": _optional(_TEXT),
+    "corpus": _optional(_DATA),
+    "task": _optional(_DATA),
+    "out": _optional(_TEXT),
     "tokenizer": _one_of(("char", "byte", "bpe", "gpt2")),
     "probes": _optional((lambda probes: all(map(_TEXT[0], probes)), "texts, none of them empty")),
     "seed": _whole(0),

@@ -13,12 +13,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gptviz.corpora import DataSource
 from gptviz.model import GPT
 from gptviz.runs import STOP
 from gptviz.training.config import TrainConfig
@@ -29,19 +30,6 @@ from gptviz.training.threads import Threads
 
 IMPATIENT_SECONDS = 5.0  # a second Ctrl-C this long after the first no longer waits for a clean end
 STOP_FILE_SECONDS = 1.0
-
-
-class Source(Protocol):
-    """Where batches come from: a corpus or a task."""
-
-    @property
-    def tokenizer(self) -> Any: ...
-    @property
-    def vocab_size(self) -> int: ...
-    def batch(
-        self, split: str, batch_size: int, block_size: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]: ...
-    def spec(self) -> dict[str, Any]: ...
 
 
 class Clock:
@@ -89,7 +77,7 @@ class Trainer:
         model: GPT,
         optimizer: torch.optim.Optimizer,
         accelerator: Any,
-        source: Source,
+        source: DataSource,
         rng: np.random.Generator,
         recorder: Recorder,
         *,
@@ -165,11 +153,11 @@ class Trainer:
 
     def _look(self) -> dict[str, float]:
         """Estimates and records before the batch of this step is drawn."""
-        scalars = {}
+        scalars: dict[str, float] = {}
         last = self.step >= self.config.max_iters
         if self.step % self.config.eval_interval == 0 or last:
             with self.clock("eval"):
-                self.val_loss = scalars["val_loss"] = self.estimate_loss("val")
+                scalars = self._evaluate()
         if last:
             self.reason = self.reason or "finished"
         with self.clock("recording"):
@@ -236,6 +224,23 @@ class Trainer:
             losses = [self.model(*self.batch(split, rng))[1].item() for _ in range(self.config.eval_iters)]
         self.model.train()
         return sum(losses) / len(losses)
+
+    def _evaluate(self) -> dict[str, float]:
+        """The validation loss and, for a task, the share of right answers."""
+        self.val_loss = self.estimate_loss("val")
+        accuracy = getattr(self.source, "accuracy", None)
+        if accuracy is None or not math.isfinite(self.val_loss):
+            return {"val_loss": self.val_loss}
+        return {"val_loss": self.val_loss, "accuracy": accuracy(self._logits)}
+
+    @torch.no_grad()
+    def _logits(self, ids: np.ndarray) -> np.ndarray:
+        """The logits of every position, for a task that scores the model."""
+        x = torch.from_numpy(ids).to(self.accelerator.device)
+        self.model.eval()
+        logits, _ = self.model(x, x)
+        self.model.train()
+        return array(logits)
 
     def _state(self) -> dict[str, Any]:
         """Everything that the coming steps depend on, beside the weights."""

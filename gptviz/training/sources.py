@@ -1,28 +1,18 @@
-"""Where a run's data comes from: a corpus or a task, opened by name or again from run.json."""
+"""Where a run's data comes from: a corpus or a task, by name or as an object."""
 
-from typing import Any
-
+from gptviz.corpora import DataSource, load_text_data
+from gptviz.tasks import load_task
 from gptviz.training.config import TrainConfig
-from gptviz.training.loop import Source
 
 
-def open_source(config: TrainConfig) -> Source:
+def open_source(config: TrainConfig, *, progress: bool) -> DataSource:
     """The data that a configuration names.
 
     Raises:
         ValueError: The corpus or task is unknown or empty.
     """
-    if config.task is not None:
-        from gptviz.tasks import make_task
-
-        return make_task(config.task)
-    from gptviz.corpora import open_corpus
-
-    return open_corpus(config.corpus, tokenizer=config.tokenizer)
-
-
-def reopen_source(spec: dict[str, Any]) -> Source:
-    """The same data again, from what `spec()` said of it."""
-    from gptviz.corpora import source_from_spec
-
-    return source_from_spec(spec)
+    if isinstance(config.task, str):
+        return load_task(config.task)
+    if isinstance(config.corpus, str):
+        return load_text_data(config.corpus, config.tokenizer, progress=progress)
+    return config.task or config.corpus  # type: ignore[return-value]  (TrainConfig has exactly one of the two)

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from gptviz.corpora import DataSource, source_from_spec
 from gptviz.model import GPT, GPTConfig
 from gptviz.runs import Run, RunWriter, resume_points, schedule
 from gptviz.training.config import TEXT_BLOCK_SIZE, TrainConfig
-from gptviz.training.loop import Source, Trainer
+from gptviz.training.loop import Trainer
 from gptviz.training.optimization import make_optimizer, restore_optimizer
 from gptviz.training.progress import Progress
 from gptviz.training.recorder import Recorder, encode_probes, run_info
-from gptviz.training.sources import open_source, reopen_source
+from gptviz.training.sources import open_source
 from gptviz.training.threads import Threads
 
 PROBES = 2
@@ -47,7 +48,7 @@ def train(
         ('finished', [0, 1, 2])
         >>> run.close()
     """
-    source = open_source(config)
+    source = open_source(config, progress=progress)
     accelerator = make_accelerator(config.device)
     block_size = config.block_size or getattr(source, "n_positions", TEXT_BLOCK_SIZE)
     with _as_it_was():
@@ -75,7 +76,7 @@ def resume(
     if step >= config.max_iters:
         raise ValueError(f"max_iters must be greater than the step to go on from ({step}); it is {config.max_iters}. "
                          f"Train longer with resume(max_iters={2 * step or 1}).")
-    source = reopen_source(run.info["data"])
+    source = source_from_spec(run.info["data"])
     accelerator = make_accelerator(config.device)
     writer = RunWriter(run.path, max_iters=config.max_iters, from_step=step)
     with _as_it_was():
@@ -114,7 +115,7 @@ class _Start:
     def __init__(
         self,
         config: TrainConfig,
-        source: Source,
+        source: DataSource,
         accelerator: Any,
         writer: RunWriter,
         progress: bool,
@@ -188,7 +189,7 @@ class _Start:
             progress.say(f"{self.writer.dropped} recordings were dropped because the disk was too slow or refused.")
 
 
-def _probes(config: TrainConfig, source: Source, model: GPT) -> list[list[int]]:
+def _probes(config: TrainConfig, source: DataSource, model: GPT) -> list[list[int]]:
     """The ids of the probes: those asked for, or the beginnings of two passages of the validation split."""
     if not config.record:
         return []
