@@ -8,6 +8,10 @@ PYTEST ?=
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
+VENV = $(PYTHON) -m venv --clear .venv
+# Debian and Ubuntu keep the part of Python that makes environments in a package of its own.
+DEBIAN_VENV = test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update && \
+	apt-get -qq install -y python3-venv && $(VENV)
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --constraint constraints.txt
 READY = .venv/.ready
@@ -33,8 +37,8 @@ setup: $(READY)  ## .venv with the pinned packages
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "gptviz needs Python 3.11 or newer; found none. Install one or say" \
 		"make PYTHON=/path/to/python3." >&2; exit 1; }
-	@test -x .venv/bin/pip || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; echo "$(PYTHON) cannot make a virtual" \
-		"environment. On Debian and Ubuntu: apt-get install python3-venv." >&2; exit 1; }
+	@test -x .venv/bin/pip || $(VENV) || { $(DEBIAN_VENV); } || { rm -rf .venv; echo "$(PYTHON) cannot make a" \
+		"virtual environment. On Debian and Ubuntu: apt-get install python3-venv." >&2; exit 1; }
 	@echo "Installing the pinned packages into .venv (some minutes the first time)."
 	@$(PIP) hatchling editables
 	@$(PIP) --no-build-isolation --editable '.[dev]'
