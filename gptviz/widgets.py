@@ -90,6 +90,7 @@ class Board(anywidget.AnyWidget):
             raise ValueError("Several steps or an editable text need a source(step, text) that gives their views; "
                              "it is None. Pass source= or a single step.")
         self.views, self.steps, self.source, self.picture = views, sorted(steps), source, picture
+        self._base = views  # what the browser was given first; a frame does not repeat it
         self._lock = threading.Lock()  # requests may come on any thread of the kernel
         self._pushed = 0.0  # when a frame was pushed that is not painted yet
         self._waiting: dict | None = None
@@ -130,7 +131,7 @@ class Board(anywidget.AnyWidget):
         kept = _thin(self.steps, sum(view.nbytes for view in self.views), budget)
         if self.step is not None and self.step not in kept:
             kept = sorted({*kept, self.step})
-        payload["frames"] = [frame_payload(step, self.source(step, self.text), self.text) for step in kept]
+        payload["frames"] = [frame_payload(step, self.source(step, self.text), self.text, self.views) for step in kept]
         payload["steps"] = kept
         if len(kept) < len(self.steps):
             payload["note"] = f"{len(kept)} of {len(self.steps)} steps, to keep the page small"
@@ -142,7 +143,7 @@ class Board(anywidget.AnyWidget):
         One frame is under way at a time, and the latest wins: a slow browser skips frames and never queues them.
         """
         self.views = list(views)
-        message = {"frame": frame_payload(step if step is not None else self.step, views, self.text)}
+        message = {"frame": frame_payload(step if step is not None else self.step, views, self.text, self._base)}
         with self._lock:
             if time.monotonic() - self._pushed < PATIENCE:
                 self._waiting = message
@@ -176,7 +177,7 @@ class Board(anywidget.AnyWidget):
         if text != self.text:
             self.text = text
             self.query = self.key = None
-        return {"frame": frame_payload(step, views, text)}
+        return {"frame": frame_payload(step, views, text, self._base)}
 
     def _painted(self) -> None:
         with self._lock:

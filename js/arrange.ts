@@ -18,10 +18,10 @@ export function arrange(outer: number, n_layer: number, n_head: number, n_tokens
   const small = many ? null : three(width) ?? two(width) ?? one(width);
   if (small && n_tokens * smallest_cell <= small.right - labels)
     return { width, columns: small.columns, large: false, window: n_tokens, widths: { top: width, below: width, ...small } };
-  const tiles = 40 + n_head * 36, rest = width - gap - Math.max(tiles, Math.round(width * 0.44));
-  const wide = width >= 900 && rest >= labels + 32 * smallest_cell;
-  const right = wide ? rest : width, left = wide ? width - gap - right : width;
-  const fit = Math.min(32, Math.floor((right - labels) / smallest_cell));
+  const tiles = Math.max(300, 40 + n_head * 36), side = labels + 30; // 30: the bars of what lies outside the window
+  const wide = width >= tiles + gap + side + 20 * smallest_cell;
+  const right = wide ? Math.min(width - gap - tiles, Math.max(side + 32 * smallest_cell, Math.round(width * 0.56) - gap)) : width;
+  const left = wide ? width - gap - right : width, fit = Math.min(32, Math.floor((right - side) / smallest_cell));
   return { width, columns: wide ? 2 : 1, large: true, window: Math.min(n_tokens, width < 652 ? Math.min(16, fit) : fit),
            widths: { top: width, left, centre: left, right, below: width } };
 }

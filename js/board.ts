@@ -28,6 +28,7 @@ export class Board {
   private mounted: Mounted[] = [];
   private chrome!: { header: ReturnType<typeof header>; form: ReturnType<typeof text_form>; footer: HTMLElement };
   private frames = new Map<string, View[]>();
+  private own: View[] = []; // those of the payload: a frame repeats only what changed
   private views: View[] = [];
   private frame_count = 0; // grows with each picture shown: part of what a layout depends on
   private text = "";
@@ -76,7 +77,7 @@ export class Board {
     for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
     this.frames.clear();
     for (const frame of this.board.frames ?? []) this.pending_frame(frame);
-    this.views = this.board.views.map((view) => decode_view(view));
+    this.views = this.own = this.board.views.map((view) => decode_view(view));
     if (!this.board.frames) this.frames.set(this.frame_name(this.selection.step), this.views);
     this.frame_count++;
     this.build();
@@ -88,10 +89,14 @@ export class Board {
   /** A page holds many frames: each is decoded when it is looked at. */
   private pending_frame(frame: RawFrame): void { this.undecoded.set(this.frame_name(frame.step), frame); }
 
+  private decode(frame: RawFrame, buffers: DataView[] = []): View[] {
+    return frame.views.map((view, i) => (view ? decode_view(view, buffers) : this.own[i]!));
+  }
+
   private show_step(): void {
     const step = this.selection.step, name = this.frame_name(step);
     const raw = this.undecoded.get(name);
-    if (raw && !this.frames.has(name)) this.frames.set(name, raw.views.map((view) => decode_view(view)));
+    if (raw && !this.frames.has(name)) this.frames.set(name, this.decode(raw));
     const views = this.frames.get(name);
     if (views) this.show(views);
     else if (this.host.live && this.board.steps.length) this.request(step, this.text);
@@ -123,7 +128,7 @@ export class Board {
 
   private accept(frame: RawFrame, buffers: DataView[]): void {
     if (frame.text !== this.text) { this.text = frame.text; this.frames.clear(); this.undecoded.clear(); this.choose({ query: null, key: null }); }
-    const views = frame.views.map((view) => decode_view(view, buffers));
+    const views = this.decode(frame, buffers);
     this.frames.set(this.frame_name(frame.step), views);
     if (this.frames.size > 64) this.frames.delete(this.frames.keys().next().value!); // a long run must not fill the browser
     if (frame.step === this.selection.step || !this.board.steps.length) this.show(views);
@@ -403,5 +408,5 @@ export class Board {
   };
 }
 
-const order = ["ruler", "text", "heads", "after", "reads", "head", "loss"];
+const order = ["ruler", "text", "heads", "after", "head", "reads", "loss"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

@@ -10,7 +10,7 @@ export interface RawView {
 export interface Selection {
   step: number | null; layer: number | null; head: number | null; query: number | null; key: number | null;
 }
-export interface RawFrame { step: number | null; text: string; views: RawView[] }
+export interface RawFrame { step: number | null; text: string; views: (RawView | null)[] } // null: the board's own view
 export interface RawBoard {
   schema: number; name: string; title: string; facts: string[]; steps: number[]; selection: Selection; text: string;
   limit: number | null; editable: boolean; cost: string; views: RawView[]; frames?: RawFrame[]; note?: string;

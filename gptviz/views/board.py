@@ -46,9 +46,14 @@ def board_payload(
             "views": [view.payload() for view in views]}
 
 
-def frame_payload(step: int | None, views: Sequence[View], text: str = "") -> dict:
-    """The views of one step: what the browser puts in the place of those it shows."""
-    return {"step": step, "text": text, "views": [view.payload() for view in views]}
+def frame_payload(step: int | None, views: Sequence[View], text: str = "", base: Sequence[View] = ()) -> dict:
+    """The views of one step: what the browser puts in the place of the board's own.
+
+    A view that is the very object in `base`, such as a loss curve, does not travel again: None stands for it.
+    """
+    same = [any(view is one for one in base) for view in views]
+    return {"step": step, "text": text,
+            "views": [None if known else view.payload() for view, known in zip(views, same, strict=True)]}
 
 
 def split_bytes(payload: dict) -> tuple[dict, list[bytes]]:

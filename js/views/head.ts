@@ -4,10 +4,11 @@ import type { Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
 import { ellipsis, fixed, head_name, quoted, relation, short, whole, wrap } from "../text.ts";
 
+interface Legend { x: number; y: number; w: number; stacked: boolean }
 interface Box { x: number; y: number; w: number; h: number }
 interface Square extends Sized {
   x: number; y: number; cell: number; n: number; query: number; key: number; n_tokens: number; tall: number;
-  callout: Box; inside: boolean; map: Box | null; legend: [number, number]; bars: number;
+  callout: Box; inside: boolean; map: Box | null; legend: Legend; bars: number;
 }
 
 const mono = { mono: true } as const;
@@ -21,15 +22,22 @@ function layout(scene: Scene, width: number): Square {
   const widest = Math.max(...(n_tokens > 600 ? shown : tokens).map((token) => measure(token.slice(0, 24), font(theme, mono))), 8);
   const windowed = n < n_tokens, bars = windowed ? 30 : 0;
   const x = Math.ceil(Math.max(measure(query_axis, font(theme, { weight: 500 })) + 12, Math.min(96, widest) + index_width(n_tokens) + 12));
-  const cell = Math.max(8, Math.min(windowed ? 22 : n <= 12 ? 48 : 34, Math.floor((width - x - bars) / n)));
+  const over = widest < 14 ? 0 : Math.max(0, 0.56 * Math.min(84, measure(shown.at(-1)!.slice(0, 24), font(theme, mono))) - 8); // the last name leans out
+  const cell = Math.max(8, Math.min(windowed ? 22 : n <= 12 ? 48 : 34, Math.floor((width - x - Math.max(bars, over)) / n)));
   const flat = widest <= cell - 2, tall = flat ? 22 : Math.min(84, widest) * 0.83 + 14;
   const map = windowed && width >= 460 ? { x: 0, y: 4, w: 144, h: 144 } : null;
   const y = Math.round(22 + tall + (map ? map.h + 20 : 0)), bottom = y + n * cell;
   const callout = place_callout(width, x, y, cell, n, map);
   const below = callout.y > bottom ? callout.y + callout.h : bottom;
-  const legend: [number, number] = map ? [map.w + 32, 122] : [x, below + 16];
-  return { width, height: map ? bottom + 16 : below + 48, x, y, cell, n, ...corner, n_tokens, tall: flat ? 0 : tall, callout,
+  const legend = map ? place_legend(width, map.w + 32, 122, 0) : place_legend(width, x, below + 16, 90);
+  return { width, height: map ? bottom + 16 : below + (legend.stacked ? 66 : 48), x, y, cell, n, ...corner, n_tokens, tall: flat ? 0 : tall, callout,
            inside: !map && callout.y < bottom, map, legend, bars };
+}
+
+/** The bar with its words beside it, or below it where they would not fit; `more` is the room of the mask's swatch. */
+function place_legend(width: number, x: number, y: number, more: number): Legend {
+  const words = 158 + more, stacked = width - x - words < 120;
+  return { x, y, w: Math.min(240, stacked ? width - x - 24 : width - x - words), stacked };
 }
 
 /** Inside the masked triangle where it fits, at the right edge of the panel; else below. */
@@ -60,9 +68,10 @@ function name_mask(pen: Pen, square: Square): void {
   const { x, y, cell, n, callout } = square, far = x + n * cell, words = "masked: later tokens", w = pen.width(words) + 12;
   const line = square.inside ? callout.y + callout.h + 36 : y + 28;
   const edge = x + Math.ceil((line + 8 - y) / cell) * cell; // right end of the cells beside the words
-  if (square.map || square.key !== square.query || edge + w + 8 > far) return;
-  pen.fill(far - w - 4, line - 14, w, 20, pen.theme.paper, 4);
-  pen.text(words, far - 10, line, { align: "right" });
+  const end = square.inside ? Math.min(far - 4, callout.x + callout.w * 0.72 - 8) : far - 4; // the elbow passes at 0.72
+  if (square.map || square.key !== square.query || edge + w + 4 > end) return;
+  pen.fill(end - w, line - 14, w, 20, pen.theme.paper, 4);
+  pen.text(words, end - 6, line, { align: "right" });
 }
 
 function draw_cell(pen: Pen, square: Square, scene: Scene, query: number, key: number): void {
@@ -71,23 +80,18 @@ function draw_cell(pen: Pen, square: Square, scene: Scene, query: number, key: n
   pen.fill(x, y, size, size, theme.paper); // the hatch must not show at the rounded corners
   if (!Number.isFinite(p)) return pen.strange(p, x, y, size);
   pen.fill(x, y, size, size, theme.sequential.css[byte]!, square.cell > 10 ? 2 : 0);
-  if (square.cell >= 27 && p >= 0.395) {
+  if (square.cell >= 24 && p >= 0.395) {
     const ink = { align: "center", weight: 500, colour: theme.sequential.ink[byte]! } as const;
     pen.text(short(p), x + size / 2, y + size / 2 + 4.5, ink);
   }
 }
 
 function draw_legend(pen: Pen, square: Square, scene: Scene): void {
-  const [x, y] = square.legend, width = Math.min(240, square.width - x - 24), right = x + width + 16;
-  pen.legend(x, y, width, scene.theme.sequential, ["0", ".06", ".25", ".56", "1"]);
-  const words = "attention, colour by √p", masked = right + pen.width(words) + 28;
-  if (masked + 70 <= square.width) {
-    pen.text(words, right, y + 9);
-    if (!square.map) swatch(pen, masked, y - 2);
-  } else { // no room beside the bar: the words go below it
-    pen.text(words, x, y + 42);
-    if (!square.map) swatch(pen, x + pen.width(words) + 28, y + 31);
-  }
+  const { x, y, w, stacked } = square.legend, words = "attention, colour by √p";
+  pen.legend(x, y, w, scene.theme.sequential, ["0", ".06", ".25", ".56", "1"]);
+  const left = stacked ? x : x + w + 16, line = stacked ? y + 42 : y + 9;
+  pen.text(words, left, line);
+  if (!square.map) swatch(pen, left + pen.width(words) + 28, line - 11);
   if (square.map) pen.text("grey bars: share outside this window", square.width, square.y - square.tall - 26, { align: "right" });
 }
 
@@ -248,9 +252,10 @@ function press(key: string, { look, tokens }: Scene): Patch | null {
 const head: Panel<Square> = {
   kind: "attention", name: "head",
   slot: () => "right",
-  heading({ selection, look }) {
+  heading({ selection, look, place, tokens }) {
     const locked = selection.layer === look.layer && selection.head === look.head;
-    return { title: head_name(look.layer, look.head), subtitle: `pattern · ${locked ? "locked" : "click a head to lock it"}`,
+    const bars = place.window < tokens.length && place.widths.right < 460 ? " · grey bars: share outside the window" : "";
+    return { title: head_name(look.layer, look.head), subtitle: `pattern · ${locked ? "locked" : "click a head to lock it"}${bars}`,
              keys: [["head", ["[", "]"]], ["unlock", ["Esc"]]] };
   },
   layout, draw, mark, hit, drag, press,
