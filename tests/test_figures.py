@@ -1,0 +1,100 @@
+"""Figures: what is drawn are the view's numbers; text is literal; files are whole."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gptviz.figures import THEMES, figure, full_pattern, largest_of, picture, save
+from gptviz.packing import pack_pattern
+from gptviz.views import View, attention_view, tokens_view, training_view
+
+COLOUR = Path(__file__).parent.parent / "js" / "colour.ts"
+
+
+def causal_pattern(n_layer, n_head, n_tokens):
+    weights = np.random.default_rng(0).random((n_layer, n_head, n_tokens, n_tokens)) * np.tri(n_tokens)
+    return weights / weights.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("n_tokens", [1, 8, 130])
+def test_attention_cells_are_the_patterns_square_roots(n_tokens):
+    pattern = causal_pattern(2, 3, n_tokens)
+    view = attention_view(pattern, [f"t{i}" for i in range(n_tokens)])
+    np.testing.assert_allclose(full_pattern(view), pattern, atol=0.005)
+    large = figure(view, layer=1, head=2).axes[6]
+    cells = large.images[0].get_array()
+    shown = np.where(np.ma.getmaskarray(cells), 0, cells.filled(0))
+    np.testing.assert_allclose(shown, np.sqrt(full_pattern(view)[1, 2]), atol=1e-6)
+    assert large.get_xlabel() == "key (attended to) →"
+    assert "query (attends) ↓" in [text.get_text() for text in large.texts]
+
+
+def test_packed_patterns_are_drawn_too():
+    pattern = causal_pattern(1, 1, 5)
+    view = attention_view(pack_pattern(pattern), list("abcde"))
+    np.testing.assert_allclose(full_pattern(view), pattern, atol=0.005)
+
+
+def test_largest_of_is_the_largest_of_each_square():
+    pattern = causal_pattern(1, 1, 7)[0, 0]
+    pooled = largest_of(pattern, 3)
+    for i in range(3):
+        for j in range(3):
+            assert pooled[i, j] == pattern[3 * i : 3 * i + 3, 3 * j : 3 * j + 3].max()
+
+
+def test_values_that_are_not_finite_have_their_own_glyph():
+    pattern = causal_pattern(1, 1, 4)
+    pattern[0, 0, 2, 1] = np.nan
+    large = figure(attention_view(pattern, list("abcd"))).axes[1]
+    crosses = [(float(x), float(y)) for line in large.lines for x, y in zip(*line.get_data(), strict=True)]
+    assert crosses == [(1.0, 2.0)]
+    losses = training_view({"train": (np.arange(3), np.array([2.0, np.nan, 1.0]))})
+    assert "✕ not finite" in [text.get_text() for text in figure(losses).axes[0].texts]
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("theme", sorted(THEMES))
+def test_files_are_whole_and_the_same_every_time(tmp_path, ending, theme):
+    tokens = ["$x$", "<img src=x onerror=alert(1)>", "_a_", "⏎", "\\xF0", "</script>", "·the", "x" * 300]
+    view = attention_view(causal_pattern(2, 2, 8), tokens)
+    path = save(view, tmp_path / f"heads.{ending}", theme=theme)
+    assert path.read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
+    assert path.read_bytes() == picture(view, ending, theme=theme)
+
+
+def test_tokens_are_literal():
+    view = tokens_view(np.array([np.nan, 1.0, 9.0], np.float32), ["$x$", "$\\frac{1}{2}$", "·a"])
+    assert [text.get_text() for text in figure(view).axes[0].texts] == ["$x$", "$\\frac{1}{2}$", "·a"]
+    picture(view)
+
+
+def test_series_are_named_at_their_right_end_without_overlap():
+    steps = np.arange(10)
+    view = training_view({"train": (steps, 2.0 - 0.1 * steps), "validation": (steps, 2.01 - 0.1 * steps)})
+    named = list(figure(view).axes[0].texts)
+    assert [text.get_text() for text in named] == ["validation 1.11", "train 1.10"]
+    assert named[0].xy[1] - named[1].xy[1] > 0.03
+
+
+def test_colours_are_those_of_the_front_end():
+    source = COLOUR.read_text(encoding="utf-8").upper()
+    for palette in THEMES.values():
+        for colour in (*palette.sequential, *palette.loss):
+            assert re.search(colour.lstrip("#"), source), colour
+
+
+def test_bad_input(tmp_path):
+    view = training_view({"train": (np.arange(2), np.ones(2))})
+    with pytest.raises(ValueError, match="theme must be one of"):
+        figure(view, theme="sepia")
+    with pytest.raises(ValueError, match=r"ends in \.png, \.svg, \.pdf; 'a.gif' does not"):
+        save(view, tmp_path / "a.gif")
+    with pytest.raises(ValueError, match="folder of a picture must exist"):
+        save(view, tmp_path / "none" / "a.png")
+    with pytest.raises(ValueError, match="layers 0 to 0 and heads 0 to 0; L0H5"):
+        figure(attention_view(causal_pattern(1, 1, 2), ["a", "b"]), head=5)
+    with pytest.raises(ValueError, match="not for a view of kind 'other'"):
+        figure(View("other", "t", "", {}, {}))
