@@ -40,6 +40,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x .venv/bin/pip || $(VENV) || { $(DEBIAN_VENV); } || { rm -rf .venv; echo "$(PYTHON) cannot make a" \
 		"virtual environment. On Debian and Ubuntu: apt-get install python3-venv." >&2; exit 1; }
 	@echo "Installing the pinned packages into .venv (some minutes the first time)."
+	@$(PIP) pip  # one that is years old takes many times as long
 	@$(PIP) hatchling editables
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $(READY)
@@ -74,5 +75,5 @@ docs-check: $(READY)  ## links, README code, glossary
 	@.venv/bin/pytest tests/test_docs.py tests/test_readme.py $(PYTEST)
 
 clean:  ## remove what can be made again (not runs/)
-	@rm -rf .venv build dist js/node_modules .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv build dist js/build js/node_modules .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

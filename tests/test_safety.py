@@ -9,7 +9,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 PYTHON = sorted((REPOSITORY / "gptviz").rglob("*.py"))
 FRONT_END = [
-    *sorted((REPOSITORY / "js" / "src").rglob("*.ts")),
+    *sorted(path for folder in ("", "views") for path in (REPOSITORY / "js" / folder).glob("*.ts")),
     *sorted((REPOSITORY / "gptviz" / "static").rglob("*.js")),
     *sorted((REPOSITORY / "gptviz" / "static").rglob("*.css")),
     *sorted((REPOSITORY / "gptviz" / "static").rglob("*.html")),
