@@ -210,7 +210,7 @@ def _numpy(tensor: Any) -> np.ndarray:
 
 
 def _picture(board: Board) -> bytes:
-    """A PNG of the looked-at head, for readers without a kernel."""
+    """A PNG of the heads, the chosen one large, for readers without a kernel."""
     from gptviz import figures
 
-    return figures.board_png(board.views, layer=board.layer or 0, head=board.head or 0)
+    return figures.picture(board.views[0], layer=board.layer, head=board.head)
