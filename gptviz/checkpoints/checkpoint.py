@@ -17,6 +17,9 @@ from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import Tokenizer
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
+_REPR = reprlib.Repr()
+_REPR.maxstring = 80
+shown = _REPR.repr  # for a message: hostile values nest a million deep and are a gigabyte long
 _LARGEST = 2**31 - 1  # of any size in a config: keeps arithmetic with hostile numbers cheap
 
 
@@ -54,15 +57,13 @@ def config_from(values: Mapping[str, object], source: str) -> GPTConfig:
     for name, value in values.items():
         if name not in types:
             raise ValueError(
-                f"{source} sets {reprlib.repr(name)}, which gptviz's model does not have. It reads "
+                f"{source} sets {shown(name)}, which gptviz's model does not have. It reads "
                 f"{', '.join(types)}; a model with other switches computes something else."
             )
         wanted = (float, int) if types[name] is float else (types[name],)
         if type(value) not in wanted or (type(value) is int and abs(value) > _LARGEST):
-            raise ValueError(
-                f"{source} must give {name} as {types[name].__name__} (at most {_LARGEST} if it is a number), "
-                f"not {reprlib.repr(value)}."
-            )
+            limit = f" of at most {_LARGEST}" if types[name] is int else ""
+            raise ValueError(f"{source} must give {name} as {types[name].__name__}{limit}, not {shown(value)}.")
     try:
         return GPTConfig(**values)
     except ValueError as reason:
@@ -116,13 +117,13 @@ def check_fit(config: GPTConfig, outlines: Mapping[str, Outline], source: str) -
     extra = [name for name in outlines if name not in expected]
     if extra:
         raise ValueError(
-            f"{source} holds {reprlib.repr(extra[0])} of shape {reprlib.repr(outlines[extra[0]].shape)}, which a model of its config "
+            f"{source} holds {shown(extra[0])} of shape {shown(outlines[extra[0]].shape)}, which a model of its config "
             f"does not have{_and_more(extra)}. The config is another model's, or the model is not a GPT-2."
         )
     for name, (dtype, shape) in outlines.items():
         if shape != expected[name]:
             raise ValueError(
-                f"{source} holds {name!r} with shape {reprlib.repr(shape)}, but its config needs {expected[name]}. "
+                f"{source} holds {name!r} with shape {shown(shape)}, but its config needs {expected[name]}. "
                 "The config is another model's or the file is damaged."
             )
         if dtype not in FLOATS:
@@ -215,7 +216,7 @@ def plain_names(names: Mapping[str, object], source: str) -> dict[str, str]:
     for name, short in plain.items():
         if first.setdefault(short, name) != name:
             raise ValueError(
-                f"{source} holds one weight twice, as {reprlib.repr(first[short])} and as {reprlib.repr(name)}."
+                f"{source} holds one weight twice, as {shown(first[short])} and as {shown(name)}."
             )
     return plain
 
@@ -239,7 +240,7 @@ def drop_masks(weights: Mapping[str, Tensor], block_size: int, source: str) -> t
         mask = weights[name]
         if name.endswith(".attn.bias") and not _is_causal(mask, block_size):
             raise ValueError(
-                f"{source} holds the attention mask {reprlib.repr(name)} with shape {tuple(mask.shape)}, which is not the "
+                f"{source} holds the attention mask {shown(name)} with shape {tuple(mask.shape)}, which is not the "
                 f"causal mask of shape (1, 1, {block_size}, {block_size}). gptviz's model only attends to earlier positions."
             )
     kept = {name: weight for name, weight in weights.items() if name not in masks}

@@ -196,7 +196,7 @@ def _names(stored: list[str], source: str) -> dict[str, str]:
     if len(set(stored)) < len(stored):
         raise ValueError(f"{source} holds one weight in two of its files.")
     full = {n: n if n.split(".")[0] in ("transformer", "lm_head", "_orig_mod", "module") else f"transformer.{n}" for n in stored}
-    plain = plain_names({name: None for name in full.values()}, source)
+    plain = plain_names(dict.fromkeys(full.values()), source)
     return {name: plain[long] for name, long in full.items()}
 
 

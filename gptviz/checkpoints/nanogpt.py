@@ -18,7 +18,13 @@ from gptviz.checkpoints.checkpoint import (
 )
 from gptviz.checkpoints.documents import read_json, read_small
 from gptviz.checkpoints.ours import write_whole
-from gptviz.checkpoints.pickles import DATA_LIMIT, load_torch_weights, pickled_data, read_torch_file, tensor_outlines
+from gptviz.checkpoints.pickles import (
+    DATA_LIMIT,
+    load_torch_weights,
+    pickled_data,
+    read_torch_file,
+    tensor_outlines,
+)
 from gptviz.model import GPT
 from gptviz.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
 
@@ -134,7 +140,7 @@ def _read_nanogpt(path: Path, content: dict, size: int) -> Checkpoint:
 
 
 def _read_state_dict(path: Path, content: object, size: int, n_head: int | None) -> Checkpoint:
-    """minGPT's file, or nanoGPT's `model.state_dict()`; minGPT does not tie the unembedding, nanoGPT does."""
+    """MinGPT's file, or nanoGPT's `model.state_dict()`; minGPT does not tie the unembedding, nanoGPT does."""
     source = str(path)
     outlines = tensor_outlines(content, size, source)
     names = plain_names(outlines, source)

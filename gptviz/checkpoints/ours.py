@@ -109,7 +109,7 @@ def read_outlines(path: str | Path) -> tuple[dict[str, Outline], dict[str, str]]
     _read_header(Path(path))
     try:
         with safetensors.safe_open(path, framework="pt", backend="pread") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            slices = {name: file.get_slice(name) for name in file.keys()}
             outlines = {name: Outline(_dtype(s.get_dtype()), tuple(s.get_shape())) for name, s in slices.items()}
             return outlines, file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as reason:

@@ -7,7 +7,6 @@ the program asks for ends the reading with a sentence. Only a file that passed g
 
 import math
 import pickletools
-import reprlib
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gptviz.checkpoints.checkpoint import Outline
+from gptviz.checkpoints.checkpoint import Outline, shown
 
 DATA_LIMIT = 8 * 2**20  # bytes of pickle, without the tensors; GPT-2 XL with its optimizer takes 0.3 MB
 _ENTRY_LIMIT = 100_000  # files in the zip
@@ -124,6 +123,13 @@ def load_torch_weights(path: Path, names: Mapping[str, object], field: str | Non
     Raises:
         ValueError: torch finds the file damaged, or something else in it.
     """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()  # torch does not look at the checksums
+    if damaged:
+        raise ValueError(
+            f"{path} is damaged: the checksum of its entry {shown(damaged)} is wrong. Copy it again from where it came. (Or "
+            "it was written with torch.serialization.set_crc32_options(False): save it again without.)"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
         weights = dict(content if field is None else content[field])
@@ -146,7 +152,7 @@ def tensor_outlines(weights: object, size: int, source: str) -> dict[str, Outlin
         if not isinstance(name, str) or not isinstance(weight, StoredTensor):
             raise ValueError(
                 f"{source} must hold a tensor for each name of a weight, but holds {_kind(weight)} "
-                f"for {reprlib.repr(name)}."
+                f"for {shown(name)}."
             )
     n_bytes = sum(weight.n_bytes for name, weight in weights.items() if not name.endswith("lm_head.weight"))  # tied
     if n_bytes > size:
@@ -181,11 +187,11 @@ def _check_entries(archive: zipfile.ZipFile, size: int, path: Path) -> tuple[str
 def _kind(value: object) -> str:
     """A value in a message: hostile ones nest a million deep, so only plain ones are shown."""
     if isinstance(value, dict):
-        return f"a dict of {reprlib.repr(sorted(str(key)[:40] for key in value))}"
-    return reprlib.repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+        return f"a dict of {shown(sorted(str(key)[:40] for key in value))}"
+    return shown(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
 
 
-class _Refused(Exception):  # noqa: N818 (a message on its way to the ValueError above)
+class _Refused(Exception):
     pass
 
 
@@ -308,7 +314,7 @@ class _Interpreter:
     def do_global(self, module_and_name: str) -> None:
         name = ".".join(module_and_name.split(" ", 1))
         if self.storages is None or name not in _NAMED:
-            raise _Refused(f"it names {reprlib.repr(name)}, which is code")
+            raise _Refused(f"it names {shown(name)}, which is code")
         self.stack.append(Named(name))
 
     def do_stack_global(self, _) -> None:
@@ -349,5 +355,5 @@ def _tensor(storage: Storage, offset: int, shape: tuple, stride: tuple, _require
     n_numbers = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
     if n_numbers and max(last, offset + n_numbers - 1) >= storage.length:
-        raise ValueError(f"a tensor of shape {reprlib.repr(shape)} does not fit its {storage.length} numbers")
+        raise ValueError(f"a tensor of shape {shown(shape)} does not fit its {storage.length} numbers")
     return StoredTensor(storage, shape)
