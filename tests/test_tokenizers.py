@@ -94,10 +94,10 @@ def test_gpt2_gives_hugging_faces_ids(gpt2):
     from tokenizers import Tokenizer as HuggingFaceTokenizer
     from tokenizers import decoders, models, pre_tokenizers
 
-    from gptviz.byte_pairs import _BYTE_OF
+    from gptviz.byte_pairs import BYTE_OF
 
     # Every pair of GPT-2 in the order of its rank: a token's parts are what it becomes when it may not be used itself.
-    letter = {byte: character for character, byte in _BYTE_OF.items()}
+    letter = {byte: character for character, byte in BYTE_OF.items()}
     words = ["".join(letter[b] for b in token) for token in gpt2._tokens[:-1]]
     rank = {token: i for i, token in enumerate(gpt2._tokens[:-1])}
     merges = [
@@ -152,7 +152,7 @@ def test_trained_pairs_give_the_tokens_of_the_trainers_own_encoder(tinyshakespea
     from tokenizers import Tokenizer as HuggingFaceTokenizer
     from tokenizers import models, pre_tokenizers, trainers
 
-    from gptviz.byte_pairs import _BYTE_OF
+    from gptviz.byte_pairs import BYTE_OF
 
     text = tinyshakespeare.read_text(encoding="utf-8")
     theirs = HuggingFaceTokenizer(models.BPE())
@@ -165,7 +165,7 @@ def test_trained_pairs_give_the_tokens_of_the_trainers_own_encoder(tinyshakespea
     ours = BPETokenizer.train(text[:300_000], vocab_size=800)
     assert ours.vocab_size == 800
     for sample in (text[:300_000], text[-50_000:], ENGLISH, *NASTY):
-        expected = [bytes(_BYTE_OF[c] for c in token) for token in theirs.encode(sample).tokens]
+        expected = [bytes(BYTE_OF[c] for c in token) for token in theirs.encode(sample).tokens]
         assert [ours._tokens[i] for i in ours.encode(sample)] == expected
 
 

@@ -1,0 +1,456 @@
+"""Synthetic data with known right answers: small enough to train in seconds, exact enough to be proved learned.
+
+A task is a data source like a text (`gptviz.corpora.DataSource`): it draws fresh examples at every step. Besides, it
+can say which tokens are right (`correct`) and how much of it a model has learned (`accuracy`). Nothing here knows
+torch: a model comes in as a function from ids to logits.
+"""
+
+import difflib
+import inspect
+import string
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt8
+
+from gptviz.token_ids import check_ids
+from gptviz.tokenizers import CharTokenizer
+
+MAX_PROMPTS = 1_000_000
+# One prompt in this many is kept for validation (minGPT's share for sorting).
+VAL_SHARE = 4
+_ROWS_AT_ONCE = 1024
+
+# ids [n, pos] -> logits [n, pos or 1, vocab]; only the last position is read where one token is asked for.
+LogitsFunction = Callable[[np.ndarray], np.ndarray]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What every task can do; it is a `gptviz.corpora.DataSource`, too."""
+
+    tokenizer: CharTokenizer
+    n_positions: int
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        ...
+
+    def batch(
+        self, split: str, batch_size: int, block_size: int, rng: np.random.Generator
+    ) -> tuple[Int64[np.ndarray, "batch pos"], Int64[np.ndarray, "batch pos"]]:
+        """Inputs and targets, `n_positions` long; the model's block must be that long or longer."""
+        ...
+
+    def accuracy(self, logits_fn: LogitsFunction) -> float:
+        """How much is right, 0 to 1."""
+        ...
+
+    def correct(self, ids: Iterable[SupportsIndex]) -> Float32[np.ndarray, "pos"]:
+        """For each token of a text: 1 right, 0 wrong, NaN where there is no right one."""
+        ...
+
+    def spec(self) -> dict[str, Any]:
+        """JSON for `task_from_spec`."""
+        ...
+
+
+class _AnswerTask:
+    """A prompt of fixed length and the one right answer to it; all prompts are known, one in four is never trained on.
+
+    A subclass gives the prompts in a fixed order and computes answers.
+    """
+
+    name: str
+    tokenizer: CharTokenizer
+
+    def __init__(self, prompts: UInt8[np.ndarray, "example prompt_pos"], settings: dict[str, Any]):
+        self.prompts = prompts
+        self.answers = self._answer(prompts)
+        self.prompt_length, self.answer_length = prompts.shape[1], self.answers.shape[1]
+        self.n_positions = self.prompt_length + self.answer_length - 1
+        self._settings = settings
+        in_val = _hash(np.arange(len(prompts))) % VAL_SHARE == 0
+        self.rows = {"all": np.arange(len(prompts)), "train": np.flatnonzero(~in_val), "val": np.flatnonzero(in_val)}
+
+    def _answer(self, prompts: UInt8[np.ndarray, "example prompt_pos"]) -> UInt8[np.ndarray, "example answer_pos"]:
+        raise NotImplementedError
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return self.tokenizer.vocab_size
+
+    def batch(
+        self, split: str, batch_size: int, block_size: int, rng: np.random.Generator
+    ) -> tuple[Int64[np.ndarray, "batch pos"], Int64[np.ndarray, "batch pos"]]:
+        """Random prompts with their answers; only the answer's tokens are targets, the others are -1.
+
+        Args:
+            split: "train" or "val": no prompt is in both.
+            batch_size: number of examples.
+            block_size: of the model; must be `n_positions` or more.
+            rng: where the prompts are drawn from.
+
+        Raises:
+            ValueError: if there is no such split or the block is too short.
+        """
+        _check_batch(self, split, block_size)
+        rows = rng.choice(self.rows[split], size=batch_size)
+        sequences = np.concatenate([self.prompts[rows], self.answers[rows]], axis=1).astype(np.int64)
+        x, y = sequences[:, :-1], sequences[:, 1:].copy()
+        y[:, : self.prompt_length - 1] = -1
+        return x, y
+
+    def answer(self, prompt: str) -> str:
+        """The right answer to a prompt.
+
+        Raises:
+            ValueError: if it is not a prompt of this task.
+        """
+        ids = self.tokenizer.encode(prompt)
+        if len(ids) != self.prompt_length:
+            raise ValueError(
+                f"A prompt of task {self.name!r} has {self.prompt_length} tokens, such as"
+                f" {self.tokenizer.decode(self.prompts[-1])!r}; got {prompt!r} with {len(ids)}."
+            )
+        return self.tokenizer.decode(self._answer(np.array([ids], dtype=np.uint8))[0])
+
+    def accuracy(self, logits_fn: LogitsFunction, split: str = "all") -> float:
+        """The share of prompts whose whole answer is right when the likeliest token is taken each time.
+
+        Args:
+            logits_fn: ids [n, pos] -> logits [n, pos, vocab] (or of the last position only, [n, 1, vocab]).
+            split: "all", "train" or "val": every prompt of it is asked.
+
+        Raises:
+            ValueError: if there is no such split, or the logits are not finite or have another shape.
+        """
+        if split not in self.rows:
+            raise ValueError(f'A split is "all", "train" or "val"; got {split!r}. Pass one of them.')
+        n_right = 0
+        for start in range(0, len(self.rows[split]), _ROWS_AT_ONCE):
+            rows = self.rows[split][start : start + _ROWS_AT_ONCE]
+            answers = self._greedy(logits_fn, self.prompts[rows].astype(np.int64))
+            n_right += int((answers == self.answers[rows]).all(axis=1).sum())
+        return n_right / len(self.rows[split])
+
+    def _greedy(
+        self, logits_fn: LogitsFunction, ids: Int64[np.ndarray, "example pos"]
+    ) -> Int64[np.ndarray, "example answer_pos"]:
+        for _ in range(self.answer_length):
+            logits = _checked_logits(logits_fn(ids), len(ids), self.vocab_size)
+            ids = np.concatenate([ids, logits[:, -1].argmax(-1)[:, None]], axis=1)
+        return ids[:, self.prompt_length :]
+
+    def correct(self, ids: Iterable[SupportsIndex]) -> Float32[np.ndarray, "pos"]:
+        """Which tokens of a text are right: 1 right, 0 wrong, NaN in the prompt.
+
+        Args:
+            ids: a prompt and as much of an answer as there is.
+
+        Raises:
+            ValueError: if the text is longer than prompt and answer, or its prompt is none of this task.
+        """
+        ids = check_ids(ids, self.vocab_size)
+        verdict = np.full(len(ids), np.nan, dtype=np.float32)
+        n_given = len(ids) - self.prompt_length
+        if n_given > self.answer_length:
+            raise ValueError(
+                f"Task {self.name!r} has {self.n_positions + 1} tokens, prompt and answer; got {len(ids)}."
+                " Pass one example."
+            )
+        if n_given > 0:
+            right = self._answer(ids[None, : self.prompt_length].astype(np.uint8))[0]
+            verdict[self.prompt_length :] = ids[self.prompt_length :] == right[:n_given]
+        return verdict
+
+    def spec(self) -> dict[str, Any]:
+        """JSON for `task_from_spec`."""
+        return _spec(self.name, self._settings)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in self._settings.items())})"
+
+
+class SortTask(_AnswerTask):
+    """minGPT's sorting task: a few letters, then the same letters in order.
+
+    The loss is on the answer only. Which prompts are for validation is fixed (minGPT's choice changes with Python's
+    hash seed). minGPT throws away half of the prompts with many different letters; with its own six letters of three
+    there are none, and here nothing is thrown away.
+
+    Args:
+        length: letters in a prompt.
+        n_symbols: number of different letters, 2 to 26.
+
+    Raises:
+        ValueError: if a setting is out of range or there are more than a million prompts.
+
+    Example:
+        >>> task = SortTask()
+        >>> task.answer("CBABBC"), len(task.prompts), task.n_positions
+        ('ABBBCC', 729, 11)
+    """
+
+    name = "sort"
+
+    def __init__(self, length: int = 6, n_symbols: int = 3):
+        # 2 ** 20 prompts are too many already; a huge power would take for ever to compute.
+        if not 1 <= length < 20 or not 2 <= n_symbols <= 26 or n_symbols**length > MAX_PROMPTS:
+            raise ValueError(
+                "Sorting needs length 1 or more, n_symbols 2 to 26, and at most a million prompts (n_symbols **"
+                f" length); got length={length}, n_symbols={n_symbols}. Make one of them smaller."
+            )
+        self.tokenizer = CharTokenizer(string.ascii_uppercase[:n_symbols])
+        prompts = np.indices((n_symbols,) * length, dtype=np.uint8).reshape(length, -1).T
+        super().__init__(prompts, {"length": length, "n_symbols": n_symbols})
+
+    def _answer(self, prompts: UInt8[np.ndarray, "example prompt_pos"]) -> UInt8[np.ndarray, "example answer_pos"]:
+        return np.sort(prompts, axis=1)
+
+
+class AdditionTask(_AnswerTask):
+    """Addition of two numbers, the digits of the sum from the last to the first (so that a carry is known in time).
+
+    Args:
+        n_digits: digits of each number, 1 to 3; shorter numbers have leading zeros.
+
+    Raises:
+        ValueError: if `n_digits` is out of range.
+
+    Example:
+        >>> AdditionTask().answer("85+50=")
+        '531'
+    """
+
+    name = "addition"
+
+    def __init__(self, n_digits: int = 2):
+        if not 1 <= n_digits <= 3:
+            raise ValueError(f"Addition needs n_digits 1 to 3 (3: a million prompts); got {n_digits}.")
+        self.tokenizer = CharTokenizer.from_characters("0123456789+=")
+        self.n_digits = n_digits
+        a, b = np.divmod(np.arange(100**n_digits), 10**n_digits)
+        plus, equals = (np.full((len(a), 1), sign, dtype=np.uint8) for sign in (10, 11))
+        prompts = np.concatenate([_digits(a, n_digits), plus, _digits(b, n_digits), equals], axis=1)
+        super().__init__(prompts, {"n_digits": n_digits})
+
+    def _answer(self, prompts: UInt8[np.ndarray, "example prompt_pos"]) -> UInt8[np.ndarray, "example answer_pos"]:
+        n = self.n_digits
+        numbers = np.stack([prompts[:, :n], prompts[:, n + 1 : -1]]).astype(np.int64)
+        signs = (prompts[:, n] == 10) & (prompts[:, -1] == 11)
+        if not signs.all() or numbers.max() > 9:
+            wrong = prompts[np.flatnonzero(~signs | (numbers > 9).any(axis=(0, 2)))[0]]
+            raise ValueError(
+                f"A prompt of task 'addition' is {n} digits, +, {n} digits, =; got"
+                f" {self.tokenizer.decode(wrong)!r}. Write it as {self.tokenizer.decode(self.prompts[-1])!r}."
+            )
+        sums = (numbers @ 10 ** np.arange(n - 1, -1, -1)).sum(axis=0)
+        return _digits(sums, n + 1)[:, ::-1]
+
+
+class InductionTask:
+    """Random letters in which one segment comes twice: the second time, looking back tells what comes next.
+
+    A segment of random length (a quarter to half of the text) is copied to a random later place. Every token is a
+    target; only those that the copy determines can be learned. A two-layer model learns them in a sudden jump, a
+    one-layer model never does.
+
+    Args:
+        n_symbols: number of different letters, 2 to 62.
+        n_positions: tokens that the model reads, 8 or more.
+
+    Raises:
+        ValueError: if a setting is out of range.
+
+    Example:
+        >>> task = InductionTask()
+        >>> sequences, determined = task.sample(2, np.random.default_rng(0))
+        >>> sequences.shape, determined.shape
+        ((2, 49), (2, 48))
+    """
+
+    name = "induction"
+    # A text alone does not say where its copy is. This many equal tokens in a row are taken for one: by chance, 4 texts
+    # in 100 of the default size have them elsewhere.
+    context = 3
+
+    def __init__(self, n_symbols: int = 32, n_positions: int = 48):
+        if not 2 <= n_symbols <= 62 or n_positions < 8:
+            raise ValueError(
+                f"Induction needs n_symbols 2 to 62 and n_positions 8 or more; got n_symbols={n_symbols},"
+                f" n_positions={n_positions}."
+            )
+        letters = string.ascii_uppercase + string.ascii_lowercase + string.digits
+        self.tokenizer = CharTokenizer.from_characters(letters[:n_symbols])
+        self.n_positions = n_positions
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return self.tokenizer.vocab_size
+
+    def sample(
+        self, n: int, rng: np.random.Generator
+    ) -> tuple[Int64[np.ndarray, "example token"], Bool[np.ndarray, "example pos"]]:
+        """Random sequences, one token longer than the model reads, and which of their targets the copy determines.
+
+        Position t predicts token t + 1. The first token of the copy is not determined: nothing announces it.
+        """
+        n_tokens = self.n_positions + 1
+        ids = rng.integers(0, self.vocab_size, size=(n, n_tokens))
+        length = rng.integers(n_tokens // 4, n_tokens // 2 + 1, size=(n, 1))
+        first = rng.integers(0, n_tokens - 2 * length + 1)
+        second = rng.integers(first + length, n_tokens - length + 1)
+        token = np.arange(n_tokens)
+        copied = (token >= second) & (token < second + length)
+        ids = np.take_along_axis(ids, np.where(copied, token - second + first, token), axis=1)
+        return ids, (copied & (token > second))[:, 1:]
+
+    def batch(
+        self, split: str, batch_size: int, block_size: int, rng: np.random.Generator
+    ) -> tuple[Int64[np.ndarray, "batch pos"], Int64[np.ndarray, "batch pos"]]:
+        """Fresh random sequences; the target of every position is the next token. The splits differ by chance alone.
+
+        Raises:
+            ValueError: if there is no such split or the block is shorter than `n_positions`.
+        """
+        _check_batch(self, split, block_size)
+        ids, _ = self.sample(batch_size, rng)
+        return ids[:, :-1], ids[:, 1:]
+
+    def accuracy(self, logits_fn: LogitsFunction, n: int = 512, seed: int = 0) -> float:
+        """The share of determined tokens that are the likeliest, in `n` sequences drawn from `seed`.
+
+        Args:
+            logits_fn: ids [n, pos] -> logits [n, pos, vocab], all positions.
+            n: number of sequences.
+            seed: of the sequences; the same seed asks the same questions.
+
+        Raises:
+            ValueError: if the logits are not finite or have another shape.
+        """
+        ids, determined = self.sample(n, np.random.default_rng(seed))
+        logits = _checked_logits(logits_fn(ids[:, :-1]), n, self.vocab_size, self.n_positions)
+        return float((logits.argmax(-1) == ids[:, 1:])[determined].mean())
+
+    def correct(self, ids: Iterable[SupportsIndex]) -> Float32[np.ndarray, "pos"]:
+        """Which tokens continue a copy: 1 right, 0 wrong, NaN where nothing is being copied.
+
+        A token is judged if the three before it came before; right is what followed them the last time. The token
+        after a copy's end is therefore judged, though it is free.
+
+        Args:
+            ids: a text of any length.
+        """
+        ids = check_ids(ids, self.vocab_size)
+        verdict = np.full(len(ids), np.nan, dtype=np.float32)
+        followed: dict[bytes, int] = {}
+        for i in range(self.context, len(ids)):
+            before = ids[i - self.context : i].tobytes()
+            if before in followed:
+                verdict[i] = ids[i] == followed[before]
+            followed[before] = ids[i]
+        return verdict
+
+    def spec(self) -> dict[str, Any]:
+        """JSON for `task_from_spec`."""
+        return _spec(self.name, {"n_symbols": self.vocab_size, "n_positions": self.n_positions})
+
+    def __repr__(self) -> str:
+        return f"InductionTask(n_symbols={self.vocab_size}, n_positions={self.n_positions})"
+
+
+# --- by name ------------------------------------------------------------------------------------------------
+
+TASKS: dict[str, Callable[..., Task]] = {task.name: task for task in (SortTask, InductionTask, AdditionTask)}
+
+
+def load_task(name: str, **settings: Any) -> Task:
+    """Make a task by its name.
+
+    Args:
+        name: a key of `TASKS`.
+        **settings: what the task's class takes.
+
+    Raises:
+        ValueError: if there is no such task, or it has no such setting.
+
+    Example:
+        >>> load_task("sort", length=4)
+        SortTask(length=4, n_symbols=3)
+    """
+    if name not in TASKS:
+        near = difflib.get_close_matches(str(name), TASKS, n=1)
+        raise ValueError(
+            f"A task is one of {', '.join(TASKS)}; got {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+        )
+    known = list(inspect.signature(TASKS[name]).parameters)
+    for key, value in settings.items():
+        if key not in known or type(value) is not int:
+            raise ValueError(
+                f"The settings of task {name!r} are whole numbers called {', '.join(known)}; got {key}={value!r}."
+            )
+    return TASKS[name](**settings)
+
+
+def task_from_spec(spec: dict[str, Any]) -> Task:
+    """Make the task that ``task.spec()`` described.
+
+    Raises:
+        ValueError: if it describes none.
+
+    Example:
+        >>> task_from_spec(SortTask(length=4).spec())
+        SortTask(length=4, n_symbols=3)
+    """
+    settings = spec.get("settings")
+    if spec.get("kind") != "task" or not isinstance(settings, dict):
+        raise ValueError(f'A task\'s spec has "kind": "task", "name" and "settings"; got {str(spec)[:80]}.')
+    return load_task(str(spec.get("name")), **settings)
+
+
+def _spec(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "task", "name": name, "settings": dict(settings)}
+
+
+# --- what tasks share ---------------------------------------------------------------------------------------
+
+
+def _hash(rows: np.ndarray) -> np.ndarray:
+    """SplitMix64's mixer: a split that looks random and is the same on every machine."""
+    mixed = rows.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _digits(numbers: np.ndarray, n_digits: int) -> np.ndarray:
+    return (numbers[:, None] // 10 ** np.arange(n_digits - 1, -1, -1) % 10).astype(np.uint8)
+
+
+def _check_batch(task: Task, split: str, block_size: int) -> None:
+    if split not in ("train", "val"):
+        raise ValueError(f'A split is "train" or "val"; got {split!r}. Pass one of them.')
+    if block_size < task.n_positions:
+        raise ValueError(
+            f"{task!r} needs a model that reads {task.n_positions} tokens; its block_size is {block_size}. Pass"
+            f" block_size={task.n_positions} or more."
+        )
+
+
+def _checked_logits(logits: Any, n: int, vocab_size: int, n_positions: int | None = None) -> np.ndarray:
+    """Whatever array came back, as numpy; NaN would otherwise be counted as an answer."""
+    logits = np.asarray(logits)
+    fits = logits.ndim == 3 and logits.shape[0] == n and logits.shape[2] >= vocab_size
+    if not fits or (n_positions and logits.shape[1] != n_positions):
+        raise ValueError(
+            f"Logits must have the shape [{n}, {n_positions or 'pos'}, {vocab_size}] (example, pos, vocab); got"
+            f" {list(logits.shape)}. Pass a function that gives the model's logits of every position."
+        )
+    if np.isnan(logits).any():
+        raise ValueError("Logits must be numbers; got NaN. The model's weights or its input are broken.")
+    return logits[:, :, :vocab_size]
