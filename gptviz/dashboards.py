@@ -71,8 +71,8 @@ def watch(run: Any, probe: int = 0) -> Board:
     """
     run = _opened(run)
     if not 0 <= probe < len(run.probes):
-        raise ValueError(f"probe must be one of the run's {len(run.probes)} probe texts, counted from 0; it is {probe}. "
-                         f"They are in run.probes.")
+        raise ValueError(f"probe must be one of the run's {len(run.probes)} probe texts, counted from 0; it is "
+                         f"{probe}. They are in run.probes.")
     steps = run.steps
     if not steps:
         raise ValueError(f"{run.path} has no recorded step yet. Wait for the first.")
@@ -121,8 +121,9 @@ def trace_views(trace: Any, tokenizer: Any = None) -> list[View]:
     config, n = trace.config, len(trace)
     recorded = (len(trace.layers), len(trace.heads), len(trace.positions))
     if recorded != (config.n_layer, config.n_head, n):
-        raise ValueError(f"A board needs all {config.n_layer} layers, {config.n_head} heads and {n} positions; recorded "
-                         f"are {recorded[0]}, {recorded[1]} and {recorded[2]}. Record without layers=, heads=, positions=.")
+        raise ValueError(f"A board needs all {config.n_layer} layers, {config.n_head} heads and {n} positions; "
+                         f"recorded are {recorded[0]}, {recorded[1]} and {recorded[2]}. "
+                         f"Record without layers=, heads=, positions=.")
     heads = attention_view(_numpy(trace["pattern"]), trace.tokens)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check().items())
     return [dataclasses.replace(heads, checks=checks or heads.checks),

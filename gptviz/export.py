@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gptviz.views.board import board_payload, payload_json
 from gptviz.views.view import View
@@ -15,7 +16,7 @@ BUDGET = 12_000_000  # bytes of payload; beyond it frames are left out and the p
 
 
 def export_html(
-    shown: Board | View | Sequence[View], path: str | os.PathLike, *, title: str = "", budget: int = BUDGET
+    shown: Any, path: str | os.PathLike, *, title: str = "", budget: int = BUDGET
 ) -> Path:
     """Write a page that draws the board without kernel, server or network, and print its size.
 
@@ -51,11 +52,12 @@ def export_html(
     payload = _payload(shown, budget)
     text = page_html(payload, title or payload["title"] or "gptviz")
     target.write_text(text, encoding="utf-8", newline="\n")
-    print(f"wrote {target} ({len(text.encode()) / 1e3:,.0f} kB)" + (f": {payload['note']}" if payload.get("note") else ""))
+    note = f": {payload['note']}" if payload.get("note") else ""
+    print(f"wrote {target} ({target.stat().st_size / 1e3:,.0f} kB){note}")
     return target
 
 
-def _payload(shown: Board | View | Sequence[View], budget: int) -> dict:
+def _payload(shown: Any, budget: int) -> dict:
     """The payload of a board with its frames, or of views alone."""
     if isinstance(shown, Board):
         return shown.payload(budget=budget)
@@ -72,7 +74,8 @@ def page_html(payload: dict, title: str) -> str:
     style = (STATIC / "board.css").read_text(encoding="utf-8") + PAGE_STYLE
     policy = (f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
               f"base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'")
-    return PAGE.format(policy=policy, title=html.escape(title), style=style, script=script, payload=payload_json(payload))
+    return PAGE.format(policy=policy, title=html.escape(title), style=style, script=script,
+                       payload=payload_json(payload))
 
 
 def _hash(text: str) -> str:

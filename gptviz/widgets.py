@@ -1,5 +1,6 @@
 """Board: views and the reader's selection, the same on both sides of the wire."""
 
+import base64
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -56,6 +57,7 @@ class Board(anywidget.AnyWidget):
     _esm = (STATIC / "board.js").read_text(encoding="utf-8")
     _css = (STATIC / "board.css").read_text(encoding="utf-8")
     _payload = traitlets.Dict().tag(sync=True)
+    _picture = traitlets.Unicode().tag(sync=True)  # the end of the saved picture, by which the browser finds it
     step = traitlets.Int(None, allow_none=True).tag(sync=True)
     layer = traitlets.Int(None, allow_none=True).tag(sync=True)
     head = traitlets.Int(None, allow_none=True).tag(sync=True)
@@ -65,7 +67,7 @@ class Board(anywidget.AnyWidget):
 
     def __init__(
         self,
-        views: Sequence[View],
+        views: Sequence[Any],
         *,
         name: str = "explore",
         title: str = "",
@@ -198,6 +200,7 @@ class Board(anywidget.AnyWidget):
         display(*(bundle[:1] if isinstance(bundle, tuple) else (bundle,)), raw=True)
         picture = self.picture() if callable(self.picture) else self.picture
         if picture:
+            self._picture = base64.b64encode(picture).decode("ascii")[-96:]
             display(Image(data=picture, format="png"))
 
 
@@ -216,7 +219,7 @@ def _thin(steps: Sequence[int], frame_bytes: int, budget: int | None) -> list[in
     """All steps, or as many as fit a budget, evenly in their order, the first and last among them.
 
     Example:
-        >>> _thin([0, 1, 2, 4, 8], 100, 400)  # base64 makes 134 bytes of 100
+        >>> _thin([0, 1, 2, 4, 8], 100, 500)  # base64 makes 134 bytes of 100
         [0, 2, 8]
     """
     if budget is None:

@@ -22,6 +22,7 @@ export class Board {
   private readonly columns = Object.fromEntries(slots.map((slot) => [slot, make("div", `gv-slot gv-${slot}`)])) as unknown as Record<Slot, HTMLElement>;
   private readonly live_words = make("p", "gv-live");
   private readonly help = help();
+  private readonly saved_picture = make("style");
   private readonly measure: Measure;
   private board!: RawBoard;
   private raw: RawBoard | null = null;
@@ -57,6 +58,7 @@ export class Board {
   attach(el: HTMLElement): void {
     el.append(this.root);
     this.set_theme();
+    this.hide_picture();
     this.listen();
     this.resize(this.root.clientWidth || el.clientWidth || 960);
   }
@@ -181,11 +183,19 @@ export class Board {
   /** The kernel changed a trait; several may come one by one, the drawing waits for all. */
   private pull = (): void => {
     if (this.host.payload() !== this.raw) { this.take_payload(); this.resize(this.width); }
+    this.hide_picture();
     for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
     this.show_step();
     this.recentre();
     this.queue();
   };
+
+  /** The picture beside the board is for readers without a kernel: while the board lives, its output is hidden. */
+  private hide_picture(): void {
+    const end = this.host.picture();
+    this.saved_picture.textContent = /^[\w+/=]+$/.test(end) ? `.jp-OutputArea-child:has(img[src$="${end}"]) { display: none; }` : "";
+    this.root.append(this.saved_picture);
+  }
 
   // --- page ----------------------------------------------------------------------------------------------
 

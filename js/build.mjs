@@ -24,7 +24,7 @@ const all_views = {
 const shared = { bundle: true, format: "esm", target: "es2022", plugins: [all_views], logLevel: "warning", absWorkingDir: here };
 if (process.argv.includes("--tests")) {
   const tests = readdirSync(join(here, "test")).filter((name) => name.endsWith(".test.ts"));
-  await build({ ...shared, entryPoints: tests.map((name) => `test/${name}`), outdir: "build", platform: "node" });
+  await build({ ...shared, entryPoints: tests.map((name) => `test/${name}`), outdir: "node_modules/.tests", platform: "node" });
 } else {
   await build({ ...shared, entryPoints: { board: "index.ts" }, outdir: out, minify: true, charset: "utf8", legalComments: "none" });
   await build({ ...shared, entryPoints: { board: "board.css" }, outdir: out, minify: true });

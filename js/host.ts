@@ -5,6 +5,8 @@ export interface Host {
   /** A kernel may answer. */
   live: boolean;
   payload(): RawBoard;
+  /** The end of the saved picture's data, which a living board hides. */
+  picture(): string;
   get(name: keyof Selection): number | null;
   set(changes: Partial<Selection>): void;
   on_change(call: () => void): void;
@@ -30,13 +32,14 @@ export function widget_host(model: Model, signal: AbortSignal): Host {
   return {
     live: true,
     payload: () => model.get("_payload"),
+    picture: () => model.get("_picture") ?? "",
     get: (name) => model.get(name),
     set(changes) {
       for (const [name, value] of Object.entries(changes)) model.set(name, value);
       model.save_changes();
     },
     // Some front ends deliver the traits of one message one by one: the caller must gather them.
-    on_change(call) { for (const name of ["_payload", "step", "layer", "head", "query", "key"]) listen(`change:${name}`, call); },
+    on_change(call) { for (const name of ["_payload", "_picture", "step", "layer", "head", "query", "key"]) listen(`change:${name}`, call); },
     send(message) { try { model.send(message); } catch { /* the kernel is gone: the time-out says so */ } },
     on_message(call) { listen("msg:custom", call); },
   };
@@ -45,7 +48,7 @@ export function widget_host(model: Model, signal: AbortSignal): Host {
 export function page_host(payload: RawBoard): Host {
   const selection = { ...payload.selection };
   return {
-    live: false, payload: () => payload, get: (name) => selection[name], set: (changes) => void Object.assign(selection, changes),
+    live: false, payload: () => payload, picture: () => "", get: (name) => selection[name], set: (changes) => void Object.assign(selection, changes),
     on_change() {}, send() {}, on_message() {},
   };
 }

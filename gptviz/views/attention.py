@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Shaped, UInt8
 
 from gptviz.packing import pack_pattern, unpack_pattern
 from gptviz.views.view import Check, View
@@ -11,7 +12,9 @@ EXACT = 300_000  # bytes up to which a pattern travels as the model's own floats
 HALF_STEP = 0.5 / 255  # a stored byte is off by at most this in sqrt(p)
 
 
-def attention_view(pattern: np.ndarray, tokens: Sequence[str], *, title: str = "Heads") -> View:
+def attention_view(
+    pattern: Shaped[np.ndarray, "layer head *cells"], tokens: Sequence[str], *, title: str = "Heads"
+) -> View:
     """The attention pattern of all heads, with the real tokens on both axes.
 
     The lower triangle travels. Short texts as float32, so that the shown digits are the model's; long ones as bytes
@@ -46,7 +49,7 @@ def attention_view(pattern: np.ndarray, tokens: Sequence[str], *, title: str = "
                 units={"pattern": "probability"}, range={"pattern": (0.0, 1.0)}, checks=checks)
 
 
-def _travelling(pattern: np.ndarray) -> np.ndarray:
+def _travelling(pattern: Float[np.ndarray, "layer head pos pos"]) -> Shaped[np.ndarray, "layer head cell"]:
     """[layer, head, packed], float32 where that is small or the values are not all finite, else bytes."""
     rows, columns = np.tril_indices(pattern.shape[-1])
     n_bytes = pattern.shape[0] * pattern.shape[1] * len(rows) * 4
@@ -55,13 +58,13 @@ def _travelling(pattern: np.ndarray) -> np.ndarray:
     return pack_pattern(pattern)
 
 
-def _check_rows(pattern: np.ndarray) -> Check:
+def _check_rows(pattern: Float[np.ndarray, "layer head query key"]) -> Check:
     """How far a row is from summing to 1, in float."""
     sums = pattern.astype(np.float64).sum(axis=-1)
     return Check("rows sum to 1", float(np.abs(sums - 1).max()), 1e-4)
 
 
-def _check_packed(packed: np.ndarray, n_tokens: int) -> Check:
+def _check_packed(packed: UInt8[np.ndarray, "layer head cell"], n_tokens: int) -> Check:
     """The same from bytes: each row may miss 1 by what rounding sqrt(p) can do to its cells, and no more."""
     worst, bound = 0.0, 0.0
     for layer in packed:  # one layer at a time: the floats of 144 heads x 500 tokens are 300 MB

@@ -73,11 +73,11 @@ def split_bytes(payload: dict) -> tuple[dict, list[bytes]]:
 
 
 def payload_json(payload: dict) -> str:
-    """A payload as JSON text that can stand inside a <script> element: bytes in base64, no "<" left.
+    r"""A payload as JSON text that can stand inside a <script> element: bytes in base64, no "<" left.
 
     Example:
         >>> payload_json({"token": "</script>", "data": b"xy"})
-        '{"token":"\\\\u003c/script>","data":"eHk="}'
+        '{"token":"\\u003c/script>","data":"eHk="}'
     """
     plain = _map_bytes(payload, lambda data: base64.b64encode(data).decode("ascii"))
     text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

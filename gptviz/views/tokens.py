@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from gptviz.views.view import View
 
@@ -10,13 +11,13 @@ LOSS_RANGE = (0.0, 6.0)  # nats; beyond it the colour is clipped and the chip sa
 
 
 def tokens_view(
-    loss: np.ndarray,
+    loss: Float[np.ndarray, "pos"],
     tokens: Sequence[str],
     *,
-    top_ids: np.ndarray | None = None,
-    top_probs: np.ndarray | None = None,
+    top_ids: Int[np.ndarray, "pos k"] | None = None,
+    top_probs: Float[np.ndarray, "pos k"] | None = None,
     words: Sequence[str] = (),
-    rank: np.ndarray | None = None,
+    rank: Int[np.ndarray, "pos"] | None = None,
     title: str = "Text",
 ) -> View:
     """The token strip: loss per token, and the predictions for the token that follows each position.

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Shaped
 
 from gptviz.views.view import View
 
 
 def training_view(
-    series: Mapping[str, tuple[np.ndarray, np.ndarray]], *, title: str = "Loss", unit: str = "nats per token"
+    series: Mapping[str, tuple[Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."]]],
+    *, title: str = "Loss", unit: str = "nats per token"
 ) -> View:
     """Loss over steps. Each series has steps of its own: training loss is known more often than validation loss.
 

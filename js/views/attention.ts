@@ -11,10 +11,10 @@ interface Grid extends Sized {
 
 function layout(scene: Scene, width: number): Grid {
   const { n_layer, n_head, n_tokens } = scene.pattern!;
-  const left = 32, top = 24, room = Math.floor((width - left + 8) / n_head);
+  const left = 32, top = 24, room = Math.floor((width - left + 6) / n_head);
   const most = scene.place.large ? (n_head <= 6 ? 96 : scene.place.columns === 1 ? 48 : 72) : n_head <= 3 ? 104 : 88;
   let tile = Math.max(12, Math.min(most, room - (room > 56 ? 16 : 6)));
-  if (n_tokens < tile && tile % n_tokens && n_tokens * Math.floor(tile / n_tokens) >= 0.7 * tile)
+  if (n_tokens < tile && tile % n_tokens && n_tokens * Math.floor(tile / n_tokens) >= 0.6 * tile)
     tile = n_tokens * Math.floor(tile / n_tokens); // cells of whole pixels
   const words = tile >= scene.measure(head_name(n_layer - 1, n_head - 1), font(scene.theme)) + scene.measure(".00", font(scene.theme, { weight: 600 })) + 4;
   const pitch_x = Math.min(room, tile + (words ? 24 : 8)), pitch_y = tile + (words ? 34 : 8);

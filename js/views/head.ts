@@ -110,8 +110,6 @@ function draw_map(pen: Pen, square: Square, scene: Scene): void {
   ctx.putImageData(image, Math.round(map.x * scale), Math.round(map.y * scale));
   pen.line(map.x + 0.5, map.y, map.x + 0.5, map.y + map.h, theme.rule_2);
   pen.line(map.x, map.y + map.h + 0.5, map.x + map.w, map.y + map.h + 0.5, theme.rule_2);
-  pen.text("whole", map.x + map.w, map.y + 12, { align: "right" });
-  pen.text("pattern", map.x + map.w, map.y + 28, { align: "right" });
 }
 
 /** Grey bars: what each shown query gives to keys outside the window. */
@@ -146,6 +144,9 @@ function mark(ctx: CanvasRenderingContext2D, square: Square, scene: Scene): void
   if (square.map) {
     const map = square.map, unit = map.w / square.n_tokens;
     pen.stroke(map.x + square.key * unit, map.y + square.query * unit, square.n * unit, square.n * unit, theme.accent, 2, 3);
+    if ((square.key + square.n) * unit > map.w - 52 && square.query * unit < 36) return draw_callout(pen, square, scene); // no room for words
+    pen.text("whole", map.x + map.w, map.y + 12, { align: "right" });
+    pen.text("pattern", map.x + map.w, map.y + 28, { align: "right" });
   }
   draw_callout(pen, square, scene);
 }

@@ -22,7 +22,8 @@ def boards(folder: Path) -> dict[str, Path]:
     made = {
         "story": board(title="storyteller", **locked),
         "eight": board(8, layer=1, head=0),
-        "characters": board(tokens=list("When·Ada·opened·the·red·door,·Tom·laughed.⏎When·Ada·opened·the·r"), layer=1, head=0),
+        "characters": board(tokens=list("When·Ada·opened·the·red·door,·Tom·laughed.⏎When·Ada·opened·the·r"), layer=1,
+                            head=0),
         "large": board(500, 12, 12, steps=[3000], layer=0, head=2, tokens=story(500), title="gpt2"),
     }
     return {name: export_html(one, folder / f"{name}.html") for name, one in made.items()}

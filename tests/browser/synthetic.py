@@ -70,4 +70,5 @@ def board(n_tokens: int = 18, n_layer: int = 4, n_head: int = 4, *, steps=STEPS,
 
     facts = [f"{n_layer} layers × {n_head} heads", "d_model 128", "invented numbers"]
     more = {"text": "".join(tokens), "limit": 200, "editable": True, "cost": "12 ms on CPU"} | more
-    return Board(views(steps[-1], tokens, n_layer, n_head), title=title, facts=facts, steps=steps, source=source, **more)
+    shown = views(steps[-1], tokens, n_layer, n_head)
+    return Board(shown, title=title, facts=facts, steps=steps, source=source, **more)

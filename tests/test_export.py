@@ -1,0 +1,87 @@
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from browser import synthetic
+
+from gptviz.export import export_html
+from gptviz.widgets import STATIC
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+HOSTILE = '</script><img src=x onerror="document.title=1">'
+
+
+@pytest.fixture
+def page(tmp_path):
+    board = synthetic.board(tokens=["a", HOSTILE, "·b"], n_layer=1, n_head=2, title=HOSTILE, text=HOSTILE)
+    return export_html(board, tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_page_holds_all_steps_and_no_way_out(page, capsys):
+    text = re.search(r'id="gptviz-payload">(.*?)</script>', page, re.S).group(1)
+    assert len(json.loads(text)["frames"]) == len(synthetic.STEPS)
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "default-src 'none'" in page
+
+
+def test_policy_knows_our_script_by_its_hash(page):
+    script = re.search(r'<script type="module">(.*?)</script>', page, re.S).group(1)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+
+
+def test_hostile_tokens_stay_text(page):
+    assert "<img" not in page
+    assert "&lt;/script&gt;&lt;img" in page  # the title
+
+
+def test_size_is_printed(tmp_path, capsys):
+    path = export_html(synthetic.board(8, 1, 1), tmp_path / "a.html", budget=20_000)
+    said = capsys.readouterr().out
+    assert f"wrote {path} (" in said
+    assert "steps, to keep the page small" in said
+
+
+def test_views_alone_make_a_page(tmp_path):
+    path = export_html(synthetic.views(0, synthetic.story(4), 1, 1), tmp_path / "views.html")
+    assert path.stat().st_size < 200_000
+
+
+def test_export_errors(tmp_path):
+    with pytest.raises(TypeError, match="export_html shows a Board or Views; it was given str"):
+        export_html("heads", tmp_path / "a.html")
+    with pytest.raises(ValueError, match="folder of an exported page must exist"):
+        export_html(synthetic.board(4, 1, 1), tmp_path / "no" / "a.html")
+
+
+def test_bundle_is_small():
+    import gzip
+
+    assert len(gzip.compress((STATIC / "board.js").read_bytes())) <= 150_000
+
+
+def test_bundle_has_no_door_for_html():
+    """Words reach the page as text only."""
+    banned = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|https?://")
+    sources = [*REPOSITORY.glob("js/*.ts"), *REPOSITORY.glob("js/views/*.ts"), STATIC / "board.js"]
+    assert len(sources) > 10
+    found = {path.name: banned.findall(path.read_text(encoding="utf-8")) for path in sources}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
+@pytest.mark.skipif(not shutil.which("node") or not (REPOSITORY / "js/node_modules/esbuild").is_dir(),
+                    reason="needs node and js/node_modules (make js)")
+def test_committed_bundle_is_what_the_sources_give(tmp_path):
+    subprocess.run(["node", "build.mjs", "--out", tmp_path], cwd=REPOSITORY / "js", check=True,
+                   env={**os.environ, "NODE_NO_WARNINGS": "1"})
+    for name in ("board.js", "board.css"):
+        built = (tmp_path / name).read_text(encoding="utf-8")
+        assert built == (STATIC / name).read_text(encoding="utf-8"), "run `make js` and commit gptviz/static"

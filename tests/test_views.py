@@ -1,0 +1,121 @@
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden import make_golden
+
+from gptviz.packing import pack_pattern
+from gptviz.views import Check, View, attention_view, board_payload, frame_payload, tokens_view, training_view
+from gptviz.views.board import payload_json, split_bytes
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def causal(n_layer, n_head, n):
+    """Attention that is even over what a query may see."""
+    return np.broadcast_to(np.tril(np.ones((n, n), np.float32)) / np.arange(1, n + 1)[:, None], (n_layer, n_head, n, n))
+
+
+def test_golden_payload_is_what_python_writes():
+    written = json.loads((GOLDEN / "board.json").read_text(encoding="utf-8"))
+    assert json.loads(payload_json(make_golden.golden_payload())) == written
+
+
+def test_small_pattern_travels_as_the_models_floats():
+    pattern = np.random.default_rng(0).dirichlet(np.ones(4), size=(1, 2, 4)).astype(np.float32)
+    view = attention_view(pattern, list("abcd"))
+    assert view.arrays["pattern"].dtype == np.float32
+    assert view.arrays["pattern"][0, 1, 4] == pattern[0, 1, 2, 1]  # cell query*(query+1)/2 + key
+
+
+def test_large_pattern_travels_as_bytes_and_its_check_knows_their_rounding():
+    pattern = np.ascontiguousarray(causal(12, 12, 64))
+    view = attention_view(pattern, ["x"] * 64)
+    np.testing.assert_array_equal(view.arrays["pattern"], pack_pattern(pattern))
+    packed = attention_view(view.arrays["pattern"], ["x"] * 64)
+    (check,) = packed.checks
+    assert check.passed
+    assert 0 < check.error < check.bound
+
+
+def test_packed_rows_that_do_not_sum_to_1_fail_the_check():
+    broken = pack_pattern(causal(1, 1, 8)).copy()
+    broken[0, 0, 0] = 100
+    assert not attention_view(broken, ["x"] * 8).checks[0].passed
+
+
+def test_nan_survives_to_the_browser():
+    pattern = np.ascontiguousarray(causal(12, 12, 64)).copy()
+    pattern[3, 4, 5] = np.nan
+    sent = attention_view(pattern, ["x"] * 64).arrays["pattern"]
+    assert sent.dtype == np.float32
+    assert np.isnan(sent[3, 4, 15:21]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3, 3), (1, 1, 4), (4, 4)])
+def test_pattern_of_another_text_is_refused(shape):
+    with pytest.raises(ValueError, match=r"must be \[layer, head, 4, 4\] for 4 tokens"):
+        attention_view(np.zeros(shape, np.float32), list("abcd"))
+
+
+def test_tokens_send_only_the_words_shown():
+    view = tokens_view(np.array([np.nan, 1.0]), ["a", "b"], top_ids=np.array([[40_000], [7]]),
+                       top_probs=np.array([[0.5], [0.5]]), words=[str(i) for i in range(50_257)])
+    assert view.labels["word"] == ("7", "40000")
+    np.testing.assert_array_equal(view.arrays["top_words"], [[1], [0]])
+
+
+def test_tokens_errors():
+    with pytest.raises(ValueError, match="top_ids and top_probs belong together"):
+        tokens_view(np.zeros(1), ["a"], top_ids=np.zeros((1, 1), int))
+    with pytest.raises(ValueError, match="top_ids must point into words"):
+        tokens_view(np.zeros(1), ["a"], top_ids=np.array([[3]]), top_probs=np.ones((1, 1)), words=["a"])
+    with pytest.raises(ValueError, match="loss must have one row for each of the 2 tokens; it has 1"):
+        tokens_view(np.zeros(1), ["a", "b"])
+
+
+def test_training_keeps_nan_and_refuses_falling_steps():
+    view = training_view({"train": (np.array([0, 1]), np.array([1.0, np.nan]))})
+    assert np.isnan(view.arrays["values_0"][1])
+    with pytest.raises(ValueError, match="two equally long rows with rising steps"):
+        training_view({"train": (np.array([1, 0]), np.array([1.0, 2.0]))})
+
+
+def test_view_refuses_what_the_browser_cannot_read():
+    with pytest.raises(ValueError, match="must be uint8, int32, float32; it is float64"):
+        View("x", "", "", {"a": np.zeros(2)}, {"a": ("pos",)})
+    with pytest.raises(ValueError, match="Name every axis"):
+        View("x", "", "", {"a": np.zeros((2, 2), np.float32)}, {"a": ("pos",)})
+
+
+def test_check_passes_within_its_bound_and_never_for_nan():
+    assert Check("x", 1e-7, 1e-6).passed
+    assert not Check("x", float("nan"), 1.0).passed
+
+
+def test_script_cannot_end_inside_the_payload():
+    text = payload_json(board_payload(make_golden.golden_views(), title="</script><!--"))
+    assert "<" not in text
+    assert json.loads(text)["title"] == "</script><!--"
+
+
+def test_buffers_come_back_in_their_order():
+    payload = board_payload(make_golden.golden_views())
+    plain, buffers = split_bytes(payload)
+    at = plain["views"][1]["arrays"]["loss"]["data"]["buffer"]
+    assert buffers[at] == payload["views"][1]["arrays"]["loss"]["data"]
+    json.dumps(plain)
+
+
+def test_frame_leaves_out_views_that_did_not_change():
+    views = make_golden.golden_views()
+    frame = frame_payload(0, [*make_golden.golden_views()[:2], views[2]], "a b", views)
+    assert [view is None for view in frame["views"]] == [False, False, True]
+
+
+def test_payload_bytes_are_little_endian():
+    loss = make_golden.golden_payload()["views"][1]["arrays"]["loss"]
+    np.testing.assert_array_equal(np.frombuffer(loss["data"], "<f4"), np.array([np.nan, 0.5, 7], "<f4"))
+    assert base64.b64encode(loss["data"][4:8]) == b"AAAAPw=="

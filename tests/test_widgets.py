@@ -1,0 +1,139 @@
+
+import numpy as np
+import pytest
+import traitlets
+from browser import synthetic
+from ipywidgets import HBox, VBox, jslink
+
+from gptviz.views import View, attention_view
+from gptviz.widgets import Board
+
+
+class Wire:
+    """A board whose messages to the browser are kept: the transport is replaced, nothing of the board's."""
+
+    def __init__(self, board: Board):
+        self.board, self.sent = board, []
+        board.send = lambda content, buffers=None: self.sent.append((content, buffers or []))
+
+    def ask(self, **content):
+        self.board._handle_custom_msg(content, [])
+        return self.sent[-1] if self.sent else None
+
+
+@pytest.fixture
+def wire():
+    return Wire(synthetic.board(8, 2, 2))
+
+
+def test_traits_are_observed_and_linked():
+    board, other, seen = synthetic.board(8, 2, 2), synthetic.board(8, 2, 2), []
+    board.observe(lambda change: seen.append((change.name, change.new)), ["layer", "head", "step"])
+    traitlets.link((board, "head"), (other, "head"))
+    board.layer, board.head, board.step = 1, 1, 400
+    assert seen == [("layer", 1), ("head", 1), ("step", 400)]
+    assert other.head == 1
+    assert jslink((board, "step"), (other, "step")).source[1] == "step"
+
+
+def test_board_sits_in_boxes():
+    board = synthetic.board(8, 2, 2)
+    assert HBox([VBox([board])]).children[0].children[0] is board
+
+
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("layer", 2, r"layer must be 0\.\.1, or None for no choice; it is 2"),
+    ("head", -1, r"head must be 0\.\.1"),
+    ("query", 8, r"query must be 0\.\.7"),
+    ("step", 3, "Step 3 is not recorded; the nearest recorded step is 2"),
+])
+def test_choices_outside_are_refused(name, value, message):
+    with pytest.raises(traitlets.TraitError, match=message):
+        setattr(synthetic.board(8, 2, 2), name, value)
+
+
+def test_construction_errors():
+    view = attention_view(np.ones((1, 1, 1, 1), np.float32), ["a"])
+    with pytest.raises(ValueError, match="at least one View"):
+        Board([])
+    with pytest.raises(TypeError, match="it was given str"):
+        Board(["heads"])
+    with pytest.raises(ValueError, match=r"need a source\(step, text\)"):
+        Board([view], steps=[0, 1])
+    with pytest.raises(ValueError, match="need a source"):
+        Board([view], editable=True)
+
+
+def test_browser_asks_for_a_frame(wire):
+    content, buffers = wire.ask(ask="frame", step=400, text=wire.board.text, id="x-1")
+    assert content["id"] == "x-1"
+    assert content["frame"]["step"] == 400
+    pattern = content["frame"]["views"][0]["arrays"]["pattern"]
+    sent = np.frombuffer(buffers[pattern["data"]["buffer"]], "<f4").reshape(pattern["shape"])
+    expected = synthetic.views(400, synthetic.story(8), 2, 2)[0].arrays["pattern"]
+    np.testing.assert_array_equal(sent, expected)
+
+
+def test_another_text_is_computed_and_shown(wire):
+    wire.board.query = 7
+    content, _ = wire.ask(ask="frame", step=400, text="abc", id="x-1")
+    assert content["frame"]["views"][0]["labels"]["token"] == ["a", "b", "c"]
+    assert (wire.board.text, wire.board.query) == ("abc", None)
+
+
+def test_a_text_that_does_not_fit_is_a_sentence_and_changes_nothing(wire):
+    before = wire.board.text
+    content, _ = wire.ask(ask="frame", step=400, text="a" * 300, id="x-1")
+    assert "reads at most 200 (block_size)" in content["error"]
+    assert wire.board.text == before
+
+
+def test_board_without_source_says_so():
+    wire = Wire(Board([attention_view(np.ones((1, 1, 1, 1), np.float32), ["a"])]))
+    assert "shows one step of one text" in wire.ask(ask="frame", step=0, text="b", id="1")[0]["error"]
+
+
+def test_hello_says_whether_text_can_be_edited(wire):
+    assert wire.ask(ask="hello")[0] == {"hello": True, "editable": True}
+
+
+def test_latest_push_wins_and_waits_for_the_paint(wire):
+    for step in (0, 1, 2):
+        wire.board.show(synthetic.views(step, synthetic.story(8), 2, 2), step=step)
+    assert [content["frame"]["step"] for content, _ in wire.sent] == [0]
+    wire.ask(ack=1)
+    assert [content["frame"]["step"] for content, _ in wire.sent] == [0, 2]
+    wire.ask(ack=2)
+    assert len(wire.sent) == 2
+
+
+def test_a_browser_that_never_answers_does_not_stop_the_next_push(wire, monkeypatch):
+    wire.board.show(wire.board.views, step=0)
+    wire.board._pushed -= 3  # three seconds later
+    wire.board.show(wire.board.views, step=1)
+    assert len(wire.sent) == 2
+
+
+def test_page_payload_is_thinned_to_a_budget_and_says_so():
+    board = synthetic.board(8, 2, 2, step=700)
+    size = sum(view.nbytes for view in board.views)
+    payload = board.payload(budget=6 * size)
+    assert payload["steps"][0] == 0
+    assert payload["steps"][-1] == 3000
+    assert 700 in payload["steps"]
+    assert payload["note"] == f"{len(payload['frames'])} of 17 steps, to keep the page small"
+    assert len(board.payload()["frames"]) == 17
+
+
+def test_saved_picture_is_an_output_of_its_own(capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *objects, **how: shown.append((objects, how)))
+    board = synthetic.board(8, 2, 2, picture=lambda: b"\x89PNG" + bytes(100))
+    board._ipython_display_()
+    assert "application/vnd.jupyter.widget-view+json" in shown[0][0][0]
+    assert shown[1][0][0].data.startswith(b"\x89PNG")
+    assert len(board._picture) == 96
+
+
+def test_views_are_numpy_only():
+    assert all(isinstance(view, View) for view in synthetic.board(8, 2, 2).views)
