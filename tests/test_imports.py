@@ -18,12 +18,13 @@ FLOORS = {
     4: {"views", "figures"},
     3: {"training"},
     2: {"analysis", "runs", "loading"},
-    1: {"trace", "interventions", "checkpoints", "generation"},
+    1: {"trace", "capture", "interventions", "checkpoints", "generation", "decoding"},
     0: {
         "model",
         "naming",  # the words of a trace
         "tokenizers", "byte_pairs", "glyphs", "token_ids",
-        "corpora", "tasks", "packing", "packaged",
+        "corpora", "texts", "token_files", "tasks",
+        "packing", "packaged",
     },
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
