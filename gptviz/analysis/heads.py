@@ -1,0 +1,303 @@
+"""What a head attends to, in numbers: scores of attention patterns, each with its null and its confidence interval.
+
+numpy only: recorded patterns are scored where torch is not installed.
+
+Every score is a mean over the rows (queries) of a pattern in which it means anything:
+
+| score | of a row, query i | null |
+|---|---|---|
+| previous_token | attention to key i-1 | keys permuted within the causal row |
+| current_token | attention to key i | the same |
+| first_token | attention to key 0, rows i >= 8 | the same |
+| distance | mean of i - key under the attention, in tokens | the same |
+| duplicate_token | attention to earlier keys with the query's own token | the same attention, text shuffled |
+| induction | attention to keys just after an earlier occurrence of the query's token | the same attention, text shuffled |
+| entropy | entropy of the attention / ln(number of keys) | 1, uniform attention |
+
+Row 0 has one key to attend to and is never counted. Dividing the entropy by ln of the row's own number of keys, and not
+of the text's length, makes uniform causal attention exactly 1.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Int64
+
+SCORES = ("previous_token", "current_token", "first_token", "duplicate_token", "induction", "distance", "entropy")
+"""Names of the scores, in the order of every score axis."""
+
+SHARES = SCORES[:5]
+"""The scores that are shares of attention, 0 to 1; `HeadScores.labels` chooses among them."""
+
+FIRST_TOKEN_FROM = 8
+"""Earlier rows have so few keys that the first one gets much attention by chance."""
+
+LEAST_MASS = 0.01
+"""With the sink removed, a row with less attention left than this is skipped: it would be rounding, magnified."""
+
+BAND = (0.025, 0.975)
+
+
+class HeadScore(NamedTuple):
+    """One score of all heads, each array `[layer head]`; see `HeadScores`."""
+
+    value: Float64[np.ndarray, "layer head"]
+    null: Float64[np.ndarray, "layer head"]
+    null_low: Float64[np.ndarray, "layer head"]
+    null_high: Float64[np.ndarray, "layer head"]
+    low: Float64[np.ndarray, "layer head"]
+    high: Float64[np.ndarray, "layer head"]
+    n_rows: Int64[np.ndarray, "layer head"]
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """All scores of all heads. NaN where no row of the text allows a score.
+
+    Attributes:
+        names: The score axis.
+        value: Mean over the rows that count.
+        null: What the score would be by chance: the mean over `n_null` draws from the null of the table above.
+        null_low: 2.5 % of the draws are below.
+        null_high: 2.5 % of the draws are above.
+        low: Lower end of the 95 % bootstrap interval of `value`.
+        high: Upper end.
+        n_rows: How many rows count.
+        without_sink: Whether key 0 was dropped and the rest of each row renormalised.
+        resampled: What the bootstrap drew: "row" of the one text, or "text".
+    """
+
+    names: tuple[str, ...]
+    value: Float64[np.ndarray, "score layer head"]
+    null: Float64[np.ndarray, "score layer head"]
+    null_low: Float64[np.ndarray, "score layer head"]
+    null_high: Float64[np.ndarray, "score layer head"]
+    low: Float64[np.ndarray, "score layer head"]
+    high: Float64[np.ndarray, "score layer head"]
+    n_rows: Int64[np.ndarray, "score layer head"]
+    without_sink: bool
+    resampled: str
+
+    def __getitem__(self, name: str) -> HeadScore:
+        """One score by name.
+
+        Raises:
+            ValueError: there is no such score.
+        """
+        if name not in self.names:
+            raise ValueError(f"A head score must be one of {', '.join(self.names)}, not {name!r}.")
+        at = self.names.index(name)
+        return HeadScore(*(getattr(self, field)[at] for field in HeadScore._fields))
+
+    def labels(self, least: float = 0.3) -> tuple[tuple[str, ...], ...]:
+        """For each layer and head the score that stands out most from its null, or "" where none does.
+
+        A score stands out if its interval lies above the null band and (value - null) / (1 - null) is at least `least`.
+        The name says where the head looks on this text; it does not say what the head does.
+        """
+        excess = np.full((len(SHARES), *self.value.shape[1:]), -np.inf)
+        for row, name in enumerate(SHARES):
+            score = self[name]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                share = (score.value - score.null) / (1 - score.null)
+                excess[row] = np.where((score.low > score.null_high) & (share >= least), share, -np.inf)
+        best = excess.argmax(0)
+        found = np.isfinite(excess.max(0))
+        return tuple(tuple(SHARES[best[at]] if found[at] else "" for at in [(layer, head) for head in range(best.shape[1])])
+                     for layer in range(best.shape[0]))
+
+
+def pattern_scores(
+    pattern: Float[np.ndarray, "layer head query key"],
+    ids: Int[np.ndarray, "pos"],
+    *,
+    without_sink: bool = False,
+    n_null: int = 100,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> HeadScores:
+    """Score the heads on one text; the interval comes from resampling its rows.
+
+    Misleads in five ways. Rows of one text are not independent, so the interval speaks of this text only: score several
+    with `pattern_scores_over`. A fixed distance between repeats lets a head that merely looks a fixed distance back score
+    as induction: repeats must come at random distances (`repeated_random_text`). Many heads rest on the first token when
+    they have nothing to do: a high first_token may hide what else a head does, which `without_sink` brings out. Among
+    hundreds of heads some leave a 95 % band by chance. And where a head looks is not what it does: ablate it.
+
+    Args:
+        pattern: Attention after the softmax, whole and causal; unpacked bytes will do, rows are renormalised.
+        ids: Token ids of the text.
+        without_sink: Drop key 0 and renormalise each row over the other keys.
+        n_null: Draws from the null; at least 1.
+        n_bootstrap: Resamplings; at least 1.
+        seed: Of the null and the bootstrap.
+
+    Raises:
+        ValueError: the pattern is not finite, causal, square, or of the length of the text.
+
+    Example:
+        >>> previous = np.eye(6, k=-1)
+        >>> previous[0, 0] = 1
+        >>> scores = pattern_scores(previous[None, None], np.array([0, 1, 2, 0, 1, 2]))
+        >>> scores["previous_token"].value, round(float(scores["previous_token"].null[0, 0]), 1)
+        (array([[1.]]), 0.3)
+        >>> scores.labels()
+        (('previous_token',),)
+    """
+    options = dict(without_sink=without_sink, n_null=n_null, n_bootstrap=n_bootstrap, seed=seed)
+    return pattern_scores_over([(pattern, ids)], **options)
+
+
+def pattern_scores_over(
+    texts: Iterable[tuple[Float[np.ndarray, "layer head _query _key"], Int[np.ndarray, "_pos"]]],
+    *,
+    without_sink: bool = False,
+    n_null: int = 100,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> HeadScores:
+    """Score the heads on several texts, each (pattern, ids); the interval comes from resampling whole texts.
+
+    All rows of all texts count the same. With fewer than about ten texts the interval is too narrow. Patterns are used one
+    after the other, so that `texts` may make them as it goes. For the rest see `pattern_scores`.
+
+    Raises:
+        ValueError: there is no text, a pattern is not one, or its text has another length.
+
+    Example:
+        >>> even = np.tril(np.ones((4, 4))) / np.arange(1, 5)[:, None]
+        >>> scores = pattern_scores_over([(even[None, None], np.arange(4)), (even[None, None], np.arange(4))])
+        >>> scores["entropy"].value.round(6), scores.resampled
+        (array([[1.]]), 'text')
+    """
+    for name, number in (("n_null", n_null), ("n_bootstrap", n_bootstrap)):
+        if isinstance(number, bool) or number < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {number!r}.")
+    rng = np.random.Generator(np.random.PCG64(seed))
+    measured = [_measure(pattern, ids, without_sink, n_null, rng) for pattern, ids in texts]
+    if not measured:
+        raise ValueError("There must be at least one text to score, but there is none.")
+    shapes = {text.shape for text in measured}
+    if len(shapes) > 1:
+        raise ValueError(f"All patterns must have the same layers and heads, but there are {sorted(shapes)}. "
+                         "Score the texts of one model at a time.")
+    return _summarise(measured, without_sink, n_bootstrap, rng)
+
+
+class _Measured(NamedTuple):
+    """One text's rows, and the sums over rows of each draw from the null."""
+
+    shape: tuple[int, int]
+    rows: Float64[np.ndarray, "score head query"]
+    null_sums: Float64[np.ndarray, "score draw head"]
+    null_counts: Float64[np.ndarray, "score draw head"]
+
+
+def _measure(
+    pattern: Float[np.ndarray, "layer head query key"],
+    ids: Int[np.ndarray, "pos"],
+    without_sink: bool,
+    n_null: int,
+    rng: np.random.Generator,
+) -> _Measured:
+    _check_pattern(pattern, ids)
+    n_layer, n_head, n_tokens, _ = pattern.shape
+    texts = np.stack([ids, *(rng.permutation(ids) for _ in range(n_null))])        # row 0 is the real one
+    first_key = int(without_sink)
+    rows = np.full((len(SCORES), n_layer * n_head, n_tokens), np.nan)
+    null_sums = np.zeros((len(SCORES), n_null, n_layer * n_head))
+    null_counts = np.zeros_like(null_sums)
+    for query in range(1 + first_key, n_tokens):  # a row with one key says nothing
+        row = _normalised(pattern[:, :, query, first_key : query + 1].reshape(n_layer * n_head, -1), without_sink)
+        targets, counts = _targets(texts, query, first_key, rng)
+        found = np.where(counts[:, :, None], targets @ row.T, np.nan)              # score draw head; entropy is missing
+        rows[:-1, :, query] = found[:, 0]
+        null_sums[:-1] += np.nan_to_num(found[:, 1:])
+        null_counts[:-1] += np.isfinite(found[:, 1:])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rows[-1, :, query] = -np.where(row == 0, 0.0, row * np.log(row)).sum(-1) / np.log(row.shape[-1])
+    null_sums[-1], null_counts[-1] = 1.0, 1.0
+    return _Measured((n_layer, n_head), rows, null_sums, null_counts)
+
+
+def _normalised(row: Float[np.ndarray, "head key"], without_sink: bool) -> Float64[np.ndarray, "head key"]:
+    """A row as float64 that sums to 1; NaN where nearly all attention was on the removed sink."""
+    row = row.astype(np.float64)
+    mass = row.sum(-1, keepdims=True)
+    return row / (np.where(mass < LEAST_MASS, np.nan, mass) if without_sink else mass)
+
+
+def _targets(
+    texts: Int[np.ndarray, "draw pos"], query: int, first_key: int, rng: np.random.Generator
+) -> tuple[Float64[np.ndarray, "score draw key"], Bool[np.ndarray, "score draw"]]:
+    """What each key counts for in each score but entropy, and in which draws this row counts; draw 0 is the real one."""
+    keys = np.arange(first_key, query + 1)
+    n_draws, n_keys = len(texts), len(keys)
+    places = np.tile(np.arange(n_keys), (n_draws, 1))
+    places[1:] = rng.permuted(places[1:], axis=1)  # of each key, in each draw
+    moved = keys[places]
+    same = texts[:, : query + 1] == texts[:, [query]]
+    same[:, query] = False
+    after = np.zeros_like(same)
+    after[:, 1:query] = same[:, : query - 1]  # the query itself, after a doubled token, does not count
+    targets = [moved == query - 1, moved == query, moved == 0, same[:, first_key:], after[:, first_key:], query - moved]
+    counts = np.ones((len(targets), n_draws), bool)
+    counts[2] = query >= FIRST_TOKEN_FROM and first_key == 0
+    counts[3:5] = [target.any(-1) for target in targets[3:5]]
+    return np.stack(targets).astype(np.float64), counts
+
+
+def _summarise(
+    measured: list[_Measured], without_sink: bool, n_bootstrap: int, rng: np.random.Generator
+) -> HeadScores:
+    shape = (len(SCORES), *measured[0].shape)
+    if len(measured) == 1:
+        units = np.moveaxis(measured[0].rows, -1, 0)                               # query score head
+        sums, counts = np.nan_to_num(units), np.isfinite(units).astype(np.float64)
+    else:
+        sums = np.stack([np.nan_to_num(text.rows).sum(-1) for text in measured])   # text score head
+        counts = np.stack([np.isfinite(text.rows).sum(-1) for text in measured]).astype(np.float64)
+    draws = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=n_bootstrap).astype(np.float64)
+    resampled = _ratio(np.tensordot(draws, sums, 1), np.tensordot(draws, counts, 1))
+    null = _ratio(sum(text.null_sums for text in measured), sum(text.null_counts for text in measured))
+    null = np.moveaxis(null, 1, 0)                                                 # draw score head
+    arrays = [_ratio(sums.sum(0), counts.sum(0)), _mean(null), *_band(null), *_band(resampled)]
+    value, null_mean, null_low, null_high, low, high = (array.reshape(shape) for array in arrays)
+    n_rows = counts.sum(0).astype(np.int64).reshape(shape)
+    unit = "row" if len(measured) == 1 else "text"
+    return HeadScores(SCORES, value, null_mean, null_low, null_high, low, high, n_rows, without_sink, unit)
+
+
+def _ratio(sums: Float[np.ndarray, "*any"], counts: Float[np.ndarray, "*any"]) -> Float64[np.ndarray, "*any"]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return sums / np.where(counts == 0, np.nan, counts)
+
+
+def _mean(draws: Float[np.ndarray, "draw *any"]) -> Float64[np.ndarray, "*any"]:
+    return _ratio(np.nansum(draws, axis=0), np.isfinite(draws).sum(0).astype(np.float64))
+
+
+def _band(draws: Float[np.ndarray, "draw *any"]) -> Iterator[Float64[np.ndarray, "*any"]]:
+    """Both ends of the 95 % band of the draws; NaN where there is none (nanquantile would warn)."""
+    nothing = ~np.isfinite(draws).any(0)
+    filled = np.where(nothing, 0.0, draws)
+    for end in np.nanquantile(filled, BAND, axis=0):
+        yield np.where(nothing, np.nan, end)
+
+
+def _check_pattern(pattern: Float[np.ndarray, "layer head query key"], ids: Int[np.ndarray, "pos"]) -> None:
+    n_query, n_key = pattern.shape[2:]
+    if not n_query == n_key == len(ids):
+        raise ValueError(f"A pattern must have a query and a key for each of the {len(ids)} tokens; it has {n_query} queries "
+                         f"and {n_key} keys. Record it without positions=, and pass the ids of the same text.")
+    if not np.isfinite(pattern).all():
+        raise ValueError("A pattern must be finite to be scored, but holds a NaN or infinity. "
+                         "Look at `scores` for the first place where it arises.")
+    future = np.triu(np.ones((n_query, n_key), bool), 1)
+    error = float(np.abs(pattern.sum(-1, dtype=np.float64) - 1).max())
+    if error > 0.1 or (pattern[..., future] != 0).any() or (pattern < 0).any():
+        raise ValueError(f"Each row of a pattern must hold shares of attention that sum to 1, and 0 for later keys; here a "
+                         f"row misses 1 by {error:.2g}, or a later key or a negative value is in it. "
+                         "Pass the pattern after the mask and the softmax.")
