@@ -37,12 +37,11 @@ _HOME = {
     "analysis": "gptviz.analysis",
     "train": "gptviz.training",
     "TrainConfig": "gptviz.training",
+    "Recorder": "gptviz.training",
     "open_run": "gptviz.runs",
     "Run": "gptviz.runs",
     "explore": "gptviz.dashboards",
-    "step_through": "gptviz.dashboards",
     "watch": "gptviz.dashboards",
-    "compare": "gptviz.dashboards",
     "export_html": "gptviz.export",
 }
 
@@ -50,9 +49,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:  # the same names for editors and type checkers; a test compares the two lists
     from gptviz import analysis as analysis
-    from gptviz.dashboards import compare as compare
     from gptviz.dashboards import explore as explore
-    from gptviz.dashboards import step_through as step_through
     from gptviz.dashboards import watch as watch
     from gptviz.export import export_html as export_html
     from gptviz.generation import generate as generate
@@ -75,6 +72,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a test compar
     from gptviz.trace import Trace as Trace
     from gptviz.trace import describe as describe
     from gptviz.trace import record as record
+    from gptviz.training import Recorder as Recorder
     from gptviz.training import TrainConfig as TrainConfig
     from gptviz.training import train as train
 

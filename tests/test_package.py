@@ -54,5 +54,5 @@ def test_an_unknown_name_suggests_the_nearest():
 
 
 def test_a_name_near_to_none_lists_all():
-    with pytest.raises(AttributeError, match=r"no name 'xyzzy'\. Public names: GPT, GPTConfig, Run,"):
+    with pytest.raises(AttributeError, match=r"no name 'xyzzy'\. Public names: GPT, GPTConfig, Recorder, Run,"):
         _ = gptviz.xyzzy  # pyright: ignore[reportAttributeAccessIssue]
