@@ -13,6 +13,10 @@ from gptviz.model import GPT
 from gptviz.naming import AXES
 from gptviz.trace import unwrapped
 
+ROUNDING = 1e-5
+"""Relative to the root mean square of the values, a change below this is rounding: fused and stepwise attention differ
+by as much."""
+
 AFTER_THE_BLOCKS = {"ln_final_scale", "ln_final", "logits"}
 """Names that hold only the last position when the model is called without targets."""
 
@@ -221,8 +225,7 @@ def _change(old: Tensor, new: Tensor) -> tuple[float, float]:
         change = float((new - old)[differs].abs().max())
         both = torch.stack([old, new]).float()
         size = float(both.where(both.isfinite(), 0).square().mean().sqrt())
-    epsilon = torch.finfo(old.dtype).eps
-    return change, size * epsilon * (16 if epsilon < 1e-6 else 1)  # bfloat16 has few digits to lose
+    return change, size * max(ROUNDING, torch.finfo(old.dtype).eps)
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -74,7 +74,7 @@ class Patch(Edit):
     def _replacement(self, address: Address, value: Tensor, config: GPTConfig) -> Any:
         axes = _inner_axes(address[0], self.head)
         sizes = dict(zip(AXES[address[0]], shape_of(address[0], config, 1), strict=True))
-        sizes = sizes | {"pos": len(self.positions), "query": len(self.positions), "key": value.shape[-1], "one": 1}
+        sizes = sizes | {"pos": len(self.positions), "query": len(self.positions), "key": value.shape[-1]}
         wanted = tuple(sizes[axis] for axis in axes)
         if len(axes) != value.ndim or tuple(value.shape) != wanted:
             raise ValueError(
@@ -179,7 +179,6 @@ def patch(
     for address in addresses:
         value = trace[address] if address[1] is not None else trace[name]  # type: ignore[index]
         value = value[heads] if "head" in AXES[name] else value
-        value = value[:, None] if name.endswith("_scale") else value
         values.append(value.index_select(axis, index.to(value.device)))
     head = None if head is None else index_within(head, trace.config.n_head, "head")
     return Patch("patch", tuple(addresses), head, targets, sources if sources != targets else None, tuple(values))
@@ -278,8 +277,7 @@ def _numbers(positions: Any, n_tokens: int) -> tuple[int, ...] | None:
 
 def _inner_axes(name: str, head: int | None) -> tuple[str, ...]:
     """The axes of a patch's values: without the layer, and without the head where one is chosen."""
-    axes = AXES[name] + (("one",) if name.endswith("_scale") else ())
-    return tuple(axis for axis in axes if axis != "layer" and not (axis == "head" and head is not None))
+    return tuple(axis for axis in AXES[name] if axis != "layer" and not (axis == "head" and head is not None))
 
 
 def _with_keys(rows: Tensor, n_keys: int, fill: float) -> Tensor:
