@@ -211,7 +211,7 @@ def _typed(name: str, value: str, kind: str) -> Any:
         if value.lower() not in ("true", "false"):
             raise ValueError(f"{name} must be true or false, not {value!r}.")
         return value.lower() == "true"
-    if "tuple" in kind:
+    if "Sequence" in kind:
         parts = tuple(part for part in value.split("|") if part)
         return tuple(int(part) for part in parts) if "int" in kind else parts
     for number, word in ((int, "int"), (float, "float")):
@@ -302,9 +302,8 @@ def _print_account(run: Any) -> None:
         total = sum(account["seconds"].values())
         parts = ", ".join(f"{name.replace('_', '/')} {100 * s / total:.0f} %"
                           for name, s in account["seconds"].items() if s >= 0.005 * total)  # fmt: skip
-        print(
-            f"{total:.0f} s, {account['tokens_per_second'] or 0:,.0f} tokens/s on {account['threads']} thread(s): {parts}"
-        )
+        speed = f"{account['tokens_per_second'] or 0:,.0f} tokens/s on {account['threads']} thread(s)"
+        print(f"{total:.0f} s, {speed}: {parts}")
     sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in account["bytes"].items() if size)
     print(f"on disk: {account['steps']} recorded steps: {sizes}")
     if account["status"] != "finished":
