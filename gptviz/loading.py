@@ -1,5 +1,6 @@
 """One door to every trained model: packaged, recorded, or somebody else's."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from gptviz.packaged import packaged_runs
 from gptviz.runs import open_run
 
 
-def load(name_or_path: str | Path, step: int | None = None) -> tuple[GPT, Any]:
+def load(name_or_path: str | Path, step: int | None = None, n_head: int | None = None) -> tuple[GPT, Any]:
     """A trained model in evaluation mode, and its tokenizer.
 
     Args:
@@ -16,9 +17,11 @@ def load(name_or_path: str | Path, step: int | None = None) -> tuple[GPT, Any]:
             `ckpt.pt`, or a Hugging Face folder or name. A packaged run goes before a folder of the same name: write
             "./sorter" for that.
         step: For a run, the recorded training step; the last by default.
+        n_head: For a state dict alone (minGPT's), which does not say it, the number of attention heads.
 
     Returns:
-        (model, tokenizer); the tokenizer is None where the file does not bring one.
+        (model, tokenizer); the tokenizer is None where the file does not bring one. What was left out, converted or
+        assumed while reading somebody else's file is said as a warning.
 
     Raises:
         ValueError: If nothing of that name is found, it is damaged, or the step is not recorded.
@@ -35,5 +38,7 @@ def load(name_or_path: str | Path, step: int | None = None) -> tuple[GPT, Any]:
                          f"run.json), and step={step} was given.")
     from gptviz.checkpoints import build_model, read_checkpoint
 
-    checkpoint = read_checkpoint(name_or_path)
+    checkpoint = read_checkpoint(name_or_path, n_head)
+    if checkpoint.notes:
+        warnings.warn(f"{name_or_path}: {' '.join(checkpoint.notes)}", stacklevel=2)
     return build_model(checkpoint), checkpoint.tokenizer

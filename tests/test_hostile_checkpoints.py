@@ -71,9 +71,7 @@ def no_code_ran_and_no_memory_was_taken(tmp_path):
 def refuses(path, message, reader=read_checkpoint):
     with pytest.raises(ValueError, match=message) as caught:
         reader(path)
-    sentence = str(caught.value)
-    assert len(sentence) < 1500, "a sentence, not the file"
-    assert sentence.rstrip().endswith((".", ":", ")", "]", "'")) or len(sentence) > 40
+    assert 40 < len(str(caught.value)) < 1500, "a sentence, not the file"
 
 
 def content(**changes) -> dict:
@@ -343,7 +341,7 @@ def test_a_file_cut_anywhere(tmp_path, kind):
     path = tmp_path / kind
     whole = path.read_bytes()
     size = len(whole)
-    for cut in sorted({0, 1, 2, 3, 4, 7, 8, 9, 30, 100, size // 3, size // 2, size - 100, size - 8, size - 2, size - 1}):
+    for cut in (0, 1, 2, 3, 4, 7, 8, 9, 30, 100, size // 3, size // 2, size - 100, size - 8, size - 2, size - 1):
         path.write_bytes(whole[:cut])
         refuses(path.parent if "/" in kind else path, ".")
 
@@ -472,11 +470,11 @@ CONFIGS = {
     "NaN": ({"dropout": float("nan")}, "dropout must be at least 0 and less than 1, not nan"),
     "a billion blocks": ({"n_layer": 10**9}, "must hold n_layer = 1000000000 blocks, as its config says, but holds 2"),
     "a size beyond 64 bits": ({"vocab_size": 2**70}, "must give vocab_size as int"),
-    "a size beyond memory": ({"vocab_size": 2**31 - 1}, r"with shape \(11, 8\), but its config needs \(2147483647, 8\)"),
+    "a size beyond memory": ({"vocab_size": 2**31 - 1}, r"\(11, 8\), but its config needs \(2147483647, 8\)"),
     "more blocks": ({"n_layer": 3}, "must hold n_layer = 3 blocks, as its config says, but holds 2"),
     "another block_size": ({"block_size": 16}, r"'transformer.wpe.weight' with shape \(8, 8\), .* needs \(16, 8\)"),
     "another width": ({"n_embd": 16}, r"with shape \(\d+, ?8?\), but its config needs \(\d+, ?(16)?\)"),
-    "no bias": ({"bias": False}, r"holds 'transformer.h.0.\S+.bias' of shape \(\d+,\), which a model of its config does not"),
+    "no bias": ({"bias": False}, r"holds 'transformer.h.0.\S+.bias' of shape \(\d+,\), which a model of its config"),
     "a switch of another model": ({"use_rotary": True}, "sets 'use_rotary', which gptviz's model does not have"),
     "a megabyte of text": ({"n_layer": "9" * 2**20}, "must give n_layer as int"),
 }
@@ -549,13 +547,15 @@ def reconfigured(folder, **changes):
     ],
 )  # fmt: skip
 def test_a_hugging_face_config_of_another_model(folder, field, value):
-    ours = {"n_positions": "block_size", "tie_word_embeddings": "tie_weights", "resid_pdrop": "dropout"}.get(field, field)
+    ours = {"n_positions": "block_size", "tie_word_embeddings": "tie_weights", "resid_pdrop": "dropout"}
+    ours = ours.get(field, field)
     drop = {"embd_pdrop": value, "attn_pdrop": value} if field == "resid_pdrop" else {}
     refuses(reconfigured(folder, **{field: value}, **drop), ours)
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.safetensors", "/etc/passwd", "sub/model.safetensors", "..\\outside.safetensors", "..", "", "a.txt"]
+    "name",
+    ["../outside.safetensors", "/etc/passwd", "sub/model.safetensors", "..\\outside.safetensors", "..", "", "a.txt"],
 )
 def test_an_index_that_points_elsewhere(folder, name):
     (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
@@ -618,10 +618,13 @@ def test_one_weight_in_two_shards(folder):
     refuses(folder, "holds one weight in two of its files")
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "/not/there", "a/b/c", "gpt2;true", "a..b", ".hidden", "", "x\ny"])
+NAMES = ["../../etc/passwd", "/not/there", "a/b/c", "gpt2;true", "a..b", ".hidden", " ", "x\ny"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_is_a_path_or_worse(name, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path) if name else None
-    refuses(name or " ", "must be a file, a folder, or a name such as 'gpt2'")
+    monkeypatch.chdir(tmp_path)
+    refuses(name, "must be a file, a folder, or a name such as 'gpt2'")
 
 
 @pytest.mark.parametrize("reference", ["../../../../evil", "/etc", "a" * 39, "a" * 10_000])
@@ -642,10 +645,10 @@ METAS = {
     "a class": (lambda folder: {"itos": re.compile, "stoi": {}}, "names 're.compile', which is code"),
     "no vocabulary": (lambda folder: {"vocab_size": 3}, "must hold the dicts 'itos' and 'stoi'"),
     "a list": (lambda folder: [1, 2], "must hold the dicts 'itos' and 'stoi'"),
-    "a gap": (lambda folder: {"itos": {0: "a", 2: "b"}, "stoi": {"a": 0, "b": 2}}, "one character for each id from 0 to 1"),
+    "a gap": (lambda folder: {"itos": {0: "a", 2: "b"}, "stoi": {"a": 0, "b": 2}}, "one character for each id from 0"),
     "words": (lambda folder: {"itos": {0: "ab"}, "stoi": {"ab": 0}}, "must give one character for each id"),
     "numbers": (lambda folder: {"itos": {0: 7}, "stoi": {7: 0}}, "must give one character for each id"),
-    "another order": (lambda folder: {"itos": {0: "a", 1: "b"}, "stoi": {"a": 1, "b": 0}}, "the same id in 'stoi' as in"),
+    "another order": (lambda folder: {"itos": {0: "a", 1: "b"}, "stoi": {"a": 1, "b": 0}}, "the same id in 'stoi'"),
     "a character twice": (lambda folder: {"itos": {0: "a", 1: "a"}, "stoi": {"a": 1}}, "distinct"),
 }
 

@@ -1,4 +1,4 @@
-"""Models at rest: read gptviz's, nanoGPT's, minGPT's and Hugging Face's GPT-2 files, and write the first, second and last.
+"""Models at rest: gptviz's files, nanoGPT's, minGPT's and Hugging Face's GPT-2, read and (but minGPT's) written.
 
 Nothing in a file can run: weights come through safetensors or `torch.load(weights_only=True)`, and a pickle is first
 read by an interpreter that cannot call anything. A file that does not fit is refused with a sentence before a model is
@@ -30,8 +30,8 @@ def read_checkpoint(name_or_path: str | Path, n_head: int | None = None) -> Chec
     """Read any checkpoint; what a file is, its first bytes decide, not its name.
 
     Args:
-        name_or_path: gptviz's safetensors file, nanoGPT's `ckpt.pt`, a state dict of minGPT, a Hugging Face folder, or a
-            name on Hugging Face's hub (`gpt2`), looked for in its cache first.
+        name_or_path: gptviz's safetensors file, nanoGPT's `ckpt.pt`, a state dict of minGPT, a Hugging Face folder, or
+            a name on Hugging Face's hub (`gpt2`), looked for in its cache first.
         n_head: The number of attention heads; only for a state dict alone, which does not say it.
 
     Returns:
@@ -60,7 +60,7 @@ def read_checkpoint(name_or_path: str | Path, n_head: int | None = None) -> Chec
         return read_ours(path)
     if start.startswith(b"\x80"):
         raise ValueError(
-            f"{path} must be a zip archive, as torch.save has written since 1.6, but is a bare pickle. It was not opened. If "
-            "you trust it: torch.save(torch.load(path, weights_only=True), new_path)."
+            f"{path} must be a zip archive, as torch.save has written since 1.6, but is a bare pickle. It was not "
+            "opened. If you trust it: torch.save(torch.load(path, weights_only=True), new_path)."
         )
     raise ValueError(f"{path} must be a safetensors file or one of torch.save, but its first bytes are {start[:8]!r}.")

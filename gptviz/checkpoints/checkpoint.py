@@ -7,7 +7,7 @@ read and before any model is built: a file that does not fit costs neither time 
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,13 +47,13 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
 
-def config_from(values: Mapping[str, object], source: str) -> GPTConfig:
+def config_from(values: Mapping[str, Any], source: str) -> GPTConfig:
     """A GPTConfig from values that a file holds, whatever they are.
 
     Raises:
         ValueError: a field is unknown, of the wrong type or out of range.
     """
-    types = {f.name: f.type for f in fields(GPTConfig)}
+    types: dict[str, Any] = {f.name: f.type for f in fields(GPTConfig)}
     for name, value in values.items():
         if name not in types:
             raise ValueError(
@@ -86,10 +86,11 @@ def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
         "mlp.c_fc.weight": (4 * width, width), "mlp.c_fc.bias": (4 * width,),
         "mlp.c_proj.weight": (width, 4 * width), "mlp.c_proj.bias": (width,),
     }  # fmt: skip
-    shapes = {"transformer.wte.weight": (config.vocab_size, width), "transformer.wpe.weight": (config.block_size, width)}
+    vocab_size, block_size = config.vocab_size, config.block_size
+    shapes = {"transformer.wte.weight": (vocab_size, width), "transformer.wpe.weight": (block_size, width)}
     shapes |= {f"transformer.h.{n}.{name}": shape for n in range(config.n_layer) for name, shape in block.items()}
     shapes |= {"transformer.ln_f.weight": (width,), "transformer.ln_f.bias": (width,)}
-    shapes |= {"lm_head.weight": (config.vocab_size, width)}
+    shapes |= {"lm_head.weight": (vocab_size, width)}
     return {name: shape for name, shape in shapes.items() if config.bias or not name.endswith(".bias")}
 
 
@@ -106,7 +107,10 @@ def check_fit(config: GPTConfig, outlines: Mapping[str, Outline], source: str) -
     """
     n_layer = len({name.split(".")[2] for name in outlines if name.startswith("transformer.h.")})
     if n_layer != config.n_layer:  # first, because the list of expected names grows with n_layer
-        raise ValueError(f"{source} must hold n_layer = {config.n_layer} blocks, as its config says, but holds {n_layer}.")
+        raise ValueError(
+            f"{source} must hold n_layer = {config.n_layer} blocks, as its config says, but holds {n_layer}. "
+            "The config is another model's or the file is incomplete."
+        )
     expected = expected_shapes(config)
     missing = [name for name in expected if name not in outlines]
     if missing:
@@ -153,7 +157,7 @@ def fit_weights(
         The checkpoint; its tensors share no memory with each other, the tied pair apart.
 
     Raises:
-        ValueError: a weight is missing, extra, of another shape, not floating-point or not finite, or a tied pair differs.
+        ValueError: a weight is missing, extra, of another shape, not floating-point or not finite; a tied pair differs.
 
     Example:
         >>> model = GPT(GPTConfig(block_size=4, vocab_size=5, n_layer=1, n_head=1, n_embd=4))
@@ -196,7 +200,7 @@ def build_model(checkpoint: Checkpoint) -> GPT:
         model = GPT(checkpoint.config)
     model.load_state_dict(checkpoint.state_dict, assign=True)
     if checkpoint.config.tie_weights:  # assign=True made two parameters of one tensor
-        model.transformer.wte.weight = model.lm_head.weight
+        model.transformer["wte"].weight = model.lm_head.weight
     return model.eval()
 
 
@@ -229,7 +233,9 @@ def is_mask(name: str) -> bool:
     return name.endswith((".attn.bias", ".attn.masked_bias"))
 
 
-def drop_masks(weights: Mapping[str, Tensor], block_size: int, source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def drop_masks(
+    weights: Mapping[str, Tensor], block_size: int, source: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Weights without mask buffers, and the note that says so.
 
     Raises:
@@ -240,8 +246,8 @@ def drop_masks(weights: Mapping[str, Tensor], block_size: int, source: str) -> t
         mask = weights[name]
         if name.endswith(".attn.bias") and not _is_causal(mask, block_size):
             raise ValueError(
-                f"{source} holds the attention mask {shown(name)} with shape {tuple(mask.shape)}, which is not the "
-                f"causal mask of shape (1, 1, {block_size}, {block_size}). gptviz's model only attends to earlier positions."
+                f"{source} holds the attention mask {shown(name)} with shape {tuple(mask.shape)}, which is not "
+                f"the causal mask of shape (1, 1, {block_size}, {block_size}). gptviz's model looks back only."
             )
     kept = {name: weight for name, weight in weights.items() if name not in masks}
     note = f"Ignored {len(masks)} mask buffers ({', '.join(masks[:2])}, ...): the model makes its causal mask itself."
@@ -249,7 +255,7 @@ def drop_masks(weights: Mapping[str, Tensor], block_size: int, source: str) -> t
 
 
 class _NoInitialValues(TorchFunctionMode):
-    """Leaves new parameters unfilled: they are replaced at once, and on the meta device filling costs 1.3 s of imports."""
+    """Leaves new parameters unfilled: they are replaced at once, and to fill meta tensors costs 1.3 s of imports."""
 
     def __torch_function__(self, function: Callable, types, args=(), kwargs=None):
         if function in (Tensor.normal_, Tensor.uniform_):
@@ -264,8 +270,8 @@ def _float32(name: str, weight: Tensor, source: str) -> Tensor:
     if not finite.all():
         first = (~finite).nonzero()[0].tolist()
         raise ValueError(
-            f"{source} holds {name!r} with {int((~finite).sum())} values that are not finite (NaN, infinite or too large "
-            f"for float32), the first at {first}. The training diverged or the file is damaged; take an earlier checkpoint."
+            f"{source} holds {name!r} with {int((~finite).sum())} values that are not finite (NaN, infinite or too "
+            f"large for float32), the first at {first}. The training diverged or the file is damaged: take an earlier."
         )
     return copy
 

@@ -17,7 +17,8 @@ def read_small(path: Path, limit: int = LIMIT) -> bytes:
     with path.open("rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise ValueError(f"{path} must be at most {limit:,} bytes long, but is {path.stat().st_size:,}. It is no such file.")
+        size = path.stat().st_size
+        raise ValueError(f"{path} must be at most {limit:,} bytes long, but is {size:,}. It is another file.")
     return data
 
 
@@ -25,7 +26,7 @@ def parse_json(text: bytes | str, source: str) -> dict[str, object]:
     """The object that JSON text describes.
 
     Raises:
-        ValueError: it is not JSON, not an object, nested too deeply, or gives a key twice (readers differ on which counts).
+        ValueError: it is not JSON, not an object, nested too deeply, or gives a key twice (which counts is unclear).
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)

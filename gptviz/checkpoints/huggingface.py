@@ -16,6 +16,7 @@ from gptviz.checkpoints.checkpoint import (
     fit_weights,
     is_mask,
     plain_names,
+    shown,
 )
 from gptviz.checkpoints.documents import read_json
 from gptviz.checkpoints.huggingface_tokenizer import read_tokenizer
@@ -46,7 +47,9 @@ _REQUIRED = {
 # GPT-2's Conv1D stores the transpose of nn.Linear's weight.
 _CONV1D = (".attn.c_attn.weight", ".attn.c_proj.weight", ".mlp.c_fc.weight", ".mlp.c_proj.weight")
 _DROPOUTS = ("embd_pdrop", "attn_pdrop", "resid_pdrop")
-_WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_WEIGHT_FILES = (
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"
+)  # fmt: skip
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _ORGANISATION = "openai-community"  # where the plain names (gpt2, gpt2-medium, ...) have lived since 2024
 
@@ -107,7 +110,7 @@ def save_huggingface(model: GPT, folder: str | Path) -> None:
 
 
 def find_huggingface(name: str) -> Path:
-    """The folder of a model by its name on Hugging Face's hub: from the local cache, else downloaded by huggingface_hub.
+    """The folder of a model by its name on Hugging Face's hub: in the local cache, else downloaded by huggingface_hub.
 
     Args:
         name: `gpt2`, `distilgpt2`, `owner/model`.
@@ -116,7 +119,9 @@ def find_huggingface(name: str) -> Path:
         ValueError: it is no such name, or the model is not in the cache and cannot be downloaded.
     """
     if not _REPOSITORY.fullmatch(name) or ".." in name:
-        raise ValueError(f"{name[:80]!r} must be a file, a folder, or a name such as 'gpt2' or 'owner/model', but is neither.")
+        raise ValueError(
+            f"{name[:80]!r} must be a file, a folder, or a name such as 'gpt2' or 'owner/model', but is none of them."
+        )
     for full in (name,) if "/" in name else (name, f"{_ORGANISATION}/{name}"):
         folder = _cached(full)
         if folder is not None:
@@ -129,22 +134,23 @@ def _config(fields: dict[str, object], source: str) -> tuple[GPTConfig, tuple[st
     for name, value in _REQUIRED.items():
         given = fields.get(name, value)
         if type(given) is not type(value) or given != value:
-            raise ValueError(f"{source} must have {name} = {value!r}, as gptviz's model has, but has {str(given)[:60]!r}.")
+            raise ValueError(f"{source} must have {name} = {value!r}, as gptviz's model has, but has {shown(given)}.")
     for alias, name in _ALIASES.items():
         if fields.setdefault(name, fields.get(alias, _SIZES[name][1])) != fields.get(alias, fields[name]):
             raise ValueError(f"{source} gives {name} and {alias}, which are one, as different values.")
     activation = fields.get("activation_function", "gelu_new")
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise ValueError(
-            f"{source} must have activation_function = one of {', '.join(_ACTIVATIONS)}, but has {str(activation)[:60]!r}."
+            f"{source} must have activation_function = one of {', '.join(_ACTIVATIONS)}, but has {shown(activation)}."
         )
     inner, width = fields.get("n_inner"), fields["n_embd"]
     if inner is not None and inner != 4 * (width if isinstance(width, int) else 0):
-        raise ValueError(f"{source} must have n_inner = 4 * n_embd, or none, but has {str(inner)[:60]!r}.")
+        raise ValueError(f"{source} must have n_inner = 4 * n_embd, or none, but has {shown(inner)}.")
     values = {ours: fields.get(name, default) for name, (ours, default) in _SIZES.items()}
     dropouts = [fields.get(name, 0.1) for name in _DROPOUTS]
     same = dropouts.count(dropouts[0]) == 3
-    note = f"Dropout is 0: config.json has three ({', '.join(str(d)[:20] for d in dropouts)}), the model one for all places."
+    three = ", ".join(map(shown, dropouts))
+    note = f"Dropout is 0: config.json has three ({three}), gptviz's model has one for all places."
     values |= {
         "bias": True, "activation": _ACTIVATIONS[activation], "dropout": dropouts[0] if same else 0.0,
         "tie_weights": fields.get("tie_word_embeddings", True),
@@ -195,7 +201,8 @@ def _names(stored: list[str], source: str) -> dict[str, str]:
     """Name in the files -> nanoGPT's name; GPT2Model's own files leave `transformer.` out."""
     if len(set(stored)) < len(stored):
         raise ValueError(f"{source} holds one weight in two of its files.")
-    full = {n: n if n.split(".")[0] in ("transformer", "lm_head", "_orig_mod", "module") else f"transformer.{n}" for n in stored}
+    tops = ("transformer", "lm_head", "_orig_mod", "module")
+    full = {name: name if name.split(".")[0] in tops else f"transformer.{name}" for name in stored}
     plain = plain_names(dict.fromkeys(full.values()), source)
     return {name: plain[long] for name, long in full.items()}
 
@@ -220,8 +227,8 @@ def _cached(name: str) -> Path | None:
 def _download(name: str) -> Path:
     full = name if "/" in name else f"{_ORGANISATION}/{name}"
     advice = (
-        "What works without the network: gv.load of a packaged run (gv.load('sorter')), of a run directory, of nanoGPT's "
-        "ckpt.pt, or of a folder that model.save_pretrained() wrote on another machine."
+        "What works without the network: gv.load of a packaged run (gv.load('sorter')), of a run directory, of "
+        "nanoGPT's ckpt.pt, or of a folder that model.save_pretrained() wrote on another machine."
     )
     try:
         import huggingface_hub

@@ -1,4 +1,4 @@
-"""nanoGPT's checkpoints (`ckpt.pt`) and character vocabularies (`meta.pkl`), minGPT's state dicts, and nanoGPT's back."""
+"""nanoGPT's checkpoints (`ckpt.pt`, read and written) and vocabularies (`meta.pkl`), and minGPT's state dicts."""
 
 import io
 from dataclasses import asdict
@@ -107,8 +107,8 @@ def read_meta(path: str | Path) -> CharTokenizer:
     itos, stoi = (meta.get("itos"), meta.get("stoi")) if isinstance(meta, dict) else (None, None)
     if not isinstance(itos, dict) or not isinstance(stoi, dict):
         raise ValueError(f"{path} must hold the dicts 'itos' and 'stoi', as nanoGPT's prepare.py writes them.")
-    characters = [itos.get(i) for i in range(len(itos))]
-    if not all(isinstance(c, str) and len(c) == 1 for c in characters):
+    characters = [c for c in map(itos.get, range(len(itos))) if isinstance(c, str) and len(c) == 1]
+    if len(characters) < len(itos):
         raise ValueError(f"{path} must give one character for each id from 0 to {len(itos) - 1} in 'itos'.")
     if stoi != {c: i for i, c in enumerate(characters)}:
         raise ValueError(f"{path} must give each character the same id in 'stoi' as in 'itos'.")
@@ -134,7 +134,7 @@ def _read_nanogpt(path: Path, content: dict, size: int) -> Checkpoint:
     weights, notes = drop_masks({names[n]: w for n, w in loaded.items()}, config.block_size, source)
     if not torch.equal(weights["lm_head.weight"], weights["transformer.wte.weight"]):
         config = config_from({**arguments, "tie_weights": False}, source)
-        notes += ("lm_head.weight differs from transformer.wte.weight, unlike nanoGPT's: read as a model that does not tie them.",)
+        notes += ("lm_head.weight differs from transformer.wte.weight, unlike nanoGPT's: read as weights not tied.",)
     tokenizer, tokenizer_notes = _find_tokenizer(path, content.get("config"), config.vocab_size)
     return fit_weights(config, weights, source, tokenizer, notes + tokenizer_notes)
 
@@ -199,7 +199,7 @@ def _without_masks(outlines: dict[str, Outline]) -> dict[str, Outline]:
 
 
 def _find_tokenizer(path: Path, settings: object, vocab_size: int) -> tuple[Tokenizer | None, tuple[str, ...]]:
-    """The tokenizer of a nanoGPT checkpoint: a meta.pkl beside it or in nanoGPT's data folder, else GPT-2's by its size."""
+    """The tokenizer of a checkpoint: a meta.pkl beside it or in nanoGPT's data folder, else GPT-2's by its size."""
     dataset = settings.get("dataset") if isinstance(settings, dict) else None
     places = [path.with_name("meta.pkl")]
     if isinstance(dataset, str) and dataset == Path(dataset).name:  # a name, not a path that leads elsewhere

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from gptviz.checkpoints.checkpoint import Checkpoint, Outline, check_fit, config_from, fit_weights
+from gptviz.checkpoints.checkpoint import Checkpoint, Outline, check_fit, config_from, fit_weights, shown
 from gptviz.checkpoints.documents import LIMIT, parse_json
 from gptviz.model import GPT
 from gptviz.tokenizers import Tokenizer, tokenizer_from_json
@@ -59,7 +59,8 @@ def read_ours(path: str | Path) -> Checkpoint:
             "open the run directory; for a Hugging Face model open the folder that holds config.json."
         )
     if metadata.get("version") != VERSION:
-        raise ValueError(f"{path} is of version {metadata.get('version')!r}; this gptviz reads {VERSION!r}. Update gptviz.")
+        given = shown(metadata.get("version"))
+        raise ValueError(f"{path} is of version {given}; this gptviz reads {VERSION!r}. Update gptviz.")
     config = config_from(parse_json(metadata["config"], f"the config of {path}"), str(path))
     if config.tie_weights and "lm_head.weight" not in outlines:
         outlines["lm_head.weight"] = outlines.get("transformer.wte.weight", Outline("float32", ()))
@@ -87,7 +88,7 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path, metadata: Mapp
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Every tensor of a safetensors file and the strings of its header.
 
-    Reads with pread, not mmap: a file that is cut short while it is open is an error, not a bus error that ends the process.
+    Reads with pread, not mmap: a file that is cut short while it is open is an error, not a signal that ends Python.
 
     Raises:
         ValueError: the file is not safetensors, or damaged.
@@ -133,14 +134,15 @@ def write_whole(path: Path, data: bytes) -> None:
 def _read_header(path: Path) -> None:
     """Refuse a header that safetensors would read in another way than its writer meant, or at a cost.
 
-    The library checks offsets against the length of the file. It takes the last of two equal keys, and headers of 100 MB.
+    The library checks offsets against the file's length, but takes the last of two equal keys, and headers of 100 MB.
     """
     if not path.is_file():
         raise ValueError(f"{path} must be a safetensors file, but there is no such file.")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > min(LIMIT, path.stat().st_size):
-            raise ValueError(_damaged(path, f"its header claims {length:,} bytes, the file has {path.stat().st_size:,}"))
+            claim = f"its header claims {length:,} bytes, the file has {path.stat().st_size:,}"
+            raise ValueError(_damaged(path, claim))
         header = file.read(length)
     parse_json(header, f"the header of {path}")
 

@@ -27,6 +27,8 @@ _STORAGES = {
     "torch.ShortStorage": ("int16", 2), "torch.CharStorage": ("int8", 1), "torch.ByteStorage": ("uint8", 1),
     "torch.BoolStorage": ("bool", 1),
 }  # fmt: skip
+_BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, struct.error, UnicodeError)
+_AGAIN = "Copy it again from where it came."
 _TENSOR, _PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
 _ORDERED = "collections.OrderedDict"
 _NAMED = {*_STORAGES, _TENSOR, _PARAMETER, _ORDERED}
@@ -67,7 +69,7 @@ class StoredTensor:
 
 
 def pickled_data(data: bytes, source: str, storages: Mapping[str, int] | None = None) -> object:
-    """The data that a pickle describes: numbers, texts, lists, tuples, dicts; nothing in it can run.
+    r"""The data that a pickle describes: numbers, texts, lists, tuples, dicts; nothing in it can run.
 
     Args:
         data: The pickle.
@@ -79,23 +81,23 @@ def pickled_data(data: bytes, source: str, storages: Mapping[str, int] | None = 
         ValueError: it names a class or a function, or is not a pickle.
 
     Example:
-        >>> pickled_data(b"\\x80\\x04}\\x94\\x8c\\x01a\\x94K\\x01s.", "an example")
+        >>> pickled_data(b"\x80\x04}\x94\x8c\x01a\x94K\x01s.", "an example")
         {'a': 1}
     """
     try:
         return _Interpreter(storages).run(data)
     except _Refused as reason:
-        raise ValueError(f"{source} must hold data only, but {reason}. It was not opened, and nothing in it ran.") from None
+        raise ValueError(f"{source} must hold data only, but {reason}. Nothing in it ran. Do not open it.") from None
     except Exception as reason:  # a malformed program fails in any way: an empty stack, an unknown key, a cut number
         raise ValueError(
-            f"{source} is not a whole pickle ({type(reason).__name__}: {str(reason)[:100]}). It is damaged or something else."
+            f"{source} is not a whole pickle ({type(reason).__name__}: {str(reason)[:100]}). It is damaged or none."
         ) from None
 
 
 def read_torch_file(path: Path) -> tuple[object, int]:
     """What a torch.save file holds, with a `StoredTensor` for each tensor, and the file's size. Reads no tensor.
 
-    Every size the file claims is held against what is really there, so that torch allocates no more than the file's size.
+    Every size the file claims is held against what is really there: torch will allocate no more than the file's size.
 
     Raises:
         ValueError: it is not a torch.save file, it is damaged, or it holds more than data.
@@ -105,8 +107,8 @@ def read_torch_file(path: Path) -> tuple[object, int]:
         with zipfile.ZipFile(path) as archive:
             folder, sizes = _check_entries(archive, size, path)
             pickle = archive.read(f"{folder}/data.pkl")
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, struct.error, UnicodeError) as reason:
-        raise ValueError(f"{path} is cut short or damaged ({str(reason)[:100]}). Copy it again from where it came.") from None
+    except _BAD_ZIP as reason:
+        raise ValueError(f"{path} is cut short or damaged ({str(reason)[:100]}). {_AGAIN}") from None
     prefix = f"{folder}/data/"
     storages = {name.removeprefix(prefix): n for name, n in sizes.items() if name.startswith(prefix)}
     return pickled_data(pickle, str(path), storages), size
@@ -127,14 +129,14 @@ def load_torch_weights(path: Path, names: Mapping[str, object], field: str | Non
         damaged = archive.testzip()  # torch does not look at the checksums
     if damaged:
         raise ValueError(
-            f"{path} is damaged: the checksum of its entry {shown(damaged)} is wrong. Copy it again from where it came. (Or "
-            "it was written with torch.serialization.set_crc32_options(False): save it again without.)"
+            f"{path} is damaged: the checksum of its entry {shown(damaged)} is wrong. {_AGAIN} (Or it was written with "
+            "torch.serialization.set_crc32_options(False): save it again without.)"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
         weights = dict(content if field is None else content[field])
-    except Exception as reason:  # torch raises RuntimeError, KeyError, UnpicklingError, ...: the file is bad in any case
-        raise ValueError(f"{path} is damaged: torch says {str(reason)[:200]}. Copy it again from where it came.") from reason
+    except Exception as reason:  # RuntimeError, KeyError, UnpicklingError, ...: the file is bad in any case
+        raise ValueError(f"{path} is damaged: torch says {str(reason)[:200]}. {_AGAIN}") from reason
     if weights.keys() != names.keys() or not all(isinstance(weight, Tensor) for weight in weights.values()):
         raise ValueError(f"{path} is damaged: torch finds other weights in it than its index names.")
     return weights
@@ -156,7 +158,7 @@ def tensor_outlines(weights: object, size: int, source: str) -> dict[str, Outlin
             )
     n_bytes = sum(weight.n_bytes for name, weight in weights.items() if not name.endswith("lm_head.weight"))  # tied
     if n_bytes > size:
-        raise ValueError(f"{source} describes {n_bytes:,} bytes of weights in a file of {size:,}. It was not made by training.")
+        raise ValueError(f"{source} describes {n_bytes:,} bytes of weights in a file of {size:,}. It is forged.")
     return {name: Outline(weight.dtype, weight.shape) for name, weight in weights.items()}
 
 
@@ -169,14 +171,16 @@ def _check_entries(archive: zipfile.ZipFile, size: int, path: Path) -> tuple[str
     names = [entry.filename for entry in entries]
     folder = names[0].split("/")[0] if names else ""
     claimed = sum(entry.file_size for entry in entries)
+    inside = all(name.startswith(f"{folder}/") for name in names)
+    pickle_size = max((entry.file_size for entry in entries if entry.filename.endswith("/data.pkl")), default=0)
     faults = {
         f"it has {len(entries):,} entries": len(entries) > _ENTRY_LIMIT,
-        "it is not torch's": f"{folder}/data.pkl" not in names or not all(name.startswith(f"{folder}/") for name in names),
+        "it is not torch's": f"{folder}/data.pkl" not in names or not inside,
         "it holds a program (TorchScript); save model.state_dict() instead": f"{folder}/constants.pkl" in names,
         "two entries have one name": len({name.casefold() for name in names}) < len(names),
         "its entries are compressed": any(e.compress_type != zipfile.ZIP_STORED for e in entries),
         f"its entries claim {claimed:,} bytes in a file of {size:,}": claimed > size,
-        "the pickle in it is too large": any(e.filename.endswith("/data.pkl") and e.file_size > DATA_LIMIT for e in entries),
+        "the pickle in it is too large": pickle_size > DATA_LIMIT,
     }
     for fault, found in faults.items():
         if found:
@@ -226,7 +230,7 @@ class _Interpreter:
             else:
                 step = getattr(self, f"do_{name.lower()}", None)
                 if step is None:
-                    raise _Refused(f"it uses the instruction {name}, which is for objects that run code as they are made")
+                    raise _Refused(f"it uses the instruction {name}, which makes objects by running code")
                 step(argument)
         raise ValueError("it does not end")
 
@@ -347,7 +351,7 @@ class _Interpreter:
             raise _Refused("it sets the attributes of an object")
 
 
-def _tensor(storage: Storage, offset: int, shape: tuple, stride: tuple, _requires_grad, hooks: dict, *_) -> StoredTensor:
+def _tensor(storage: Storage, offset: int, shape: tuple, stride: tuple, _grad, hooks: dict, *_) -> StoredTensor:
     """A tensor that lies inside its storage and is no larger (a stride of 0 would make one number a terabyte)."""
     plain = all(type(n) is int and n >= 0 for n in (offset, *shape, *stride))
     if not plain or len(shape) != len(stride) or len(shape) > 8 or hooks:
