@@ -1,4 +1,4 @@
-"""A small GPT whose weights are large enough that a mistake shows, and what its components write, by full matrices."""
+"""A small GPT with weights so large that a mistake shows, and what its components write, by full matrices."""
 
 import numpy as np
 import torch
@@ -38,7 +38,9 @@ def reference_writes(trace, model):
             output = weights_of(block.attn.c_proj)[:, head * d_head : (head + 1) * d_head]
             writes[f"L{layer}H{head}"] = pattern[head] @ v[head] @ output.T
         if model.config.bias:
-            writes[f"L{layer} attn_bias"] = np.tile(block.attn.c_proj.bias.detach().double().numpy(), (len(trace), 1))
+            writes[f"L{layer} attn_bias"] = np.tile(
+                block.attn.c_proj.bias.detach().double().numpy(), (len(trace), 1)
+            )
         with torch.no_grad():
             writes[f"L{layer} mlp_out"] = block.mlp(trace["ln_2", layer][None])[0].double().numpy()
     return writes

@@ -19,7 +19,9 @@ def reference_attribution(trace, model, direction, position):
     final = trace["resid_post", -1].double().numpy()[position]
     scale = np.sqrt(final.var() + 1e-5)
     linear = centre @ np.diag(weights_of(norm)) / scale
-    values = {label: write[position] @ linear @ direction for label, write in reference_writes(trace, model).items()}
+    values = {
+        label: write[position] @ linear @ direction for label, write in reference_writes(trace, model).items()
+    }
     if norm.bias is not None:
         values["ln_final_bias"] = norm.bias.detach().double().numpy() @ direction
     return values
@@ -39,7 +41,9 @@ def test_every_part_is_that_of_full_matrices(variant, distractor):
         assert np.allclose(parts.values, list(expected.values()), rtol=1e-4, atol=1e-4)
         assert parts.values.sum() == pytest.approx(parts.logit, abs=1e-4)
         logits = trace["logits"][position]
-        assert parts.logit == pytest.approx(float(logits[2] - (0 if distractor is None else logits[7])), abs=1e-6)
+        assert parts.logit == pytest.approx(
+            float(logits[2] - (0 if distractor is None else logits[7])), abs=1e-6
+        )
         assert parts.check.passed
 
 
@@ -51,7 +55,9 @@ def test_the_parts_add_up_to_the_logit(seed, bias, n_head, data):
     trace = record(model, ids)
     layer = data.draw(st.sampled_from([None, 0, 1]))
     parts = analysis.direct_logit_attribution(trace, model, 1, distractor=2, neurons_of=layer)
-    assert parts.values.sum() == pytest.approx(float(trace["logits"][-1, 1] - trace["logits"][-1, 2]), abs=1e-4)
+    assert parts.values.sum() == pytest.approx(
+        float(trace["logits"][-1, 1] - trace["logits"][-1, 2]), abs=1e-4
+    )
 
 
 def test_neurons_are_a_split_of_their_mlp():
@@ -63,7 +69,14 @@ def test_neurons_are_a_split_of_their_mlp():
     assert split.components.count(Component("mlp_bias", 1)) == 1
     assert split.by_sublayer() == pytest.approx(whole.by_sublayer(), abs=1e-5)
     assert list(whole.by_sublayer()) == [
-        "embed", "pos_embed", "L0 attn_out", "L0 mlp_out", "L1 attn_out", "L1 mlp_out", "L2 attn_out", "L2 mlp_out",
+        "embed",
+        "pos_embed",
+        "L0 attn_out",
+        "L0 mlp_out",
+        "L1 attn_out",
+        "L1 mlp_out",
+        "L2 attn_out",
+        "L2 mlp_out",
         "ln_final_bias",
     ]
 
@@ -122,6 +135,7 @@ def test_gradient_x_input_is_the_slope_of_a_scaled_embedding():
     measured = analysis.gradient_x_input(record(model, IDS, grad=difference))
     step = 1e-6
     for pos in range(len(IDS)):
+
         def scale(module, inputs, value, pos=pos):
             value = value.clone()
             value[:, pos] *= 1 + step
@@ -161,12 +175,16 @@ def test_an_ablated_head_is_a_zero_and_the_sum_still_holds():
 
 def test_an_edit_that_is_no_term_is_refused():
     model = make_model()
-    handle = model.hook_points["resid_mid", 1].register_forward_hook(lambda module, inputs, value: value + 5 * value**2)
+    handle = model.hook_points["resid_mid", 1].register_forward_hook(
+        lambda module, inputs, value: value + 5 * value**2
+    )
     try:
         trace = record(model, IDS)
     finally:
         handle.remove()
-    with pytest.raises(ValueError, match=r"must add up to the recorded logit, .* Edits were active at \[\('resid_mid', 1\)\]"):
+    with pytest.raises(
+        ValueError, match=r"must add up to the recorded logit, .* Edits were active at \[\('resid_mid', 1\)\]"
+    ):
         analysis.direct_logit_attribution(trace, model, 2)
     with pytest.raises(ValueError, match=r"must add up to the residual stream \(share 1\)"):
         analysis.residual_writes(trace, model)
@@ -184,21 +202,31 @@ def test_changed_weights_are_noticed():
 def test_what_was_not_recorded_is_named():
     model = make_model()
     trace = record(model, IDS, names=["embed", "pos_embed", "z", "logits"], layers=[0, 2])
-    with pytest.raises(UnknownNameError, match=r"attribution needs z\.1, mlp_out\.0, .*ln_final_scale, not in this trace"):
+    with pytest.raises(
+        UnknownNameError, match=r"attribution needs z\.1, mlp_out\.0, .*ln_final_scale, not in this trace"
+    ):
         analysis.direct_logit_attribution(trace, model, 2)
-    with pytest.raises(UnknownNameError, match=r"needs all 2 heads, but this trace holds heads \[1\]\. Record it without heads="):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"needs all 2 heads, but this trace holds heads \[1\]\. Record it without heads=",
+    ):
         analysis.residual_writes(record(model, IDS, heads=1), model)
-    with pytest.raises(UnknownNameError, match=r"position 3 was not recorded; this trace holds positions \[5\]"):
+    with pytest.raises(
+        UnknownNameError, match=r"position 3 was not recorded; this trace holds positions \[5\]"
+    ):
         analysis.promoted_tokens(record(model, IDS, positions=5), model, position=3)
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), [
-    (dict(target=11), r"target must be a token id from 0 to 10, not 11\. Encode the word"),
-    (dict(target=-1), r"target must be a token id from 0 to 10, not -1"),
-    (dict(target=1, distractor=99), r"distractor must be a token id from 0 to 10, not 99"),
-    (dict(target=1, position=8), r"There is no position 8"),
-    (dict(target=1, neurons_of=3), r"There is no layer 3"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (dict(target=11), r"target must be a token id from 0 to 10, not 11\. Encode the word"),
+        (dict(target=-1), r"target must be a token id from 0 to 10, not -1"),
+        (dict(target=1, distractor=99), r"distractor must be a token id from 0 to 10, not 99"),
+        (dict(target=1, position=8), r"There is no position 8"),
+        (dict(target=1, neurons_of=3), r"There is no layer 3"),
+    ],
+)
 def test_wrong_arguments_get_a_sentence(arguments, sentence):
     model = make_model()
     with pytest.raises(ValueError, match=sentence):

@@ -22,29 +22,43 @@ def full_matrices(model, layer, head):
     block, width, d_head = model.transformer.h[layer], model.config.n_embd, model.config.d_head
     fold = (np.eye(width) - 1 / width) @ np.diag(weights_of(block.ln_1))
     c_attn = weights_of(block.attn.c_attn)
-    read = [fold @ c_attn[part * width + head * d_head : part * width + (head + 1) * d_head].T for part in range(3)]
+    read = [
+        fold @ c_attn[part * width + head * d_head : part * width + (head + 1) * d_head].T
+        for part in range(3)
+    ]
     return *read, weights_of(block.attn.c_proj)[:, head * d_head : (head + 1) * d_head].T
 
 
 def unembedding(model):
     width = model.config.n_embd
-    return (np.eye(width) - 1 / width) @ np.diag(weights_of(model.transformer.ln_f)) @ weights_of(model.lm_head).T
+    return (
+        (np.eye(width) - 1 / width)
+        @ np.diag(weights_of(model.transformer.ln_f))
+        @ weights_of(model.lm_head).T
+    )
 
 
 @pytest.mark.parametrize("variant", VARIANTS[::2], ids=str)
 def test_tables_are_those_of_full_matrices(variant):
     model = make_model(**variant)
-    rows = {"token": weights_of(model.transformer.wte), "position": weights_of(model.transformer.wpe), "residual": np.eye(8)}
+    rows = {
+        "token": weights_of(model.transformer.wte),
+        "position": weights_of(model.transformer.wpe),
+        "residual": np.eye(8),
+    }
     for layer, head in ((0, 0), (2, 1)):
         q, k, v, o = full_matrices(model, layer, head)
         for query, query_rows in rows.items():
             for key, key_rows in rows.items():
                 expected = query_rows @ q @ k.T @ key_rows.T / math.sqrt(4)
-                assert np.allclose(analysis.qk_circuit(model, layer, head, query=query, key=key).dense(), expected)
+                assert np.allclose(
+                    analysis.qk_circuit(model, layer, head, query=query, key=key).dense(), expected
+                )
             to_stream = analysis.ov_circuit(model, layer, head, source=query, output="residual")
             assert np.allclose(to_stream.dense(), query_rows @ v @ o)
             assert np.allclose(
-                analysis.ov_circuit(model, layer, head, source=query).dense(), query_rows @ v @ o @ unembedding(model)
+                analysis.ov_circuit(model, layer, head, source=query).dense(),
+                query_rows @ v @ o @ unembedding(model),
             )
 
 
@@ -58,7 +72,9 @@ def test_a_cell_over_the_recorded_scales_is_what_the_pair_adds_in_a_pass():
             basis = {"embed": "token", "pos_embed": "position"}
             table = analysis.qk_circuit(model, layer, head, query=basis[row], key=basis[column]).dense()
             at = (IDS[query] if row == "embed" else query, IDS[key] if column == "embed" else key)
-            term = split.terms[split.query_components.index(Component(row)), split.key_components.index(Component(column))]
+            term = split.terms[
+                split.query_components.index(Component(row)), split.key_components.index(Component(column))
+            ]
             assert table[at] / float(scales) == pytest.approx(term, rel=1e-5)
 
 
@@ -70,14 +86,18 @@ def test_ov_over_the_recorded_scales_is_the_write_of_a_head_that_looks_at_one_pl
     table = analysis.ov_circuit(model, 0, 1).dense()
     scales = float(trace["ln_1_scale", 0][0].double() * trace["ln_final_scale"][0].double())
     parts = analysis.direct_logit_attribution(trace, model, 5)
-    assert table[3, 5] / scales == pytest.approx(parts.values[parts.components.index(Component("head", 0, 1))], rel=1e-4)
+    assert table[3, 5] / scales == pytest.approx(
+        parts.values[parts.components.index(Component("head", 0, 1))], rel=1e-4
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), rows=st.integers(1, 7), columns=st.integers(1, 7), rank=st.integers(1, 5))
 def test_factored_svd_eigenvalues_and_norm_are_those_of_the_product(seed, rows, columns, rank):
     rng = np.random.default_rng(seed)
-    product = Factored(rng.standard_normal((rows, rank)), rng.standard_normal((rank, columns)), ("residual", "token"))
+    product = Factored(
+        rng.standard_normal((rows, rank)), rng.standard_normal((rank, columns)), ("residual", "token")
+    )
     u, s, vh = product.svd()
     whole = product.left @ product.right
     assert np.allclose(u * s @ vh, whole)
@@ -85,12 +105,16 @@ def test_factored_svd_eigenvalues_and_norm_are_those_of_the_product(seed, rows, 
     assert np.allclose(vh @ vh.T, np.eye(len(s)))
     expected = np.linalg.svd(whole, compute_uv=False)
     length = max(len(s), len(expected))
-    assert np.allclose(np.pad(s, (0, length - len(s))), np.pad(expected, (0, length - len(expected))), atol=1e-9)
+    assert np.allclose(
+        np.pad(s, (0, length - len(s))), np.pad(expected, (0, length - len(expected))), atol=1e-9
+    )
     assert product.norm() == pytest.approx(np.linalg.norm(whole))
     square = Factored(product.left, rng.standard_normal((rank, rows)), ("token", "token"))
     whole = square.left @ square.right
     assert square.eigenvalues().sum().real == pytest.approx(np.trace(whole), abs=1e-8)
-    assert (square.eigenvalues() ** 2).sum().real == pytest.approx(np.trace(whole @ whole), rel=1e-6, abs=1e-7)
+    assert (square.eigenvalues() ** 2).sum().real == pytest.approx(
+        np.trace(whole @ whole), rel=1e-6, abs=1e-7
+    )
 
 
 def test_eigenvalues_of_a_large_vocabulary_are_those_of_the_whole_table():
@@ -105,9 +129,11 @@ def test_copying_is_the_trace_over_the_sum_of_sizes():
     model = make_model()
     scores = analysis.copying_scores(model, n_null=20)
     for layer, head in np.ndindex(3, 2):
-        q, k, v, o = full_matrices(model, layer, head)
+        _, _, v, o = full_matrices(model, layer, head)
         eigenvalues = np.linalg.eigvals(weights_of(model.transformer.wte) @ v @ o @ unembedding(model))
-        assert scores.signed[layer, head] == pytest.approx(eigenvalues.sum().real / np.abs(eigenvalues).sum(), abs=1e-6)
+        assert scores.signed[layer, head] == pytest.approx(
+            eigenvalues.sum().real / np.abs(eigenvalues).sum(), abs=1e-6
+        )
         positive = np.abs(eigenvalues[eigenvalues.real > 0]).sum() / np.abs(eigenvalues).sum()
         assert scores.positive_share[layer, head] == pytest.approx(positive, abs=1e-6)
 
@@ -180,7 +206,9 @@ def test_mistakes_get_a_sentence():
         analysis.qk_circuit(model, 0, 0, query="tokens")
     with pytest.raises(ValueError, match=r"output must be .token. or .residual., not 'position'"):
         analysis.ov_circuit(model, 0, 0, output="position")
-    with pytest.raises(ValueError, match=r"Only a square matrix has eigenvalues; this one is 11 x 8 \(token x residual\)"):
+    with pytest.raises(
+        ValueError, match=r"Only a square matrix has eigenvalues; this one is 11 x 8 \(token x residual\)"
+    ):
         analysis.ov_circuit(model, 0, 0, output="residual").eigenvalues()
     for function in (analysis.copying_scores, analysis.composition_scores):
         with pytest.raises(ValueError, match=r"n_null must be a whole number of at least 1, not 0"):

@@ -22,8 +22,11 @@ def reference_side(trace, model, layer, head, side, position):
     project = weights_of(block.attn.c_attn)[rows].T
     stream = trace["resid_pre", layer].double().numpy()[position]
     linear = (np.eye(width) - 1 / width) @ np.diag(weights_of(block.ln_1)) / np.sqrt(stream.var() + 1e-5)
-    writes = {label: write for label, write in reference_writes(trace, model).items()
-              if label in ("embed", "pos_embed") or int(label[1]) < layer}
+    writes = {
+        label: write
+        for label, write in reference_writes(trace, model).items()
+        if label in ("embed", "pos_embed") or int(label[1]) < layer
+    }
     terms = {label: write[position] @ linear @ project for label, write in writes.items()}
     if model.config.bias:
         terms[f"L{layer} ln_1_bias"] = block.ln_1.bias.detach().double().numpy() @ project
@@ -38,7 +41,9 @@ def test_every_pair_is_that_of_full_matrices(variant, layer):
     trace = record(model, IDS)
     for head, query, key in ((0, 7, 0), (1, 5, 5), (1, 6, 2)):
         split = analysis.score_decomposition(trace, model, layer, head, query, key)
-        q, k = (reference_side(trace, model, layer, head, side, at) for side, at in (("q", query), ("k", key)))
+        q, k = (
+            reference_side(trace, model, layer, head, side, at) for side, at in (("q", query), ("k", key))
+        )
         assert [component.label for component in split.query_components] == list(q)
         assert [component.label for component in split.key_components] == list(k)
         expected = [[a @ b / math.sqrt(4) for b in k.values()] for a in q.values()]
@@ -84,8 +89,12 @@ def test_a_trace_of_few_names_and_positions_is_enough():
     names = ["embed", "pos_embed", "z", "mlp_out", "ln_1_scale", "q", "k"]
     small = record(model, IDS, names=names, positions=[2, 6])
     whole = record(model, IDS)
-    assert np.allclose(analysis.score_decomposition(small, model, 2, 1, 6, 2).terms,
-                       analysis.score_decomposition(whole, model, 2, 1, 6, 2).terms, rtol=1e-4, atol=1e-5)
+    assert np.allclose(
+        analysis.score_decomposition(small, model, 2, 1, 6, 2).terms,
+        analysis.score_decomposition(whole, model, 2, 1, 6, 2).terms,
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_gpt2_width():
@@ -108,13 +117,16 @@ def test_changed_weights_are_noticed():
         analysis.score_decomposition(trace, model, 2, 0, 7, 3)
 
 
-@pytest.mark.parametrize(("place", "sentence"), [
-    ((1, 0, 2, 3), r"The key must be at or before the query, but key 3 is later than query 2"),
-    ((3, 0, 2, 1), r"There is no layer 3"),
-    ((1, 2, 2, 1), r"There is no head 2"),
-    ((1, 0, 8, 1), r"There is no query 8"),
-    ((1, 0, 7, 8), r"There is no key 8"),
-])
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ((1, 0, 2, 3), r"The key must be at or before the query, but key 3 is later than query 2"),
+        ((3, 0, 2, 1), r"There is no layer 3"),
+        ((1, 2, 2, 1), r"There is no head 2"),
+        ((1, 0, 8, 1), r"There is no query 8"),
+        ((1, 0, 7, 8), r"There is no key 8"),
+    ],
+)
 def test_wrong_places_get_a_sentence(place, sentence):
     model = make_model()
     with pytest.raises(ValueError, match=sentence):
@@ -124,5 +136,8 @@ def test_wrong_places_get_a_sentence(place, sentence):
 def test_what_was_not_recorded_is_named():
     model = make_model()
     trace = record(model, IDS, names=["embed", "pos_embed", "scores"])
-    with pytest.raises(UnknownNameError, match=r"score_decomposition needs ln_1_scale\.1, z\.0, mlp_out\.0, not in this trace"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"score_decomposition needs ln_1_scale\.1, z\.0, mlp_out\.0, not in this trace",
+    ):
         analysis.score_decomposition(trace, model, 1, 0, 3, 2)

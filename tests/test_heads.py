@@ -52,7 +52,10 @@ def by_loops(pattern, ids, without_sink):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    n_tokens=st.integers(1, 14), n_ids=st.integers(1, 6), without_sink=st.booleans(), sink=st.sampled_from([0, 5, 1e6]),
+    n_tokens=st.integers(1, 14),
+    n_ids=st.integers(1, 6),
+    without_sink=st.booleans(),
+    sink=st.sampled_from([0, 5, 1e6]),
     data=st.data(),
 )
 def test_every_score_is_that_of_loops(n_tokens, n_ids, without_sink, sink, data):
@@ -93,17 +96,21 @@ def test_a_fixed_distance_fools_the_score_and_a_random_one_does_not():
     assert fooled["induction"].value == 1
 
     texts = [analysis.repeated_random_text(40, 40, rng) for _ in range(20)]
-    scores = pattern_scores_over([(np.stack([[lookback(ids, 19), induction_head(ids)]]), ids) for ids in texts])
+    scores = pattern_scores_over(
+        [(np.stack([[lookback(ids, 19), induction_head(ids)]]), ids) for ids in texts]
+    )
     lag, true = scores["induction"].value[0]
     assert lag < 0.3
     assert true == 1
     assert scores["induction"].null_high[0, 1] < 0.2
-    assert scores.labels() == (("first_token", "induction"),)  # it rests there while there is nothing 19 tokens back
+    assert scores.labels() == (
+        ("first_token", "induction"),
+    )  # it rests there while there is nothing 19 tokens back
     assert scores.resampled == "text"
 
 
 def test_chance_is_what_it_is_exactly():
-    """With keys permuted, row i gives 1 / (i + 1) to any one key and i / 2 to the distance, whatever the pattern."""
+    """With keys permuted, row i gives 1 / (i + 1) to any one key and i / 2 to the distance."""
     n = 20
     pattern = causal(np.random.default_rng(1).random((1, 3, n, n)) ** 3)
     ids = np.arange(n)
@@ -129,7 +136,9 @@ def test_uniform_causal_attention_has_entropy_one_and_is_its_own_null():
     assert scores["entropy"].value == pytest.approx(1)
     assert scores["entropy"].null == 1
     assert scores["previous_token"].value == pytest.approx(float(scores["previous_token"].null[0, 0]))
-    assert scores["duplicate_token"].value == pytest.approx(float(scores["duplicate_token"].null[0, 0]), rel=0.15)
+    assert scores["duplicate_token"].value == pytest.approx(
+        float(scores["duplicate_token"].null[0, 0]), rel=0.15
+    )
     assert scores.labels() == (("",),)
     dropped = pattern_scores(causal(np.ones((1, 1, n, n))), ids, without_sink=True)
     assert dropped["entropy"].value == pytest.approx(1)
@@ -184,15 +193,25 @@ def test_packed_patterns_score_almost_the_same():
 
 def test_patterns_are_scored_without_torch():
     code = "import sys; from gptviz.analysis import pattern_scores; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "False\n"
+    )
 
 
-@pytest.mark.parametrize(("pattern", "ids", "sentence"), [
-    (np.ones((1, 1, 1, 1)), [0, 1], r"a query and a key for each of the 2 tokens; it has 1 queries and 1 keys"),
-    (np.full((1, 1, 2, 2), np.nan), [0, 1], r"A pattern must be finite to be scored, but holds a NaN"),
-    (np.full((1, 1, 2, 2), 0.5), [0, 1], r"Each row of a pattern must hold shares .* or a later key"),
-    (np.eye(2)[None, None] * 3, [0, 1], r"a row misses 1 by 2"),
-])
+@pytest.mark.parametrize(
+    ("pattern", "ids", "sentence"),
+    [
+        (
+            np.ones((1, 1, 1, 1)),
+            [0, 1],
+            r"a query and a key for each of the 2 tokens; it has 1 queries and 1 keys",
+        ),
+        (np.full((1, 1, 2, 2), np.nan), [0, 1], r"A pattern must be finite to be scored, but holds a NaN"),
+        (np.full((1, 1, 2, 2), 0.5), [0, 1], r"Each row of a pattern must hold shares .* or a later key"),
+        (np.eye(2)[None, None] * 3, [0, 1], r"a row misses 1 by 2"),
+    ],
+)
 def test_what_is_no_pattern_is_refused(pattern, ids, sentence):
     with pytest.raises(ValueError, match=sentence):
         pattern_scores(pattern, np.array(ids))
@@ -205,7 +224,9 @@ def test_other_mistakes_get_a_sentence():
         pattern_scores_over([])
     with pytest.raises(ValueError, match=r"n_null must be a whole number of at least 1, not 0"):
         pattern_scores(*one, n_null=0)
-    with pytest.raises(ValueError, match=r"must have the same layers and heads, but there are \[\(1, 1\), \(1, 2\)\]"):
+    with pytest.raises(
+        ValueError, match=r"must have the same layers and heads, but there are \[\(1, 1\), \(1, 2\)\]"
+    ):
         pattern_scores_over([one, two])
     with pytest.raises(ValueError, match=r"A head score must be one of previous_token, .*, not 'induct'"):
         _ = pattern_scores(*one)["induct"]
@@ -219,7 +240,9 @@ def test_head_scores_are_the_scores_of_the_recorded_patterns():
     texts = [[1, 2, 3, 1, 2, 3, 1, 2], [5, 5, 5, 5]]
     scores = analysis.head_scores(model, texts=texts, seed=3)
     traces = [record(model, text) for text in texts]
-    expected = pattern_scores_over([(trace["pattern"].numpy(), trace.ids.numpy()) for trace in traces], seed=3)
+    expected = pattern_scores_over(
+        [(trace["pattern"].numpy(), trace.ids.numpy()) for trace in traces], seed=3
+    )
     assert np.allclose(scores.value, expected.value, equal_nan=True)
     assert np.allclose(scores.null_high, expected.null_high, equal_nan=True)
 
@@ -249,8 +272,11 @@ def test_repeats_come_at_random_distances_and_of_random_length():
     distances = set()
     for _ in range(50):
         ids = analysis.repeated_random_text(10**6, 48, rng)
-        twice = [(int(np.flatnonzero(ids == token)[-1] - np.flatnonzero(ids == token)[0])) for token in ids
-                 if (ids == token).sum() > 1]
+        twice = [
+            (int(np.flatnonzero(ids == token)[-1] - np.flatnonzero(ids == token)[0]))
+            for token in ids
+            if (ids == token).sum() > 1
+        ]
         assert 2 * 8 <= len(twice) <= 2 * 16
         assert len(set(twice)) == 1
         distances.add(twice[0])

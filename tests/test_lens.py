@@ -40,7 +40,9 @@ def test_every_number_is_that_of_a_lens_by_hand(variant):
         final = probs if final is None else final
         assert np.allclose(lens.logits[point], logits, atol=1e-4 * np.abs(logits).max())
         assert np.allclose(lens.entropy[point], -(probs * np.log(probs)).sum(-1), atol=1e-4)
-        assert np.allclose(lens.kl_to_final[point], (final * np.log(final / probs)).sum(-1), atol=1e-4, rtol=1e-4)
+        assert np.allclose(
+            lens.kl_to_final[point], (final * np.log(final / probs)).sum(-1), atol=1e-4, rtol=1e-4
+        )
         assert np.allclose(lens.top_probs[point], -np.sort(-probs, -1)[:, :3], atol=1e-4)
         assert (lens.top_ids[point] == np.argsort(-probs, -1)[:, :3]).all()
         for pos, truth in enumerate(IDS[1:]):
@@ -107,16 +109,22 @@ def test_another_models_weights_are_noticed():
     trace = record(model, IDS)
     with torch.no_grad():
         model.transformer.ln_f.weight.mul_(1.01)
-    with pytest.raises(ValueError, match=r"must equal the recorded logits, but misses them by .* same weights"):
+    with pytest.raises(
+        ValueError, match=r"must equal the recorded logits, but misses them by .* same weights"
+    ):
         analysis.logit_lens(trace, model)
-    with pytest.raises(ValueError, match=r"The model must be the one that made the trace, with GPTConfig\(.*n_layer=3"):
+    with pytest.raises(
+        ValueError, match=r"The model must be the one that made the trace, with GPTConfig\(.*n_layer=3"
+    ):
         analysis.logit_lens(trace, make_model(n_layer=2))
 
 
 def test_what_was_not_recorded_is_named():
     model = make_model()
     trace = record(model, IDS, names=["resid_post", "logits"], layers=[1, 2])
-    with pytest.raises(UnknownNameError, match=r"logit_lens needs resid_pre\.0, .*resid_post\.0.* Record it with"):
+    with pytest.raises(
+        UnknownNameError, match=r"logit_lens needs resid_pre\.0, .*resid_post\.0.* Record it with"
+    ):
         analysis.logit_lens(trace, model)
 
 

@@ -1,9 +1,10 @@
 """Numbers from a finished trace, or from weights: pure functions that give named arrays.
 
-Every result is a frozen dataclass of numpy arrays. Where a result claims to add up to something the model computed, it
-carries the measured error as `check`, and the function raises if the claim is missed.
+Every result is a frozen dataclass of numpy arrays. Where a result claims to add up to something the model
+computed, it carries the measured error as `check`, and the function raises if the claim is missed.
 
-Names are loaded when they are first used: `gptviz.analysis.heads` reads recorded patterns where torch is not installed.
+Names are loaded when they are first used: `gptviz.analysis.heads` reads recorded patterns where torch is not
+installed.
 
 Example:
     >>> from gptviz import analysis

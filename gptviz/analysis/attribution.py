@@ -1,8 +1,8 @@
 """Who wrote the logit: every component's part in a prediction, in the residual stream, and in the vocabulary.
 
-All of it rests on one fact: with the last LayerNorm's scale held at its recorded value, the logits are a sum over the
-writers to the residual stream. "Direct" is meant literally: what a component does through later layers is counted
-as theirs.
+All of it rests on one fact: with the last LayerNorm's scale held at its recorded value, the logits are a sum
+over the writers to the residual stream. "Direct" is meant literally: what a component does through later
+layers is counted as theirs.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,8 @@ class Attribution:
     """One logit, or the difference of two, as a sum over components.
 
     Attributes:
-        components: Who, in the order in which they write; the last LayerNorm's bias comes last, if there is one.
+        components: Who, in the order in which they write; the last LayerNorm's bias comes last, if there is
+            one.
         values: What each adds to the logit (or difference).
         logit: The recorded logit (or difference) that they add up to.
         check: The measured error of that sum, absolute.
@@ -52,7 +53,7 @@ class Attribution:
     distractor: int | None
 
     def by_sublayer(self) -> dict[str, float]:
-        """The same sum in fewer terms: each layer's heads and their bias together as "L0 attn_out", neurons as "L0 mlp_out".
+        """The same sum by sublayer: a layer's heads and bias as "L0 attn_out", neurons as "L0 mlp_out".
 
         Example:
             >>> parts = (Component("head", 0, 0), Component("head", 0, 1), Component("mlp_out", 0))
@@ -77,16 +78,18 @@ def direct_logit_attribution(
     position: int = -1,
     neurons_of: int | None = None,
 ) -> Attribution:
-    """Split the logit of a token, or target minus distractor, over everything that wrote to the residual stream.
+    """Split the logit of a token, or target minus distractor, over all writers to the residual stream.
 
-        logit[target] = sum over components c of  centre(write_c) / ln_final_scale * gain . W_U[target]  +  bias . W_U[target]
+        logit[t] = sum over components c of  centre(write_c) / ln_final_scale * gain . W_U[t]  +  bias . W_U[t]
 
-    Misleads, without a distractor, because a number added to all logits changes no probability: compare the target with
-    another token, or with the mean of all. Misleads as a measure of importance because it counts only direct effects,
-    and because the scale is held fixed: removing a component would also change the scale.
+    Misleads, without a distractor, because a number added to all logits changes no probability: compare the
+    target with another token, or with the mean of all. Misleads as a measure of importance because it counts
+    only direct effects, and because the scale is held fixed: removing a component would also change the
+    scale.
 
     Args:
-        trace: Needs embed, pos_embed, z, mlp_out of all layers, ln_final_scale and logits; with `neurons_of` mlp_post.
+        trace: Needs embed, pos_embed, z, mlp_out of all layers, ln_final_scale and logits; with `neurons_of`
+            mlp_post.
         model: The model that made the trace.
         target: Token id.
         distractor: Token id whose logit is subtracted.
@@ -108,20 +111,25 @@ def direct_logit_attribution(
         True
     """
     inner = matching_model(trace, model)
-    tokens = [_token(target, inner, "target"), *([] if distractor is None else [_token(distractor, inner, "distractor")])]
+    tokens = [
+        _token(target, inner, "target"),
+        *([] if distractor is None else [_token(distractor, inner, "distractor")]),
+    ]
     layer = None if neurons_of is None else index_within(neurons_of, inner.config.n_layer, "layer")
     more = [] if layer is None else [f"mlp_post.{layer}"]
     components, terms, position, row = _final_terms(trace, inner, position, more, "direct_logit_attribution")
     if layer is not None:
         components, terms = _split_mlp(trace, inner, layer, row, components, terms)
-    rows = as_numpy(inner.lm_head.weight[tokens])                                  # target (and distractor) d_model
+    rows = as_numpy(inner.lm_head.weight[tokens])  # target (and distractor) d_model
     direction = rows[0] - rows[1] if len(rows) == 2 else rows[0]
     values = terms @ direction
     logits = trace["logits"][row]
     recorded = logits[tokens[0]] - logits[tokens[1]] if len(tokens) == 2 else logits[tokens[0]]
     what = "the recorded logit" if len(tokens) == 1 else "the recorded difference of logits"
     check = checked_sum(what, values, recorded, trace)
-    return Attribution(tuple(components), values, float(recorded), check, position, tokens[0], (*tokens, None)[1])
+    return Attribution(
+        tuple(components), values, float(recorded), check, position, tokens[0], (*tokens, None)[1]
+    )
 
 
 @dataclass(frozen=True)
@@ -132,10 +140,11 @@ class ResidualWrites:
         components: Who, in the order in which they write.
         positions: Positions of the text, from 0.
         norm: Euclidean length of the write.
-        cosine: With the stream just before the layer's attention (or MLP) writes: positive adds to what is there,
-            negative erases it. NaN for the embeddings, which find nothing, and for a write of length 0.
-        share: Of the final stream: (write . final) / |final|^2. The shares of a position add up to 1; a share can be
-            negative or above 1.
+        cosine: With the stream just before the layer's attention (or MLP) writes: positive adds to what is
+            there, negative erases it. NaN for the embeddings, which find nothing, and for a write of length
+            0.
+        share: Of the final stream: (write . final) / |final|^2. The shares of a position add up to 1; a share
+            can be negative or above 1.
         stream_norm: Length of the final stream.
         check: Largest error of the sum of shares.
     """
@@ -153,11 +162,13 @@ class ResidualWrites:
 def residual_writes(trace: Trace, model: nn.Module) -> ResidualWrites:
     """Length and direction of what every component wrote, at every recorded position.
 
-    Misleads where a few coordinates of the stream are huge, as in GPT-2: length and cosine then speak about those few,
-    which the LayerNorms of later layers may ignore. The mean over the width, which every LayerNorm removes, is included.
+    Misleads where a few coordinates of the stream are huge, as in GPT-2: length and cosine then speak about
+    those few, which the LayerNorms of later layers may ignore. The mean over the width, which every LayerNorm
+    removes, is included.
 
     Args:
-        trace: Needs embed, pos_embed, z, mlp_out, resid_pre, resid_mid of all layers and resid_post of the last.
+        trace: Needs embed, pos_embed, z, mlp_out, resid_pre, resid_mid of all layers and resid_post of the
+            last.
         model: The model that made the trace.
 
     Raises:
@@ -178,17 +189,23 @@ def residual_writes(trace: Trace, model: nn.Module) -> ResidualWrites:
     final = as_numpy(trace["resid_post", n_layer - 1])
     embeddings = np.stack([as_numpy(trace["embed"]), as_numpy(trace["pos_embed"])])
     parts = [_geometry(embeddings, np.full_like(embeddings, np.nan), final)]
-    for layer in range(n_layer):  # one layer at a time: the writes of all heads at once are gigabytes for GPT-2
+    for layer in range(
+        n_layer
+    ):  # one layer at a time: the writes of all heads at once are gigabytes for GPT-2
         writes = layer_writes(trace, inner, layer, range(len(final)))
         before = np.broadcast_to(as_numpy(trace["resid_pre", layer]), writes.shape).copy()
         before[-1] = as_numpy(trace["resid_mid", layer])
         parts.append(_geometry(writes, before, final))
     norm, cosine, share = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     one = trace["resid_post", n_layer - 1].new_ones(())
-    check = max((checked_sum("the residual stream (share 1)", column, one, trace) for column in share.T),
-                key=lambda check: check.error)
+    check = max(
+        (checked_sum("the residual stream (share 1)", column, one, trace) for column in share.T),
+        key=lambda check: check.error,
+    )
     components = stream_components(n_layer, inner.config.n_head, inner.config.bias)
-    return ResidualWrites(tuple(components), trace.positions, norm, cosine, share, np.linalg.norm(final, axis=-1), check)
+    return ResidualWrites(
+        tuple(components), trace.positions, norm, cosine, share, np.linalg.norm(final, axis=-1), check
+    )
 
 
 @dataclass(frozen=True)
@@ -216,16 +233,17 @@ class PromotedTokens:
 def promoted_tokens(
     trace: Trace, model: nn.Module, *, position: int = -1, top: int = 5, neurons_of: int | None = None
 ) -> PromotedTokens:
-    """What every component says directly to the vocabulary at one position, through the last LayerNorm's recorded scale.
+    """What every component says directly to the vocabulary at one position, the last LayerNorm's scale held.
 
-    The mean over the vocabulary is taken off each component: a number added to all logits changes no probability.
-    Summed over the components the result is the logits minus their mean.
+    The mean over the vocabulary is taken off each component: a number added to all logits changes no
+    probability. Summed over the components the result is the logits minus their mean.
 
-    Misleads for early layers, which mostly write for later layers to read and not for the vocabulary; and with words
-    that look meaningful: the top tokens of a random direction also look like something.
+    Misleads for early layers, which mostly write for later layers to read and not for the vocabulary; and
+    with words that look meaningful: the top tokens of a random direction also look like something.
 
     Args:
-        trace: Needs embed, pos_embed, z, mlp_out of all layers and ln_final_scale; with `neurons_of` mlp_post.
+        trace: Needs embed, pos_embed, z, mlp_out of all layers and ln_final_scale; with `neurons_of`
+            mlp_post.
         model: The model that made the trace.
         position: -1 is the last position.
         top: How many tokens on each side.
@@ -250,21 +268,24 @@ def promoted_tokens(
     components, terms, position, row = _final_terms(trace, inner, position, more, "promoted_tokens")
     if layer is not None:
         components, terms = _split_mlp(trace, inner, layer, row, components, terms)
-    unembedding = as_numpy(inner.lm_head.weight)                                   # d_vocab d_model
+    unembedding = as_numpy(inner.lm_head.weight)  # d_vocab d_model
     unembedding = unembedding - unembedding.mean(0)
     ranked = [_extremes(unembedding @ term, top) for term in terms]
-    return PromotedTokens(tuple(components), position, *(np.stack(arrays) for arrays in zip(*ranked, strict=True)))
+    return PromotedTokens(
+        tuple(components), position, *(np.stack(arrays) for arrays in zip(*ranked, strict=True))
+    )
 
 
 def gradient_x_input(trace: Trace, name: str = "embed") -> Float64[np.ndarray, "..."]:
-    """Gradient times value, summed over the last axis: how much the recorded scalar owes to each place, to first order.
+    """Gradient times value, summed over the last axis: what the recorded scalar owes to each place.
 
-    It estimates scalar(value) - scalar(0) by a straight line. With the default name it gives one number per token; with
-    "z" one per layer, head and position, an estimate of the total effect of removing a head's output there.
+    It estimates scalar(value) - scalar(0) by a straight line. With the default name it gives one number per
+    token; with "z" one per layer, head and position, an estimate of the total effect of removing a head's
+    output there.
 
-    Misleads where the model is far from linear between the value and zero: attention and GELU saturate, and a saturated
-    part has gradient 0 and may still decide everything. "embed" and "resid_pre" answer different questions: the first
-    leaves out what the position embedding did.
+    Misleads where the model is far from linear between the value and zero: attention and GELU saturate, and a
+    saturated part has gradient 0 and may still decide everything. "embed" and "resid_pre" answer different
+    questions: the first leaves out what the position embedding did.
 
     Args:
         trace: Recorded with `grad=`, which says of which scalar; the default scalar is the mean loss in nats.
@@ -285,15 +306,19 @@ def gradient_x_input(trace: Trace, name: str = "embed") -> Float64[np.ndarray, "
         (3,)
     """
     if name in AXES and AXES[name][-1] in ("key", "pos"):
-        raise UnknownNameError(f"gradient_x_input sums over the width of a vector, but {name!r} has axes {AXES[name]}. "
-                               "Choose a name whose last axis is d_model, d_head, d_mlp or d_vocab.")
+        raise UnknownNameError(
+            f"gradient_x_input sums over the width of a vector, but {name!r} has axes {AXES[name]}. "
+            "Choose a name whose last axis is d_model, d_head, d_mlp or d_vocab."
+        )
     return (as_numpy(trace[name]) * as_numpy(trace.gradient(name))).sum(-1)
 
 
 def _token(token: int, model: GPT, what: str) -> int:
     if isinstance(token, bool) or not 0 <= token < model.config.vocab_size:
-        raise ValueError(f"{what} must be a token id from 0 to {model.config.vocab_size - 1}, not {token!r}. "
-                         "Encode the word with the model's tokenizer first.")
+        raise ValueError(
+            f"{what} must be a token id from 0 to {model.config.vocab_size - 1}, not {token!r}. "
+            "Encode the word with the model's tokenizer first."
+        )
     return int(token)
 
 
@@ -326,21 +351,29 @@ def _split_mlp(
     neurons, writes = neuron_writes(trace, model, layer, [row])
     scale = as_numpy(trace["ln_final_scale"])[row].reshape(1)
     split = normalised_terms(writes[:, 0], model.transformer.ln_f, scale)
-    return [*components[:at], *neurons, *components[at + 1 :]], np.concatenate([terms[:at], split, terms[at + 1 :]])
+    return [*components[:at], *neurons, *components[at + 1 :]], np.concatenate(
+        [terms[:at], split, terms[at + 1 :]]
+    )
 
 
 def _geometry(
     writes: Float[np.ndarray, "component pos d_model"],
     before: Float[np.ndarray, "component pos d_model"],
     final: Float[np.ndarray, "pos d_model"],
-) -> tuple[Float64[np.ndarray, "component pos"], Float64[np.ndarray, "component pos"], Float64[np.ndarray, "component pos"]]:
+) -> tuple[
+    Float64[np.ndarray, "component pos"],
+    Float64[np.ndarray, "component pos"],
+    Float64[np.ndarray, "component pos"],
+]:
     norm = np.linalg.norm(writes, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):  # a write of length 0 has no direction: NaN
         cosine = (writes * before).sum(-1) / (norm * np.linalg.norm(before, axis=-1))
     return norm, cosine, (writes * final).sum(-1) / (final * final).sum(-1)
 
 
-def _extremes(logits: Float[np.ndarray, "d_vocab"], top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _extremes(
+    logits: Float[np.ndarray, "d_vocab"], top: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     order = np.argsort(logits, kind="stable")
     high, low = order[::-1][:top], order[:top]
     return high, logits[high], low, logits[low]

@@ -2,11 +2,11 @@
 
 Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
 
-**LayerNorm.** A head reads (x - mean) / scale * gain + bias. Centring and gain are linear and are folded into the weights
-here, exactly. The scale (the standard deviation of x) depends on the whole stream and is not linear: it is left out, as if
-it were 1. So a cell of a table, divided by the recorded scales, is exactly what that pair adds in a recorded pass:
-`score_decomposition` gives the same number. LayerNorm's bias and the biases of q, k and v are left out; the
-decomposition has them.
+**LayerNorm.** A head reads (x - mean) / scale * gain + bias. Centring and gain are linear and are folded into
+the weights here, exactly. The scale (the standard deviation of x) depends on the whole stream and is not
+linear: it is left out, as if it were 1. So a cell of a table, divided by the recorded scales, is exactly what
+that pair adds in a recorded pass: `score_decomposition` gives the same number. LayerNorm's bias and the
+biases of q, k and v are left out; the decomposition has them.
 """
 
 import math
@@ -36,8 +36,8 @@ class Factored:
     Attributes:
         left: `[row rank]`.
         right: `[rank column]`.
-        axes: What rows and columns are: "residual" (d_model), "token" (d_vocab) or "position" (block_size) of query and
-            key, or of source and output.
+        axes: What rows and columns are: "residual" (d_model), "token" (d_vocab) or "position" (block_size) of
+            query and key, or of source and output.
 
     Example:
         >>> product = Factored(np.array([[1.0], [2.0]]), np.array([[3.0, 4.0]]), ("token", "token"))
@@ -63,13 +63,17 @@ class Factored:
         """
         rows, columns = self.shape
         if rows * columns > LARGEST_TABLE:
-            raise ValueError(f"A whole table may have at most {LARGEST_TABLE} cells, but this one has {rows} x {columns} = "
-                             f"{rows * columns}. Use svd(), or the rows you need: left[rows] @ right.")
+            raise ValueError(
+                f"A whole table may have at most {LARGEST_TABLE} cells, but this one has {rows} x {columns} = "
+                f"{rows * columns}. Use svd(), or the rows you need: left[rows] @ right."
+            )
         return self.left @ self.right
 
     def svd(
         self,
-    ) -> tuple[Float64[np.ndarray, "row rank"], Float64[np.ndarray, "rank"], Float64[np.ndarray, "rank column"]]:
+    ) -> tuple[
+        Float64[np.ndarray, "row rank"], Float64[np.ndarray, "rank"], Float64[np.ndarray, "rank column"]
+    ]:
         """Singular vectors and values, largest first, U @ diag(S) @ Vh; the whole matrix is never made."""
         left_basis, left_square = np.linalg.qr(self.left)
         right_basis, right_square = np.linalg.qr(self.right.T)
@@ -86,8 +90,10 @@ class Factored:
             ValueError: the matrix is not square.
         """
         if self.shape[0] != self.shape[1]:
-            raise ValueError(f"Only a square matrix has eigenvalues; this one is {self.shape[0]} x {self.shape[1]} "
-                             f"({' x '.join(self.axes)}). Use svd().")
+            raise ValueError(
+                f"Only a square matrix has eigenvalues; this one is {self.shape[0]} x {self.shape[1]} "
+                f"({' x '.join(self.axes)}). Use svd()."
+            )
         values = np.linalg.eigvals(self.right @ self.left).astype(np.complex128)
         return values[np.argsort(-np.abs(values), kind="stable")]
 
@@ -97,15 +103,18 @@ class Factored:
 
 
 @torch.no_grad()
-def qk_circuit(model: nn.Module, layer: int, head: int, *, query: str = "token", key: str = "token") -> Factored:
-    """What a pair (query side, key side) adds to a head's pre-softmax score, per unit of both LayerNorm scales.
+def qk_circuit(
+    model: nn.Module, layer: int, head: int, *, query: str = "token", key: str = "token"
+) -> Factored:
+    """What a pair (query side, key side) adds to a head's score, per unit of both LayerNorm scales.
 
         row_q . C G W_Q W_K' G C . column_k / sqrt(d_head)        C centring, G the gain of ln_1
 
     With tokens on both sides it is the head's whole lookup table of tokens; with positions, of positions.
 
-    Misleads in layers after the first, where a head reads what earlier layers wrote and not only the embedding: then
-    "residual" is the honest basis. A constant added to a whole row changes no attention: compare within rows.
+    Misleads in layers after the first, where a head reads what earlier layers wrote and not only the
+    embedding: then "residual" is the honest basis. A constant added to a whole row changes no attention:
+    compare within rows.
 
     Args:
         model: A `GPT`.
@@ -133,11 +142,13 @@ def qk_circuit(model: nn.Module, layer: int, head: int, *, query: str = "token",
 
 
 @torch.no_grad()
-def ov_circuit(model: nn.Module, layer: int, head: int, *, source: str = "token", output: str = "token") -> Factored:
+def ov_circuit(
+    model: nn.Module, layer: int, head: int, *, source: str = "token", output: str = "token"
+) -> Factored:
     """What a head writes if it attends wholly to one place, per unit of the LayerNorm scales.
 
         row . C G W_V W_O                      output "residual": the write to the stream; scale of ln_1
-        row . C G W_V W_O C F W_U              output "token": its direct part in the logits; scales of ln_1 and ln_final
+        row . C G W_V W_O C F W_U              output "token": its direct part in the logits; ln_final too
 
     C is centring, G the gain of ln_1, F the gain of the last LayerNorm.
 
@@ -173,12 +184,14 @@ def ov_circuit(model: nn.Module, layer: int, head: int, *, source: str = "token"
 
 @dataclass(frozen=True)
 class CopyingScores:
-    """Whether a head raises the logits of the tokens that it attends to, from the eigenvalues of token -> logit.
+    """Whether a head raises the logits of the tokens it attends to: eigenvalues of token -> logit.
 
     Attributes:
-        signed: sum(eigenvalues) / sum(|eigenvalues|), -1 to 1: near 1 copies, near -1 suppresses what it sees.
-            The sum is real; its absolute value, which some call the copying score, cannot tell the two apart.
-        positive_share: Part of sum(|eigenvalues|) that belongs to eigenvalues with positive real part, 0 to 1.
+        signed: sum(eigenvalues) / sum(|eigenvalues|), -1 to 1: near 1 copies, near -1 suppresses what it
+            sees. The sum is real; its absolute value, which some call the copying score, cannot tell the two
+            apart.
+        positive_share: Part of sum(|eigenvalues|) that belongs to eigenvalues with positive real part, 0 to
+            1.
         null: Mean of `signed` over heads with random weights of the same size between the same embeddings.
         null_low: 2.5 % of them are below.
         null_high: 2.5 % of them are above.
@@ -195,9 +208,9 @@ class CopyingScores:
 def copying_scores(model: nn.Module, *, n_null: int = 100, seed: int = 0) -> CopyingScores:
     """The copying score of every head: are the eigenvalues of its OV circuit, token to logit, positive?
 
-    Misleads as any reading of eigenvectors: positive eigenvalues are needed for copying on average, not enough for copying
-    any one token. In later layers the head reads more than embeddings. How far a head of random weights strays from 0
-    depends on the embeddings, so the null uses the model's own.
+    Misleads as any reading of eigenvectors: positive eigenvalues are needed for copying on average, not
+    enough for copying any one token. In later layers the head reads more than embeddings. How far a head of
+    random weights strays from 0 depends on the embeddings, so the null uses the model's own.
 
     Args:
         model: A `GPT`.
@@ -220,7 +233,7 @@ def copying_scores(model: nn.Module, *, n_null: int = 100, seed: int = 0) -> Cop
     signed, positive, nulls = [], [], []
     for layer, between in enumerate(_logits_to_input(inner)):
         weights, _ = head_input_weights(inner, layer)
-        heads = head_output_weights(inner, layer) @ between @ weights[2]            # head d_head d_head
+        heads = head_output_weights(inner, layer) @ between @ weights[2]  # head d_head d_head
         eigenvalues = np.linalg.eigvals(heads)
         signed.append(_signed(eigenvalues))
         size = np.abs(eigenvalues)
@@ -249,9 +262,9 @@ def _rows(model: GPT, basis: str) -> Float64[np.ndarray, "row d_model"]:
 
 
 def _logits_to_input(model: GPT) -> Iterator[Float64[np.ndarray, "d_model d_model"]]:
-    """For each layer what lies between W_O and the next W_V around the circle logit -> same token -> input of the head."""
+    """For each layer what lies between W_O and W_V around the circle logit -> same token -> head's input."""
     unembedding = read_through(model.transformer.ln_f, as_numpy(model.lm_head.weight).T)
-    around = unembedding @ as_numpy(model.transformer.wte.weight)                   # d_model d_model
+    around = unembedding @ as_numpy(model.transformer.wte.weight)  # d_model d_model
     for block in model.transformer.h:
         yield around @ read_through(block.ln_1, np.eye(model.config.n_embd))
 

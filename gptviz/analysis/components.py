@@ -2,7 +2,8 @@
 
     resid = embed + pos_embed + sum over layers (heads + attention's bias + MLP)
 
-A LayerNorm of that sum is itself a sum once its scale (the standard deviation it divides by) is held at the recorded
+A LayerNorm of that sum is itself a sum once its scale (the standard deviation it divides by) is held at the
+recorded
 value: centring and the gain act on every term alone. Attribution and score decomposition both rest on this.
 
 Everything here is float64 on the CPU: the terms may be far larger than their sum.
@@ -27,8 +28,8 @@ class Component(NamedTuple):
     """One writer to the residual stream, or one bias.
 
     Attributes:
-        kind: "embed", "pos_embed", "head", "attn_bias", "mlp_out", "neuron", "mlp_bias", or the bias of a LayerNorm,
-            a query or a key: "ln_1_bias", "ln_final_bias", "q_bias", "k_bias".
+        kind: "embed", "pos_embed", "head", "attn_bias", "mlp_out", "neuron", "mlp_bias", or the bias of a
+            LayerNorm, a query or a key: "ln_1_bias", "ln_final_bias", "q_bias", "k_bias".
         layer: Its layer; None outside the blocks.
         head: Its head, for kind "head".
         neuron: Its neuron, for kind "neuron".
@@ -60,7 +61,11 @@ def as_numpy(value: Tensor) -> Float[np.ndarray, "..."]:
 
 def needed_names(n_layers: int) -> list[str]:
     """The names a trace must hold to split the residual stream after `n_layers` layers."""
-    return ["embed", "pos_embed", *(f"{name}.{layer}" for layer in range(n_layers) for name in ("z", "mlp_out"))]
+    return [
+        "embed",
+        "pos_embed",
+        *(f"{name}.{layer}" for layer in range(n_layers) for name in ("z", "mlp_out")),
+    ]
 
 
 def stream_components(n_layers: int, n_head: int, bias: bool) -> list[Component]:
@@ -85,7 +90,7 @@ def layer_components(layer: int, n_head: int, bias: bool) -> list[Component]:
 def stream_writes(
     trace: Trace, model: GPT, n_layers: int, rows: Sequence[int]
 ) -> Float[np.ndarray, "component pos d_model"]:
-    """What each of `stream_components` wrote at the given rows of the trace; their sum is the residual stream.
+    """What each of `stream_components` wrote at some rows of the trace; their sum is the residual stream.
 
     An MLP's write includes its bias; attention's bias stands by itself because it belongs to no head.
     """
@@ -101,8 +106,8 @@ def layer_writes(
     """What each of `layer_components` wrote at the given rows of the trace."""
     rows = list(rows)
     projection = model.transformer.h[layer].attn.c_proj
-    z = as_numpy(trace["z", layer][:, rows])                                      # head pos d_head
-    heads = z @ head_output_weights(model, layer)                                 # head pos d_model
+    z = as_numpy(trace["z", layer][:, rows])  # head pos d_head
+    heads = z @ head_output_weights(model, layer)  # head pos d_model
     parts = [heads]
     if projection.bias is not None:
         parts.append(np.broadcast_to(as_numpy(projection.bias), (1, *heads.shape[1:])))
@@ -115,10 +120,10 @@ def neuron_writes(
 ) -> tuple[list[Component], Float[np.ndarray, "component pos d_model"]]:
     """An MLP's write split by neuron, and its bias if it has one; needs mlp_post of the layer."""
     projection = model.transformer.h[layer].mlp.c_proj
-    post = as_numpy(trace["mlp_post", layer][list(rows)])                         # pos d_mlp
-    weight = as_numpy(projection.weight).T                                        # d_mlp d_model
+    post = as_numpy(trace["mlp_post", layer][list(rows)])  # pos d_mlp
+    weight = as_numpy(projection.weight).T  # d_mlp d_model
     components = [Component("neuron", layer, neuron=neuron) for neuron in range(len(weight))]
-    writes = post.T[:, :, None] * weight[:, None, :]                              # d_mlp pos d_model
+    writes = post.T[:, :, None] * weight[:, None, :]  # d_mlp pos d_model
     if projection.bias is not None:
         components.append(Component("mlp_bias", layer))
         bias = np.broadcast_to(as_numpy(projection.bias), (1, *writes.shape[1:]))
@@ -128,7 +133,7 @@ def neuron_writes(
 
 def head_output_weights(model: GPT, layer: int) -> Float[np.ndarray, "head d_head d_model"]:
     """W_O of each head: the rows of c_proj that multiply its z."""
-    weight = as_numpy(model.transformer.h[layer].attn.c_proj.weight).T            # (head d_head) d_model
+    weight = as_numpy(model.transformer.h[layer].attn.c_proj.weight).T  # (head d_head) d_model
     return weight.reshape(model.config.n_head, model.config.d_head, -1)
 
 
@@ -156,11 +161,13 @@ def normalised_terms(
     return centred(terms) / scale[..., None] * as_numpy(norm.weight)
 
 
-def checked_sum(what: str, terms: Float[np.ndarray, "..."], recorded: Float[Tensor, ""], trace: Trace) -> Check:
+def checked_sum(
+    what: str, terms: Float[np.ndarray, "..."], recorded: Float[Tensor, ""], trace: Trace
+) -> Check:
     """The measured error of a sum of terms against a recorded value.
 
-    The bound is `TOLERANCE`, relative to the value where it exceeds 1; or the rounding of the recorded type, where the
-    terms are so large that this is more.
+    The bound is `TOLERANCE`, relative to the value where it exceeds 1; or the rounding of the recorded type,
+    where the terms are so large that this is more.
 
     Raises:
         ValueError: the sum misses the value.
@@ -171,8 +178,9 @@ def checked_sum(what: str, terms: Float[np.ndarray, "..."], recorded: Float[Tens
     if not check.passed:
         edits = f" Edits were active at {list(trace.edited)}." if trace.edited else ""
         raise ValueError(
-            f"The terms must add up to {what}, {value:.6g}, but add up to {total:.6g} (error {check.error:.2g}, allowed "
-            f"{check.bound:.2g}).{edits} Pass the model that made the trace, with the same weights; an edit of attn_out, "
-            "of the residual stream, or of what a LayerNorm gives is not among the terms."
+            f"The terms must add up to {what}, {value:.6g}, but add up to {total:.6g} "
+            f"(error {check.error:.2g}, allowed {check.bound:.2g}).{edits} Pass the model that made the trace, "
+            "with the same weights; an edit of attn_out, of the residual stream, or of what a LayerNorm gives "
+            "is not among the terms."
         )
     return check

@@ -18,7 +18,7 @@ from gptviz.trace import unwrapped
 
 @dataclass(frozen=True)
 class CompositionScores:
-    """How strongly the write of one head meets what a later head reads; NaN where the reader is not in a later layer.
+    """How strongly what one head writes meets what another reads; NaN where the reader's layer is not later.
 
     Attributes:
         q: What the writer moves decides where the reader looks from.
@@ -41,22 +41,25 @@ class CompositionScores:
         stacked = np.stack([self.q, self.k, self.v])
         order = np.argsort(-np.where(np.isnan(stacked), -np.inf, stacked), axis=None, kind="stable")
         order = order[: min(n, int(np.isfinite(stacked).sum()))]
-        return [("QKV"[kind], f"L{a}H{b}", f"L{c}H{d}", float(stacked[kind, a, b, c, d]))
-                for kind, a, b, c, d in zip(*np.unravel_index(order, stacked.shape), strict=True)]
+        return [
+            ("QKV"[kind], f"L{a}H{b}", f"L{c}H{d}", float(stacked[kind, a, b, c, d]))
+            for kind, a, b, c, d in zip(*np.unravel_index(order, stacked.shape), strict=True)
+        ]
 
 
 @torch.no_grad()
 def composition_scores(model: nn.Module, *, n_null: int = 200, seed: int = 0) -> CompositionScores:
     """For every pair of heads the ratio of Frobenius norms |A B| / (|A| |B|).
 
-        A = W_V W_O of the writer;   B = W_QK of the reader (Q), W_QK transposed (K), or W_V W_O of the reader (V)
+        A = W_V W_O of the writer;   B = W_QK of the reader (Q), its transpose (K), or W_V W_O of it (V)
 
-    Matrices act on rows: the stream times the writer's A times the reader's B. B has the reader's LayerNorm centring and gain
-    folded in. Between 0 and 1; random matrices reach about 1 / sqrt(d_model), so a score says nothing without its null.
+    Matrices act on rows: the stream times the writer's A times the reader's B. B has the reader's LayerNorm
+    centring and gain folded in. Between 0 and 1; random matrices reach about 1 / sqrt(d_model), so a score
+    says nothing without its null.
 
-    Misleads because it asks only whether the two subspaces meet, not whether anything flows there on a text; MLPs in between
-    and the LayerNorm scales are left out; among many pairs some leave a 95 % band by chance. To see that a pair
-    matters, patch the path.
+    Misleads because it asks only whether the two subspaces meet, not whether anything flows there on a text;
+    MLPs in between and the LayerNorm scales are left out; among many pairs some leave a 95 % band by chance.
+    To see that a pair matters, patch the path.
 
     Args:
         model: A `GPT`.
@@ -82,10 +85,10 @@ def composition_scores(model: nn.Module, *, n_null: int = 200, seed: int = 0) ->
         _, _, v, o = heads[writer]
         for reader in range(writer + 1, n_layer):
             q, k, later_v, later_o = heads[reader]
-            for kind, (left, right) in enumerate(((q, k.swapaxes(-1, -2)), (k, q.swapaxes(-1, -2)), (later_v, later_o))):
-                scores[kind, writer, :, reader] = norm_ratios(
-                    v[:, None], o[:, None], left[None], right[None]
-                )
+            for kind, (left, right) in enumerate(
+                ((q, k.swapaxes(-1, -2)), (k, q.swapaxes(-1, -2)), (later_v, later_o))
+            ):
+                scores[kind, writer, :, reader] = norm_ratios(v[:, None], o[:, None], left[None], right[None])
     rng = np.random.Generator(np.random.PCG64(seed))
     thin = [rng.standard_normal((n_null, inner.config.n_embd, inner.config.d_head)) for _ in range(4)]
     null = norm_ratios(thin[0], thin[1].swapaxes(-1, -2), thin[2], thin[3].swapaxes(-1, -2))
@@ -103,7 +106,7 @@ def norm_ratios(
 
     |X Y|^2 is the sum over cells of (X'X) * (Y Y'), so the wide matrices are never multiplied out.
     """
-    inside = o @ left                                                               # pair d_head d_head
+    inside = o @ left  # pair d_head d_head
     before, after = v.swapaxes(-1, -2) @ v, right @ right.swapaxes(-1, -2)
     whole = ((before @ inside) * (inside @ after)).sum((-1, -2))
     write = (before * (o @ o.swapaxes(-1, -2))).sum((-1, -2))
@@ -112,7 +115,7 @@ def norm_ratios(
 
 
 def _factors(model: GPT, layer: int) -> tuple[Float64[np.ndarray, "head _rows _columns"], ...]:
-    """Q, K and V of every head as they read the stream `[head d_model d_head]`, and O `[head d_head d_model]`."""
+    """Q, K, V of every head as they read the stream `[head d_model d_head]`, and O `[head d_head d_model]`."""
     weights, _ = head_input_weights(model, layer)
     norm = model.transformer.h[layer].ln_1
     q, k, v = (np.stack([read_through(norm, head) for head in kind]) for kind in weights)

@@ -1,4 +1,4 @@
-"""Why does this head look there? A pre-softmax score, split exactly by where its query and its key came from."""
+"""Why does this head look there? A score, split exactly by where its query and its key came from."""
 
 import math
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ class ScoreDecomposition:
         head: The head.
         query: Position that attends.
         key: Position that is attended to.
-        query_components: Where the query came from: the stream's writers, the LayerNorm's bias, the query bias.
+        query_components: Where the query came from: the stream's writers, the LayerNorm's bias, the query
+            bias.
         key_components: The same for the key, with the key bias.
         terms: What each pair adds to the score.
         score: The recorded score, before the softmax.
@@ -53,27 +54,31 @@ class ScoreDecomposition:
         """The pairs that matter most, by absolute value: (query side, key side, what they add)."""
         order = np.argsort(-np.abs(self.terms), axis=None, kind="stable")[:n]
         places = zip(*np.unravel_index(order, self.terms.shape), strict=True)
-        return [(self.query_components[q].label, self.key_components[k].label, float(self.terms[q, k])) for q, k in places]
+        return [
+            (self.query_components[q].label, self.key_components[k].label, float(self.terms[q, k]))
+            for q, k in places
+        ]
 
 
 @torch.no_grad()
 def score_decomposition(
     trace: Trace, model: nn.Module, layer: int, head: int, query: int, key: int
 ) -> ScoreDecomposition:
-    """Split q . k / sqrt(d_head) into pairs of components, with both LayerNorm scales held at their recorded values.
+    """Split q . k / sqrt(d_head) into pairs of components, both LayerNorm scales held as recorded.
 
         q = sum over a of q_a,   k = sum over b of k_b,   score = sum over (a, b) of q_a . k_b / sqrt(d_head)
 
-    where a and b run over the token and position embedding, every head, attention bias and MLP of earlier layers, the
-    LayerNorm's bias, and the bias of the query or key itself.
+    where a and b run over the token and position embedding, every head, attention bias and MLP of earlier
+    layers, the LayerNorm's bias, and the bias of the query or key itself.
 
-    Misleads when read for one key alone: the softmax compares keys, and a term that is the same for all of them (any with
-    "k_bias" or the key side's "ln_1_bias") changes nothing. Subtract the table of another key of the same query to see why
-    this key won. The scale is held fixed: removing a component would also change it. That a component's write carries
-    the score does not say what the write means.
+    Misleads when read for one key alone: the softmax compares keys, and a term that is the same for all of
+    them (any with "k_bias" or the key side's "ln_1_bias") changes nothing. Subtract the table of another key
+    of the same query to see why this key won. The scale is held fixed: removing a component would also change
+    it. That a component's write carries the score does not say what the write means.
 
     Args:
-        trace: Needs embed, pos_embed, z and mlp_out of the layers before, and ln_1_scale, q and k (or scores) of this one.
+        trace: Needs embed, pos_embed, z and mlp_out of the layers before, and ln_1_scale, q and k (or scores)
+            of this one.
         model: The model that made the trace.
         layer: The head's layer.
         head: The head.
@@ -105,15 +110,21 @@ def score_decomposition(
     query, query_row = row_of(trace, query, "query")
     key, key_row = row_of(trace, key, "key")
     if key > query:
-        raise ValueError(f"The key must be at or before the query, but key {key} is later than query {query}: "
-                         "a causal head never sees it. Choose a key of 0 to the query.")
+        raise ValueError(
+            f"The key must be at or before the query, but key {key} is later than query {query}: "
+            "a causal head never sees it. Choose a key of 0 to the query."
+        )
     sides = [_side(trace, inner, layer, head, side, row) for side, row in (("q", query_row), ("k", key_row))]
     (query_components, q), (key_components, k) = sides
     terms = q @ k.T / math.sqrt(inner.config.d_head)
     if scores:
         recorded = trace["scores", layer][head, query_row, key]
     else:
-        recorded = trace["q", layer][head, query_row] @ trace["k", layer][head, key_row] / math.sqrt(inner.config.d_head)
+        recorded = (
+            trace["q", layer][head, query_row]
+            @ trace["k", layer][head, key_row]
+            / math.sqrt(inner.config.d_head)
+        )
     check = checked_sum("the recorded score", terms, recorded, trace)
     return ScoreDecomposition(
         layer, head, query, key, tuple(query_components), tuple(key_components), terms, float(recorded), check

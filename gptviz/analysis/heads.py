@@ -1,4 +1,4 @@
-"""What a head attends to, in numbers: scores of attention patterns, each with its null and its confidence interval.
+"""What a head attends to, in numbers: scores of patterns, each with its null and its confidence interval.
 
 numpy only: recorded patterns are scored where torch is not installed.
 
@@ -11,11 +11,11 @@ Every score is a mean over the rows (queries) of a pattern in which it means any
 | first_token | attention to key 0, rows i >= 8 | the same |
 | distance | mean of i - key under the attention, in tokens | the same |
 | duplicate_token | attention to earlier keys with the query's own token | the same attention, text shuffled |
-| induction | attention to keys just after an earlier occurrence of the query's token | the same attention, text shuffled |
+| induction | attention to keys just after an earlier copy of that token | the same attention, text shuffled |
 | entropy | entropy of the attention / ln(number of keys) | 1, uniform attention |
 
-Row 0 has one key to attend to and is never counted. Dividing the entropy by ln of the row's own number of keys, and not
-of the text's length, makes uniform causal attention exactly 1.
+Row 0 has one key to attend to and is never counted. Dividing the entropy by ln of the row's own number of
+keys, and not of the text's length, makes uniform causal attention exactly 1.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int64
 
-SCORES = ("previous_token", "current_token", "first_token", "duplicate_token", "induction", "distance", "entropy")
+SCORES = (
+    "previous_token",
+    "current_token",
+    "first_token",
+    "duplicate_token",
+    "induction",
+    "distance",
+    "entropy",
+)
 """Names of the scores, in the order of every score axis."""
 
 SHARES = SCORES[:5]
@@ -35,7 +43,7 @@ FIRST_TOKEN_FROM = 8
 """Earlier rows have so few keys that the first one gets much attention by chance."""
 
 LEAST_MASS = 0.01
-"""With the sink removed, a row with less attention left than this is skipped: it would be rounding, magnified."""
+"""With the sink removed, a row with less attention left is skipped: it would be rounding, magnified."""
 
 BAND = (0.025, 0.975)
 
@@ -59,7 +67,8 @@ class HeadScores:
     Attributes:
         names: The score axis.
         value: Mean over the rows that count.
-        null: What the score would be by chance: the mean over `n_null` draws from the null of the table above.
+        null: What the score would be by chance: the mean over `n_null` draws from the null of the table
+            above.
         null_low: 2.5 % of the draws are below.
         null_high: 2.5 % of the draws are above.
         low: Lower end of the 95 % bootstrap interval of `value`.
@@ -94,8 +103,8 @@ class HeadScores:
     def labels(self, least: float = 0.3) -> tuple[tuple[str, ...], ...]:
         """For each layer and head the score that stands out most from its null, or "" where none does.
 
-        A score stands out if its interval lies above the null band and (value - null) / (1 - null) is at least `least`.
-        The name says where the head looks on this text; it does not say what the head does.
+        A score stands out if its interval lies above the null band and (value - null) / (1 - null) is at
+        least `least`. The name says where the head looks on this text; it does not say what the head does.
         """
         excess = np.full((len(SHARES), *self.value.shape[1:]), -np.inf)
         for row, name in enumerate(SHARES):
@@ -105,8 +114,13 @@ class HeadScores:
                 excess[row] = np.where((score.low > score.null_high) & (share >= least), share, -np.inf)
         best = excess.argmax(0)
         found = np.isfinite(excess.max(0))
-        return tuple(tuple(SHARES[best[at]] if found[at] else "" for at in [(layer, head) for head in range(best.shape[1])])
-                     for layer in range(best.shape[0]))
+        return tuple(
+            tuple(
+                SHARES[best[at]] if found[at] else ""
+                for at in [(layer, head) for head in range(best.shape[1])]
+            )
+            for layer in range(best.shape[0])
+        )
 
 
 def pattern_scores(
@@ -120,11 +134,12 @@ def pattern_scores(
 ) -> HeadScores:
     """Score the heads on one text; the interval comes from resampling its rows.
 
-    Misleads in five ways. Rows of one text are not independent, so the interval speaks of this text only: score several
-    with `pattern_scores_over`. A fixed distance between repeats lets a head that merely looks a fixed distance back score
-    as induction: repeats must come at random distances (`repeated_random_text`). Many heads rest on the first token when
-    they have nothing to do: a high first_token may hide what else a head does, which `without_sink` brings out. Among
-    hundreds of heads some leave a 95 % band by chance. And where a head looks is not what it does: ablate it.
+    Misleads in five ways. Rows of one text are not independent, so the interval speaks of this text only:
+    score several with `pattern_scores_over`. A fixed distance between repeats lets a head that merely looks a
+    fixed distance back score as induction: repeats must come at random distances (`repeated_random_text`).
+    Many heads rest on the first token when they have nothing to do: a high first_token may hide what else a
+    head does, which `without_sink` brings out. Among hundreds of heads some leave a 95 % band by chance. And
+    where a head looks is not what it does: ablate it.
 
     Args:
         pattern: Attention after the softmax, whole and causal; unpacked bytes will do, rows are renormalised.
@@ -160,8 +175,8 @@ def pattern_scores_over(
 ) -> HeadScores:
     """Score the heads on several texts, each (pattern, ids); the interval comes from resampling whole texts.
 
-    All rows of all texts count the same. With fewer than about ten texts the interval is too narrow. Patterns are used one
-    after the other, so that `texts` may make them as it goes. For the rest see `pattern_scores`.
+    All rows of all texts count the same. With fewer than about ten texts the interval is too narrow. Patterns
+    are used one after the other, so that `texts` may make them as it goes. For the rest see `pattern_scores`.
 
     Raises:
         ValueError: there is no text, a pattern is not one, or its text has another length.
@@ -181,8 +196,10 @@ def pattern_scores_over(
         raise ValueError("There must be at least one text to score, but there is none.")
     shapes = {text.shape for text in measured}
     if len(shapes) > 1:
-        raise ValueError(f"All patterns must have the same layers and heads, but there are {sorted(shapes)}. "
-                         "Score the texts of one model at a time.")
+        raise ValueError(
+            f"All patterns must have the same layers and heads, but there are {sorted(shapes)}. "
+            "Score the texts of one model at a time."
+        )
     return _summarise(measured, without_sink, n_bootstrap, rng)
 
 
@@ -204,15 +221,17 @@ def _measure(
 ) -> _Measured:
     _check_pattern(pattern, ids)
     n_layer, n_head, n_tokens, _ = pattern.shape
-    texts = np.stack([ids, *(rng.permutation(ids) for _ in range(n_null))])        # row 0 is the real one
+    texts = np.stack([ids, *(rng.permutation(ids) for _ in range(n_null))])  # row 0 is the real one
     first_key = int(without_sink)
     rows = np.full((len(SCORES), n_layer * n_head, n_tokens), np.nan)
     null_sums = np.zeros((len(SCORES), n_null, n_layer * n_head))
     null_counts = np.zeros_like(null_sums)
     for query in range(1 + first_key, n_tokens):  # a row with one key says nothing
-        row = _normalised(pattern[:, :, query, first_key : query + 1].reshape(n_layer * n_head, -1), without_sink)
+        row = _normalised(
+            pattern[:, :, query, first_key : query + 1].reshape(n_layer * n_head, -1), without_sink
+        )
         targets, counts = _targets(texts, query, first_key, rng)
-        found = np.where(counts[:, :, None], targets @ row.T, np.nan)              # score draw head; entropy is missing
+        found = np.where(counts[:, :, None], targets @ row.T, np.nan)  # score draw head; entropy is missing
         rows[:-1, :, query] = found[:, 0]
         null_sums[:-1] += np.nan_to_num(found[:, 1:])
         null_counts[:-1] += np.isfinite(found[:, 1:])
@@ -232,7 +251,7 @@ def _normalised(row: Float[np.ndarray, "head key"], without_sink: bool) -> Float
 def _targets(
     texts: Int[np.ndarray, "draw pos"], query: int, first_key: int, rng: np.random.Generator
 ) -> tuple[Float64[np.ndarray, "score draw key"], Bool[np.ndarray, "score draw"]]:
-    """What each key counts for in each score but entropy, and in which draws this row counts; draw 0 is the real one."""
+    """What each key counts for in each score but entropy, and in which draws this row counts; draw 0 is real."""
     keys = np.arange(first_key, query + 1)
     n_draws, n_keys = len(texts), len(keys)
     places = np.tile(np.arange(n_keys), (n_draws, 1))
@@ -242,7 +261,14 @@ def _targets(
     same[:, query] = False
     after = np.zeros_like(same)
     after[:, 1:query] = same[:, : query - 1]  # the query itself, after a doubled token, does not count
-    targets = [moved == query - 1, moved == query, moved == 0, same[:, first_key:], after[:, first_key:], query - moved]
+    targets = [
+        moved == query - 1,
+        moved == query,
+        moved == 0,
+        same[:, first_key:],
+        after[:, first_key:],
+        query - moved,
+    ]
     counts = np.ones((len(targets), n_draws), bool)
     counts[2] = query >= FIRST_TOKEN_FROM and first_key == 0
     counts[3:5] = [target.any(-1) for target in targets[3:5]]
@@ -254,15 +280,15 @@ def _summarise(
 ) -> HeadScores:
     shape = (len(SCORES), *measured[0].shape)
     if len(measured) == 1:
-        units = np.moveaxis(measured[0].rows, -1, 0)                               # query score head
+        units = np.moveaxis(measured[0].rows, -1, 0)  # query score head
         sums, counts = np.nan_to_num(units), np.isfinite(units).astype(np.float64)
     else:
-        sums = np.stack([np.nan_to_num(text.rows).sum(-1) for text in measured])   # text score head
+        sums = np.stack([np.nan_to_num(text.rows).sum(-1) for text in measured])  # text score head
         counts = np.stack([np.isfinite(text.rows).sum(-1) for text in measured]).astype(np.float64)
     draws = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=n_bootstrap).astype(np.float64)
     resampled = _ratio(np.tensordot(draws, sums, 1), np.tensordot(draws, counts, 1))
     null = _ratio(sum(text.null_sums for text in measured), sum(text.null_counts for text in measured))
-    null = np.moveaxis(null, 1, 0)                                                 # draw score head
+    null = np.moveaxis(null, 1, 0)  # draw score head
     arrays = [_ratio(sums.sum(0), counts.sum(0)), _mean(null), *_band(null), *_band(resampled)]
     value, null_mean, null_low, null_high, low, high = (array.reshape(shape) for array in arrays)
     n_rows = counts.sum(0).astype(np.int64).reshape(shape)
@@ -290,14 +316,20 @@ def _band(draws: Float[np.ndarray, "draw *any"]) -> Iterator[Float64[np.ndarray,
 def _check_pattern(pattern: Float[np.ndarray, "layer head query key"], ids: Int[np.ndarray, "pos"]) -> None:
     n_query, n_key = pattern.shape[2:]
     if not n_query == n_key == len(ids):
-        raise ValueError(f"A pattern must have a query and a key for each of the {len(ids)} tokens; it has {n_query} queries "
-                         f"and {n_key} keys. Record it without positions=, and pass the ids of the same text.")
+        raise ValueError(
+            f"A pattern must have a query and a key for each of the {len(ids)} tokens; "
+            f"it has {n_query} queries and {n_key} keys. Record it without positions=, and pass the ids of the same text."
+        )
     if not np.isfinite(pattern).all():
-        raise ValueError("A pattern must be finite to be scored, but holds a NaN or infinity. "
-                         "Look at `scores` for the first place where it arises.")
+        raise ValueError(
+            "A pattern must be finite to be scored, but holds a NaN or infinity. "
+            "Look at `scores` for the first place where it arises."
+        )
     future = np.triu(np.ones((n_query, n_key), bool), 1)
     error = float(np.abs(pattern.sum(-1, dtype=np.float64) - 1).max())
     if error > 0.1 or (pattern[..., future] != 0).any() or (pattern < 0).any():
-        raise ValueError(f"Each row of a pattern must hold shares of attention that sum to 1, and 0 for later keys; here a "
-                         f"row misses 1 by {error:.2g}, or a later key or a negative value is in it. "
-                         "Pass the pattern after the mask and the softmax.")
+        raise ValueError(
+            f"Each row of a pattern must hold shares of attention that sum to 1, and 0 for later keys; here a "
+            f"row misses 1 by {error:.2g}, or a later key or a negative value is in it. "
+            "Pass the pattern after the mask and the softmax."
+        )

@@ -25,19 +25,21 @@ class LogitLens:
     """The prediction of the next token read off the residual stream at every point of the model.
 
     Attributes:
-        points: Where the stream was read, in order: "embed", then "L0", "L1", ... after each block; with `mid`
-            also "L0 mid" between a block's attention and its MLP. The last is the model's own prediction.
+        points: Where the stream was read, in order: "embed", then "L0", "L1", ... after each block; with
+            `mid` also "L0 mid" between a block's attention and its MLP. The last is the model's own
+            prediction.
         positions: Positions of the text, from 0.
         top_ids: The likeliest next tokens, likeliest first.
         top_probs: Their probabilities.
         entropy: Of the predicted distribution, nats; between 0 and ln(d_vocab).
-        kl_to_final: KL(final || lens) in nats: what is lost by believing the lens where the model is right; 0 in the
-            last row.
-        true_rank: Rank of the token that really follows; 1 is the likeliest, ties count as the better rank; 0 at the
-            last position of the text, which nothing follows.
+        kl_to_final: KL(final || lens) in nats: what is lost by believing the lens where the model is right; 0
+            in the last row.
+        true_rank: Rank of the token that really follows; 1 is the likeliest, ties count as the better rank; 0
+            at the last position of the text, which nothing follows.
         true_prob: Its probability; NaN where nothing follows.
         logits: All logits, if they were asked for.
-        check: Largest error of the lens of the last layer against the recorded logits, relative to the largest logit.
+        check: Largest error of the lens of the last layer against the recorded logits, relative to the
+            largest logit.
     """
 
     points: tuple[str, ...]
@@ -58,18 +60,20 @@ def logit_lens(
 ) -> LogitLens:
     """Apply the last LayerNorm and the unembedding to the residual stream after every layer.
 
-    At each point the LayerNorm takes its scale from that point's own stream. The last row is the recorded logits.
+    At each point the LayerNorm takes its scale from that point's own stream. The last row is the recorded
+    logits.
 
-    Misleads where the stream of an early layer is written in another basis than the last one's: then the lens shows
-    nonsense, which does not mean that the layer knows nothing. In models of two to four layers often only the last row
-    is readable. With tied weights the row "embed" tends to repeat the token itself.
+    Misleads where the stream of an early layer is written in another basis than the last one's: then the lens
+    shows nonsense, which does not mean that the layer knows nothing. In models of two to four layers often
+    only the last row is readable. With tied weights the row "embed" tends to repeat the token itself.
 
     Args:
         trace: Needs resid_pre of layer 0, resid_post of all layers and logits; with `mid` also resid_mid.
         model: The model that made the trace.
         top: How many tokens to keep in each cell.
         mid: Also read the stream between attention and MLP.
-        keep_logits: Also keep all logits: 4 bytes x points x positions x vocabulary, 1.3 GB for GPT-2 at 512 tokens.
+        keep_logits: Also keep all logits: 4 bytes x points x positions x vocabulary, 1.3 GB for GPT-2 at 512
+            tokens.
 
     Returns:
         One row per point, one column per recorded position.
@@ -164,7 +168,9 @@ def _check_last(trace: Trace, model: GPT, streams: dict[str, Tensor]) -> Check:
     step = max(1, CHUNK_NUMBERS // model.config.vocab_size)
     last = list(streams.values())[-1]
     errors = [
-        (_unembed(model, last[start : start + step]).to(recorded) - recorded[start : start + step]).abs().max()
+        (_unembed(model, last[start : start + step]).to(recorded) - recorded[start : start + step])
+        .abs()
+        .max()
         for start in range(0, len(last), step)
     ]
     error = float(torch.stack(errors).max() / recorded.abs().max().clamp_min(1e-30))
@@ -172,7 +178,7 @@ def _check_last(trace: Trace, model: GPT, streams: dict[str, Tensor]) -> Check:
     behind = {"ln_final_scale", "ln_final", "logits"} & {name for name, _ in trace.edited}
     if not check.passed and not behind:
         raise ValueError(
-            f"The lens of the last layer must equal the recorded logits, but misses them by {error:.2g} of the largest "
-            f"(allowed {check.bound:.2g}). Pass the model that made the trace, with the same weights."
+            f"The lens of the last layer must equal the recorded logits, but misses them by {error:.2g} of "
+            f"the largest (allowed {check.bound:.2g}). Pass the model that made the trace, with the same weights."
         )
     return check

@@ -29,15 +29,22 @@ def require_recorded(trace: Trace, names: Iterable[str], purpose: str) -> None:
     needed = list(names)
     if not needed:
         return
-    absent = [name if layer is None else f"{name}.{layer}" for name, layer in resolve_names(needed, trace.config.n_layer)
-              if (name if layer is None else (name, layer)) not in trace]
+    absent = [
+        name if layer is None else f"{name}.{layer}"
+        for name, layer in resolve_names(needed, trace.config.n_layer)
+        if (name if layer is None else (name, layer)) not in trace
+    ]
     if absent:
         shown = ", ".join(absent[:6]) + (f" and {len(absent) - 6} more" if len(absent) > 6 else "")
-        raise UnknownNameError(f"{purpose} needs {shown}, not in this trace. "
-                               f"Record it with names={needed} and without layers=, or record everything.")
+        raise UnknownNameError(
+            f"{purpose} needs {shown}, not in this trace. "
+            f"Record it with names={needed} and without layers=, or record everything."
+        )
     if len(trace.heads) != trace.config.n_head:
-        raise UnknownNameError(f"{purpose} needs all {trace.config.n_head} heads, but this trace holds heads "
-                               f"{list(trace.heads)}. Record it without heads=.")
+        raise UnknownNameError(
+            f"{purpose} needs all {trace.config.n_head} heads, but this trace holds heads "
+            f"{list(trace.heads)}. Record it without heads=."
+        )
 
 
 def row_of(trace: Trace, position: int, what: str = "position") -> tuple[int, int]:
@@ -48,8 +55,10 @@ def row_of(trace: Trace, position: int, what: str = "position") -> tuple[int, in
     """
     position = index_within(position, len(trace), what)
     if position not in trace.positions:
-        raise UnknownNameError(f"{what} {position} was not recorded; this trace holds positions "
-                               f"{list(trace.positions)}. Record it without positions=.")
+        raise UnknownNameError(
+            f"{what} {position} was not recorded; this trace holds positions "
+            f"{list(trace.positions)}. Record it without positions=."
+        )
     return position, trace.positions.index(position)
 
 
@@ -62,8 +71,10 @@ def matching_model(trace: Trace, model: nn.Module) -> GPT:
     """
     inner = unwrapped(model)
     if inner.config != trace.config:
-        raise ValueError(f"The model must be the one that made the trace, with {trace.config}; "
-                         f"this one has {inner.config}. Pass that model, or record a new trace.")
+        raise ValueError(
+            f"The model must be the one that made the trace, with {trace.config}; "
+            f"this one has {inner.config}. Pass that model, or record a new trace."
+        )
     return inner
 
 

@@ -30,15 +30,17 @@ def head_scores(
 ) -> HeadScores:
     """Previous-token, duplicate, induction, first-token, entropy and distance scores of every head.
 
-    Without `texts`, the heads are scored on random tokens in which one stretch returns later (`repeated_random_text`):
-    nothing but attention to the first copy predicts the second. Random tokens are unlike anything a model of text has
-    read; heads may behave differently on text. A model that is trained on one task should be scored on its own texts.
+    Without `texts`, the heads are scored on random tokens in which one stretch returns later
+    (`repeated_random_text`): nothing but attention to the first copy predicts the second. Random tokens are
+    unlike anything a model of text has read; heads may behave differently on text. A model that is trained on
+    one task should be scored on its own texts.
 
     A control: the scores of `untrained_like(model)`. For what the measure misses see `pattern_scores`.
 
     Args:
         model: A `GPT`.
-        tokenizer: Turns texts into ids; without texts, only its `vocab_size` is used (a model may have unused ids).
+        tokenizer: Turns texts into ids; without texts, only its `vocab_size` is used (a model may have unused
+            ids).
         texts: Texts or id lists; None for random repeats.
         n_texts: How many random texts.
         n_tokens: Their length, at least 12; None for the longest the model reads, up to 128.
@@ -62,7 +64,11 @@ def head_scores(
     """
     inner = unwrapped(model)
     if texts is None:
-        n_vocab = inner.config.vocab_size if tokenizer is None else min(tokenizer.vocab_size, inner.config.vocab_size)
+        n_vocab = (
+            inner.config.vocab_size
+            if tokenizer is None
+            else min(tokenizer.vocab_size, inner.config.vocab_size)
+        )
         n_tokens = min(128, inner.config.block_size) if n_tokens is None else n_tokens
         rng = np.random.Generator(np.random.PCG64(seed))
         texts = [repeated_random_text(n_vocab, n_tokens, rng).tolist() for _ in range(n_texts)]
@@ -71,10 +77,10 @@ def head_scores(
 
 
 def repeated_random_text(n_vocab: int, n_tokens: int, rng: np.random.Generator) -> Int64[np.ndarray, "pos"]:
-    """Uniformly random tokens in which one stretch of random length appears a second time at a random distance.
+    """Random tokens in which one stretch of random length appears a second time at a random distance.
 
-    The distance must be random. When every text is a half written twice, a head that looks a fixed number of tokens back
-    finds the right key without reading any token, and scores as induction.
+    The distance must be random. When every text is a half written twice, a head that looks a fixed number of
+    tokens back finds the right key without reading any token, and scores as induction.
 
     Args:
         n_vocab: Ids are 0 to n_vocab - 1; at least 2.
@@ -89,8 +95,10 @@ def repeated_random_text(n_vocab: int, n_tokens: int, rng: np.random.Generator) 
         24
     """
     if n_tokens < SHORTEST or n_vocab < 2:
-        raise ValueError(f"A random text with a repeat needs at least {SHORTEST} tokens and 2 different ids; got {n_tokens} "
-                         f"tokens and {n_vocab} ids. Pass texts= of your own instead.")
+        raise ValueError(
+            f"A random text with a repeat needs at least {SHORTEST} tokens and 2 different ids; got {n_tokens} "
+            f"tokens and {n_vocab} ids. Pass texts= of your own instead."
+        )
     ids = rng.integers(0, n_vocab, n_tokens)
     length = int(rng.integers(n_tokens // 6, n_tokens // 3 + 1))
     first = int(rng.integers(0, n_tokens - 2 * length + 1))
@@ -106,8 +114,9 @@ def untrained_like(model: nn.Module, seed: int = 0) -> GPT:
 
     Example:
         >>> from gptviz.model import GPTConfig
-        >>> untrained_like(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8))).config.n_layer
-        1
+        >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8))
+        >>> untrained_like(model).config == model.config
+        True
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
