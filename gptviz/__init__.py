@@ -45,8 +45,6 @@ _HOME = {
     "export_html": "gptviz.export",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
-
 if TYPE_CHECKING:  # the same names for editors and type checkers; a test compares the two lists
     from gptviz import analysis as analysis
     from gptviz.dashboards import explore as explore
@@ -88,7 +86,7 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return ["__version__", *sorted(_HOME)]
 
 
 def _unknown(name: str) -> str:
