@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from gptviz.model import GPT, GPTConfig
@@ -258,8 +259,8 @@ class _NoInitialValues(TorchFunctionMode):
     """Leaves new parameters unfilled: they are replaced at once, and to fill meta tensors costs 1.3 s of imports."""
 
     def __torch_function__(self, function: Callable, types, args=(), kwargs=None):
-        if function in (Tensor.normal_, Tensor.uniform_):
-            return args[0]
+        if function in (init.normal_, init.uniform_, init.kaiming_uniform_):
+            return None  # callers go on with the tensor they passed
         return function(*args, **(kwargs or {}))
 
 
