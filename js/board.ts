@@ -193,7 +193,8 @@ export class Board {
   /** The picture beside the board is for readers without a kernel: while the board lives, its output is hidden. */
   private hide_picture(): void {
     const end = this.host.picture();
-    this.saved_picture.textContent = /^[\w+/=]+$/.test(end) ? `.jp-OutputArea-child:has(img[src$="${end}"]) { display: none; }` : "";
+    if (!/^[\w+/=]+$/.test(end)) return; // also in an exported page, whose policy allows no further style
+    this.saved_picture.textContent = `.jp-OutputArea-child:has(img[src$="${end}"]) { display: none; }`;
     this.root.append(this.saved_picture);
   }
 
@@ -213,7 +214,7 @@ export class Board {
     this.placed = "";
     this.root.replaceChildren(this.chrome.header.el, this.chrome.form.el, this.help, ...slots.map((slot) => this.columns[slot]), this.chrome.footer, this.live_words);
     for (const one of this.mounted) this.listen_panel(one);
-    this.chrome.form.el.addEventListener("submit", this.submit, { signal: this.stop.signal });
+    this.chrome.form.run.addEventListener("click", () => this.submit(), { signal: this.stop.signal });
     this.chrome.footer.querySelector("button")!.addEventListener("click", () => this.toggle_help(), { signal: this.stop.signal });
     this.show_step();
   }
@@ -245,6 +246,9 @@ export class Board {
   }
 
   private draw(): void {
+    // A notebook attaches the widget and its style sheet after it was rendered: until then there are no colours.
+    if (!this.theme.ink) this.set_theme();
+    if (!this.theme.ink) return this.queue();
     const pattern = pattern_of(this.views), count = tokens_of(this.views).length;
     const place = arrange(this.width, pattern?.n_layer ?? 1, pattern?.n_head ?? 1, count);
     if (JSON.stringify(place) !== JSON.stringify(this.place)) { this.place = place; this.recentre(); }
@@ -329,7 +333,7 @@ export class Board {
   private listen(): void {
     const { signal } = this.stop;
     watch_theme(this.set_theme, signal);
-    const observer = new ResizeObserver(([entry]) => { if (entry && entry.contentRect.width) this.resize(this.root.clientWidth); });
+    const observer = new ResizeObserver(([entry]) => { if (entry && entry.contentRect.width) { this.set_theme(); this.resize(this.root.clientWidth); } });
     observer.observe(this.root);
     signal.addEventListener("abort", () => observer.disconnect());
     this.root.addEventListener("keydown", this.press, { signal });
@@ -383,6 +387,11 @@ export class Board {
   }
 
   private press = (event: KeyboardEvent): void => {
+    if (event.target === this.chrome.form.input && event.key === "Enter") { // a form's own submit does not fire in JupyterLab
+      event.preventDefault();
+      event.stopPropagation();
+      return this.submit();
+    }
     if ((event.target as HTMLElement).tagName === "INPUT" || event.ctrlKey || event.metaKey || event.altKey) return;
     const mounted = this.mounted.find((one) => one.stage === event.target);
     const patch = this.shortcut(event.key) ?? (mounted?.layout ? mounted.panel.press?.(event.key, this.scene(mounted)) : null);
@@ -410,12 +419,11 @@ export class Board {
     return { selection: cell ? { query: null, key: null } : { layer: null, head: null } };
   }
 
-  private submit = (event: Event): void => {
-    event.preventDefault();
+  private submit(): void {
     const text = this.chrome.form.input.value;
     if (text) this.request(this.selection.step, text);
     else this.show_error("The text must have at least one token; it is empty. Write something.");
-  };
+  }
 }
 
 const order = ["ruler", "text", "heads", "after", "head", "reads", "loss"];

@@ -52,17 +52,17 @@ export function header(board: RawBoard): { el: HTMLElement; saved: HTMLElement; 
   return { el, saved, steps, readout };
 }
 
-export function text_form(board: RawBoard): { el: HTMLFormElement; input: HTMLInputElement; count: HTMLElement; error: HTMLElement } {
-  const el = make("form", "gv-form"), input = make("input", "gv-text"), count = make("span", "gv-count"), error = make("p", "gv-error");
+export function text_form(board: RawBoard): { el: HTMLElement; input: HTMLInputElement; run: HTMLButtonElement; count: HTMLElement; error: HTMLElement } {
+  const el = make("div", "gv-form"), input = make("input", "gv-text"), count = make("span", "gv-count"), error = make("p", "gv-error");
   input.type = "text"; input.value = board.text; input.spellcheck = false; input.autocomplete = "off";
   input.setAttribute("aria-label", "text for the model");
   error.setAttribute("role", "alert");
   error.hidden = true;
   const field = make("div", "gv-field"), run = make("button", "gv-run", "Run ⏎");
-  run.type = "submit";
+  run.type = "button";
   field.append(input, count, run);
   el.append(field, error);
-  return { el, input, count, error };
+  return { el, input, run, count, error };
 }
 
 export function footer(checks: Check[], cost: string): HTMLElement {

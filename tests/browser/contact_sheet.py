@@ -8,11 +8,11 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import sync_playwright
-from synthetic import board, story
 
+from browser.synthetic import board, story
 from gptviz.export import export_html
 
 

@@ -64,9 +64,10 @@ def board(n_tokens: int = 18, n_layer: int = 4, n_head: int = 4, *, steps=STEPS,
     tokens = tokens or story(n_tokens)
 
     def source(step, text):
-        if len(text) > 200:
-            raise ValueError(f"Text has {len(text)} tokens but the model reads at most 200 (block_size). Shorten it.")
-        return views(step, list(text) if text != "".join(tokens) else tokens, n_layer, n_head)
+        shown = tokens if text == "".join(tokens) else list(text)
+        if len(shown) > 200:
+            raise ValueError(f"Text has {len(shown)} tokens but the model reads at most 200 (block_size). Shorten it.")
+        return views(step, shown, n_layer, n_head)
 
     facts = [f"{n_layer} layers × {n_head} heads", "d_model 128", "invented numbers"]
     more = {"text": "".join(tokens), "limit": 200, "editable": True, "cost": "12 ms on CPU"} | more

@@ -1,0 +1,206 @@
+"""The exported page with the network cut: a real mouse, real keys, and what is drawn."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from browser import synthetic
+from gptviz.export import export_html
+from gptviz.widgets import Board
+
+pytestmark = pytest.mark.browser
+HOSTILE = '<img src=x onerror="document.title=\'caught\'">'
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    board = synthetic.board(layer=1, head=0, query=11, key=2)
+    return export_html(board, tmp_path_factory.mktemp("page") / "story.html").as_uri()
+
+
+@pytest.fixture
+def board(open_page, reader, story):
+    return reader(open_page(story))
+
+
+def test_hover_previews_a_head_and_click_locks_it(board):
+    board.point_at("heads", "Head L2H3", near=(0.7, 0.6))
+    assert board.title("head").startswith("L2H3\npattern · click a head to lock it")
+    board.page.mouse.move(5, 5)
+    board.settle()
+    assert board.title("head").startswith("L1H0\npattern · locked")
+    board.point_at("heads", "Head L2H3", near=(0.7, 0.6))
+    board.click()
+    board.page.mouse.move(5, 5)
+    board.settle()
+    assert board.title("head").startswith("L2H3\npattern · locked")
+
+
+def test_a_hovered_token_lights_up_in_every_view(board):
+    before = {panel: board.picture(panel) for panel in ("text", "after", "heads", "head", "reads")}
+    board.point_at("text", "Position 5:", near=(0.1, 0.25))
+    assert "from position 5" in board.title("reads")
+    assert "position 5" in board.title("after")
+    assert "At ‘·door’" in board.says("head")
+    assert all(board.picture(panel) != before[panel] for panel in before)
+
+
+def test_a_hovered_cell_says_its_value_and_lights_up_its_tokens(board):
+    board.point_at("head", "At ‘·opened’ this head puts", near=(0.25, 0.3))
+    assert board.title("reads").startswith("L1H0 reads\nfrom position")
+    assert "‘·opened’" in board.says("text")
+
+
+def test_the_value_shown_is_the_models(board):
+    tokens = synthetic.story(18)
+    p = synthetic.pattern(4, 4, tokens)[1, 0, 11]
+    board.press("reads", "Tab")
+    words = board.says("reads")
+    for key in np.argsort(-p)[:4]:
+        assert f"‘{tokens[key]}’ {p[key]:.3f}" in words
+
+
+def test_the_slider_moves_all_three_views(board):
+    seen = []
+    for key in ("Home", "ArrowRight", "End", "ArrowLeft"):
+        board.slider().focus()
+        board.page.keyboard.press(key)
+        board.settle()
+        seen.append((board.step(), board.picture("heads"), board.picture("text"), board.picture("loss")))
+    assert [step for step, *_ in seen] == [0, 1, 3000, 2000]
+    for view in (1, 2, 3):
+        assert len({one[view] for one in seen}) == 4
+    assert "Step 2000:" in board.says("loss")
+
+
+def test_dragging_the_slider_and_the_curve_scrubs(board):
+    box = board.slider().bounding_box()
+    board.page.mouse.move(box["x"] + box["width"] - 10, box["y"] + 16)
+    board.page.mouse.down()
+    steps = []
+    for share in (0.75, 0.5, 0.25, 0):
+        board.page.mouse.move(box["x"] + 10 + share * (box["width"] - 20), box["y"] + 16)
+        board.settle()
+        steps.append(board.step())
+    board.page.mouse.up()
+    assert steps == [700, 128, 8, 0]
+    board.stage("loss").scroll_into_view_if_needed()
+    box = board.stage("loss").bounding_box()
+    board.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 80)
+    board.click()
+    assert board.step() in synthetic.STEPS
+    assert board.step() > 0
+
+
+def test_keys_move_heads_layers_cells_and_unlock(board):
+    board.press("heads", "ArrowRight")
+    assert board.title("head").startswith("L1H1")
+    board.press("heads", "ArrowDown")
+    assert board.title("head").startswith("L2H1")
+    board.press("text", "]")
+    assert board.title("head").startswith("L2H2")
+    board.press("text", "{")
+    assert board.title("head").startswith("L1H2")
+    board.press("head", "Home")
+    assert "on ‘When’" in board.says("head")
+    board.press("head", "ArrowUp")
+    assert "from position 10" in board.title("reads")
+    board.press("head", "Escape")
+    assert "from position 17" in board.title("reads")
+    board.press("head", "Escape")
+    assert "click a head to lock it" in board.title("head")
+
+
+def test_one_tab_stop_per_view_and_a_spoken_sentence(board):
+    stops = board.page.locator(".gv-board [tabindex]").evaluate_all("all => all.map(e => e.className)")
+    assert stops == ["gv-stage"] * 7
+    board.press("text", "Home")
+    assert board.page.locator(".gv-live").inner_text() == "Position 0: ‘When’ · first token, no loss."
+
+
+def test_help_opens_and_closes(board):
+    board.press("heads", "?")
+    assert board.page.locator(".gv-help").is_visible()
+    board.page.keyboard.press("Escape")
+    assert board.page.locator(".gv-help").is_hidden()
+
+
+def test_controls_that_need_a_kernel_are_hidden(board):
+    assert board.page.locator(".gv-form").is_hidden()
+    assert board.page.get_by_text("saved picture").is_visible()
+
+
+def test_hostile_words_are_shown_and_never_run(open_page, reader, tmp_path):
+    tokens = ["a", HOSTILE, "</script>", "·" * 10_000, "\u202eabc", "é", "\\xf0", "👩", "a"]
+    hostile = synthetic.board(tokens=tokens, n_layer=2, n_head=2, title=HOSTILE, query=1, key=1)
+    page = open_page(export_html(hostile, tmp_path / "hostile.html").as_uri())
+    board = reader(page)
+    assert HOSTILE in page.locator(".gv-facts").inner_text()
+    assert f"‘{HOSTILE[:23]}…’" in board.says("head")
+    board.point_at("text", "Position 2:", near=(0.1, 0.2))
+    assert "‘</script>’" in board.says("text")
+    assert page.evaluate("document.querySelectorAll('img, script:not([id]):not([type=module])').length") == 0
+    assert page.title() != "caught"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_and_ink_follow_the_theme(open_page, reader, story, scheme):
+    page = open_page(story, scheme=scheme)
+    reader(page)
+    paper = page.evaluate("getComputedStyle(document.querySelector('.gv-board')).backgroundColor")
+    assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 21, 27)"}[scheme]
+
+
+@pytest.mark.parametrize("width", [360, 700, 1000, 1600])
+def test_nothing_is_wider_than_the_page(open_page, reader, story, width):
+    page = open_page(story, width=width)
+    board = reader(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert len({board.stage(panel).bounding_box()["y"] for panel in ("text", "heads", "head", "loss")}) >= 2
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.wait_for_function("document.querySelector('.gv-board').dataset.columns === '3'")
+
+
+def test_canvases_are_sharp_on_dense_screens(open_page, reader, story):
+    page = open_page(story, device_scale_factor=2)
+    board = reader(page)
+    sizes = board.stage("head").evaluate("el => [el.querySelector('canvas').width, el.clientWidth]")
+    assert sizes[0] == 2 * sizes[1]
+
+
+def test_nan_and_infinity_have_glyphs(open_page, reader, tmp_path):
+    views = synthetic.views(3000, synthetic.story(6), 1, 1)
+    broken = views[0].arrays["pattern"].copy()
+    broken[0, 0, 4] = np.nan
+    views[0] = dataclasses.replace(views[0], arrays={"pattern": broken})
+    page = open_page(export_html(Board(views, query=2, key=1), tmp_path / "nan.html").as_uri())
+    assert "is not a finite number" in reader(page).says("head")
+
+
+def test_long_text_has_a_window_that_brackets_move(open_page, reader, tmp_path):
+    long = synthetic.board(300, 6, 6, steps=[3000], layer=0, head=2)
+    page = open_page(export_html(long, tmp_path / "long.html").as_uri())
+    board = reader(page)
+    assert board.title("text") == "Window\nqueries 268 to 299"
+    box = board.stage("ruler").bounding_box()
+    y = box["y"] + 28
+    page.mouse.move(box["x"] + 0.95 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], y, steps=4)
+    page.mouse.up()
+    board.settle()
+    first = int(board.title("text").split()[2])
+    assert 120 <= first <= 160
+    page.mouse.move(box["x"] + 0.1 * box["width"], y)
+    board.click()
+    assert "Position 29 of 300" in board.says("ruler")
+
+
+def test_first_view_of_144_heads_and_500_tokens_draws_quickly(open_page, reader, tmp_path):
+    path = export_html(synthetic.board(500, 12, 12, steps=[3000]), tmp_path / "large.html")
+    page = open_page(path.as_uri())
+    reader(page)
+    drawn = page.evaluate("performance.now()")
+    assert drawn < 20_000  # generous: a shared machine; benchmarks measure it
