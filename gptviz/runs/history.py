@@ -37,7 +37,7 @@ class History:
         for record in self.lines.poll():
             try:
                 self._replay(record)
-            except (KeyError, TypeError, AttributeError):  # whole, but not a record of ours
+            except (KeyError, TypeError, ValueError, AttributeError):  # whole, but not a record of ours
                 self.lines.corrupt.append(self.lines.offset)
 
     def files(self, kind: str) -> dict[int, Record]:

@@ -20,7 +20,7 @@ def encode(record: Record) -> bytes:
 
     Example:
         >>> encode({"step": 3})
-        b'c3a5fb80 {"step":3}\n'
+        b'232fcf13 {"step":3}\n'
     """
     body = json.dumps(record, allow_nan=False, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,18 +47,18 @@ class Item:
         contents: Arrays or JSON by kind ("snapshot", "weights", "optimizer", "state"), committed in this order.
         records: Journal records to add after them.
         final: Never dropped.
+        nbytes: Bytes of the arrays as they were handed over.
     """
 
     step: int
     contents: dict[str, Arrays | Record]
     records: list[Record]
     final: bool = False
+    nbytes: int = field(init=False)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays."""
+    def __post_init__(self) -> None:
         arrays = (array for content in self.contents.values() for array in content.values())
-        return sum(getattr(array, "nbytes", 0) for array in arrays)
+        self.nbytes = sum(getattr(array, "nbytes", 0) for array in arrays)
 
 
 class RunWriter:

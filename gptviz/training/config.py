@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,16 +64,16 @@ class TrainConfig:
         ValueError: batch_size must be a whole number of at least 1; 0 was given.
     """
 
-    corpus: str | DataSource | None = None
+    corpus: str | os.PathLike[str] | DataSource | None = None
     task: str | DataSource | None = None
     tokenizer: str = "char"
-    probes: tuple[str, ...] | None = None
-    out: str | None = None
+    probes: Sequence[str] | None = None
+    out: str | os.PathLike[str] | None = None
     seed: int = 1337
     device: str = "auto"
     threads: int | str = "auto"
     record: bool = True
-    record_steps: tuple[int, ...] | None = None
+    record_steps: Sequence[int] | None = None
     on_nan: str = "continue"
     n_layer: int = 4
     n_head: int = 4

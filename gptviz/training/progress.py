@@ -80,7 +80,7 @@ def clock(seconds: float) -> str:
     """Minutes and seconds, or hours.
 
     Example:
-        >>> clock(75), clock(3700), clock(float("nan"))
+        >>> clock(75.0), clock(3700.0), clock(float("nan"))
         ('1:15', '1:01:40', '-:--')
     """
     if not math.isfinite(seconds):

@@ -73,7 +73,7 @@ def resume(
     """Goes on with a run: see `Run.resume`."""
     config = _resumed_config(run, max_iters)
     step, weights, arrays, state = run.resume_state(step)
-    if step >= config.max_iters:
+    if step > config.max_iters or (step == config.max_iters and run.status == "finished"):
         raise ValueError(f"max_iters must be greater than the step to go on from ({step}); it is {config.max_iters}. "
                          f"Train longer with resume(max_iters={2 * step or 1}).")
     source = source_from_spec(run.info["data"])

@@ -1,0 +1,347 @@
+"""The run directory: what readers see, trust and refuse."""
+
+import json
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+from gptviz.model import GPT, GPTConfig
+from gptviz.runs import CorruptSnapshot, NotARun, RunWriter, open_run, resume_points, schedule
+from gptviz.runs.cadence import kept_resume_points
+from gptviz.runs.files import file_name
+from gptviz.runs.journal import LineReader, LineWriter, decode, encode, lossless, restored
+from gptviz.tokenizers import CharTokenizer
+from gptviz.training import Recorder
+
+TOKENIZER = CharTokenizer("abcde")
+INFO = {"schema_version": 1, "model": {"n_layer": 1}, "tokenizer": None, "probes": []}
+
+
+@pytest.fixture
+def model():
+    return GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8))
+
+
+@pytest.fixture
+def run(model, run_dir):
+    """Steps 0, 1, 2, 4 of a model whose weights change by 1 at each step."""
+    with Recorder(model, TOKENIZER, ["abca", "bed"], run_dir) as recorder:
+        for step in range(6):
+            recorder.step(step, loss=float("nan") if step == 3 else 5.0 - step, lr=0.1)
+            for parameter in model.parameters():
+                parameter.data += 1.0 if parameter.ndim == 1 else 0.01
+    return open_run(run_dir)
+
+
+def damage(run, kind, step, change):
+    path = run.path / file_name(kind, step)
+    data = bytearray(path.read_bytes())
+    path.write_bytes(change(data))
+    return path
+
+
+# --- the schedule -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("max_iters", "expected"),
+    [(0, [0]), (1, [0, 1]), (3, [0, 1, 2, 3]), (200, [0, 1, 2, 4, 8, 16, 32, 64, 128, 200]),
+     (600, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(516, 601, 6)])],
+)  # fmt: skip
+def test_schedule_is_dense_early_and_then_every_hundredth(max_iters, expected):
+    assert schedule(max_iters) == expected
+
+
+def test_schedule_refuses_negative_lengths():
+    with pytest.raises(ValueError, match="max_iters must be at least 0; -1 was given"):
+        schedule(-1)
+
+
+def test_at_most_twelve_optimizer_states_are_kept():
+    for max_iters in (10, 777, 2000, 50_000):
+        points = resume_points(schedule(max_iters), max_iters)
+        kept = kept_resume_points(points, max_iters)
+        assert max(points) in kept
+        assert len(kept) <= 13
+        assert sorted(points)[-2:] == sorted(kept)[-2:]
+
+
+# --- lines --------------------------------------------------------------------------------------------------
+
+
+def test_a_line_survives_and_a_flipped_bit_is_noticed():
+    line = encode({"step": 3, "text": "ä\n<script>"})
+    assert decode(line[:-1]) == {"step": 3, "text": "ä\n<script>"}
+    for place in range(len(line) - 1):
+        assert decode(line[:place] + bytes([line[place] ^ 1]) + line[place + 1 : -1]) is None
+
+
+def test_what_is_not_finite_survives():
+    row = {"step": 1, "loss": float("nan"), "a": float("inf"), "b": -float("inf"), "c": 0.1}
+    back = restored(decode(encode(lossless(row))[:-1]))
+    assert np.isnan(back["loss"])
+    assert (back["a"], back["b"], back["c"]) == (np.inf, -np.inf, 0.1)
+
+
+def test_a_torn_last_line_is_ignored_by_readers_and_cut_by_the_next_writer(tmp_path):
+    path = tmp_path / "lines"
+    whole = encode({"n": 1})
+    for torn in range(1, len(whole)):
+        path.write_bytes(whole + whole[:torn])
+        reader = LineReader(path)
+        assert (reader.poll(), reader.torn, reader.corrupt) == ([{"n": 1}], torn, [])
+        writer = LineWriter(path)
+        assert writer.cut == torn
+        writer.append([{"n": 2}])
+        writer.close()
+        assert reader.poll() == [{"n": 2}]
+
+
+def test_the_next_writer_says_that_it_cut_a_torn_line(run):
+    with open(run.path / "journal.jsonl", "ab") as journal:
+        journal.write(b"00000000 {")
+    writer = RunWriter(run.path, max_iters=10, from_step=4)
+    writer.close()
+    assert "was torn" in writer.notice
+    assert "10 bytes were cut off" in writer.notice
+    assert open_run(run.path).verify() == []
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+def test_a_recorded_run_reads_back(run):
+    assert run.steps == [0, 1, 2, 4]
+    assert run.probes == ["abca", "bed"]
+    assert run.config.n_head == 2
+    assert run.status == "finished"
+    metrics = run.metrics()
+    assert metrics["step"].tolist() == list(range(6))
+    np.testing.assert_equal(metrics["loss"], [5, 4, 3, np.nan, 1, 0])
+    assert metrics["nonfinite"].tolist() == [False, False, False, True, False, False]
+    assert run.summary()["bytes"]["weights"] > 0
+
+
+def test_a_snapshot_is_what_recording_again_gives(run):
+    for probe, text in enumerate(run.probes):
+        snapshot = run.snapshot(2, probe)
+        trace = run.record(text, step=2)
+        assert snapshot.tokens == trace.tokens
+        np.testing.assert_allclose(snapshot.attention(), trace["pattern"].detach(), atol=0.004)
+        np.testing.assert_allclose(snapshot.loss, trace["loss"].detach(), rtol=1e-5)
+        probabilities = trace["logits"].softmax(-1).detach()
+        np.testing.assert_array_equal(snapshot.top_ids[:, 0], probabilities.argmax(-1))
+        np.testing.assert_allclose(snapshot.top_probs.sum(-1), 1, rtol=1e-5)  # all five tokens are among the ten
+        norms = snapshot.statistics["resid_norm"]
+        np.testing.assert_allclose(norms[0], trace["resid_pre", 0].detach().norm(dim=-1), rtol=1e-5)
+        np.testing.assert_allclose(norms[1:], trace["resid_post"].detach().norm(dim=-1), rtol=1e-5)
+
+
+def test_head_statistics_have_their_known_values(run):
+    import torch
+
+    from gptviz.training.recorder import pattern_arrays
+
+    uniform = torch.tril(torch.ones(2, 2, 5, 5)) / torch.arange(1, 6)[:, None]
+    scores = pattern_arrays(uniform)
+    np.testing.assert_allclose(scores["entropy"], 1, rtol=1e-6)
+    np.testing.assert_allclose(scores["first"], (1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 4, rtol=1e-6)
+    previous = torch.zeros(1, 1, 4, 4)
+    previous[0, 0, [0, 1, 2, 3], [0, 0, 1, 2]] = 1
+    scores = pattern_arrays(previous)
+    assert (float(scores["previous"][0, 0]), float(scores["entropy"][0, 0])) == (1, 0)
+    assert "nonfinite" not in scores
+
+
+def test_rows_of_attention_that_are_not_finite_are_kept_as_such(model, run_dir):
+    model.transformer.wte.weight.data[2] = float("nan")  # "c": positions that see it
+    with Recorder(model, TOKENIZER, ["abca"], run_dir) as recorder:
+        recorder.step(0)
+    first_layer = recorder.run.snapshot(0).attention()[0]
+    assert np.isfinite(first_layer[:, :2]).all()
+    assert np.isnan(first_layer[:, 2:]).all()
+    assert np.isnan(recorder.run.snapshot(0).loss[2:]).all()
+
+
+def test_models_of_different_steps_differ_and_do_not_share(run):
+    (first, tokenizer), (last, _) = run.load(0), run.load()
+    assert (first.training, tokenizer.characters) == (False, "abcde")
+    difference = last.transformer.ln_f.weight - first.transformer.ln_f.weight
+    np.testing.assert_allclose(difference.detach(), 4.0)
+    assert first.lm_head.weight is first.transformer.wte.weight
+
+
+def test_a_tied_head_is_stored_once(run):
+    names = np.frombuffer((run.path / file_name("weights", 0)).read_bytes(), dtype=np.uint8).tobytes()
+    assert names.count(b"wte.weight") + names.count(b"lm_head.weight") == 1
+    assert {"lm_head.weight", "transformer.wte.weight"} <= set(run.weights(0))
+
+
+def test_the_reader_needs_no_torch(run):
+    code = (
+        f"import sys; from gptviz.runs import open_run; run = open_run({str(run.path)!r});"
+        "run.snapshot(2).attention(); run.metrics(); run.weights(); run.verify(); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_resumed_run_forgets_what_came_after(run):
+    writer = RunWriter(run.path, max_iters=10, from_step=2)
+    writer.log({"step": 2, "loss": 9.0})
+    writer.close()
+    assert run.steps == [0, 1, 2]
+    assert run.metrics()["loss"].tolist() == [5, 4, 9]
+    assert not (run.path / file_name("weights", 4)).exists()
+    assert run.status == "killed"  # the new segment has no end
+
+
+# --- refusing -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_a_run_is_refused(tmp_path):
+    with pytest.raises(NotARun, match=r"A run directory holds a run.json; .*nowhere does not exist"):
+        open_run(tmp_path / "nowhere")
+    with pytest.raises(NotARun, match=r"A run directory holds a run.json; .* has none"):
+        open_run(tmp_path)
+    for content in ("", "{", "[1]", "{}", '{"schema_version": "1"', "[" * 100_000):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(NotARun, match=r"run.json must be what gptviz wrote; .* is damaged"):
+            open_run(tmp_path)
+    (tmp_path / "run.json").write_text('{"schema_version": 1}')
+    with pytest.raises(NotARun, match=r"run.json must have model, tokenizer and probes"):
+        open_run(tmp_path)
+
+
+def test_a_newer_run_is_refused_and_unknown_keys_are_not(run):
+    info = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps({**info, "mood": "good"}))
+    assert open_run(run.path).steps == [0, 1, 2, 4]
+    (run.path / "run.json").write_text(json.dumps({**info, "schema_version": 2}))
+    with pytest.raises(NotARun, match=r"written by a newer gptviz \(run format 2\).*Upgrade gptviz"):
+        open_run(run.path)
+
+
+def test_steps_and_probes_that_do_not_exist_are_refused(run):
+    with pytest.raises(ValueError, match=r"step must be a recorded one .*; 3 has no weights, the nearest are 1, 2, 4"):
+        run.load(3)
+    with pytest.raises(ValueError, match=r"probe must be 0 to 1 .*; 2 was given"):
+        run.snapshot(0, 2)
+    with pytest.raises(ValueError, match="Only a run that train"):
+        run.resume()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: data[:-1], "bytes but"),
+        (lambda data: data[:7], "has 7 bytes but"),
+        (lambda data: b"", "has 0 bytes but"),
+        (lambda data: data + b"x", "bytes but"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "its checksum differs"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_step(run, change, reason):
+    path = damage(run, "weights", 2, change)
+    with pytest.raises(CorruptSnapshot, match=f"Step 2 cannot be read: .*{reason}") as error:
+        run.load(2)
+    assert (error.value.step, error.value.path) == (2, path)
+    assert [(problem.step, problem.path) for problem in run.verify()] == [(2, path)]
+    run.load(4)
+
+
+def test_a_missing_file_is_named(run):
+    (run.path / file_name("snapshot", 1)).unlink()
+    with pytest.raises(CorruptSnapshot, match=r"Step 1 cannot be read: .* cannot be opened"):
+        run.snapshot(1)
+
+
+@pytest.mark.parametrize("header", [struct.pack("<Q", 1 << 60), struct.pack("<Q", 2) + b"{]", b"\x80\x04.", b""])
+def test_committed_rubbish_is_not_believed(run, header):
+    """Even with the right size and checksum in the journal."""
+    (run.path / file_name("weights", 9)).write_bytes(header)
+    record = {"kind": "weights", "step": 9, "file": file_name("weights", 9), "bytes": len(header)}
+    with open(run.path / "journal.jsonl", "ab") as journal:
+        journal.write(encode(record | {"crc32": f"{zlib.crc32(header):08x}"}))
+    with pytest.raises(CorruptSnapshot, match=r"Step 9 cannot be read: .* is not a safetensors file"):
+        run.load(9)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "ckpt/../run.json", "ckpt/0000000009.pt", "\0"])
+def test_a_journal_cannot_name_other_files(run, name):
+    with open(run.path / "journal.jsonl", "ab") as journal:
+        journal.write(encode({"kind": "weights", "step": 9, "file": name, "bytes": 1, "crc32": "00000000"}))
+    with pytest.raises(CorruptSnapshot, match="is not a name that a run directory uses"):
+        run.weights(9)
+
+
+def test_a_link_is_not_followed(run, tmp_path):
+    path = run.path / file_name("weights", 2)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CorruptSnapshot, match="cannot be opened"):
+        run.weights(2)
+
+
+def test_a_damaged_line_in_the_middle_is_flagged_and_the_rest_is_read(run):
+    journal = run.path / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    place = next(n for n, line in enumerate(lines) if b'"weights","step":1,' in line)
+    lines[place] = lines[place].replace(b'"step":1', b'"step":7')
+    journal.write_bytes(b"".join(lines))
+    again = open_run(run.path)
+    assert again.steps == [0, 2, 4]
+    assert "has a damaged line at byte" in str(again.verify()[0])
+    assert again.verify()[0].path == journal
+
+
+@pytest.mark.parametrize(
+    "record", [{}, {"kind": "weights"}, {"kind": "weights", "step": "x", "file": 3}, {"kind": "segment"}]
+)
+def test_a_whole_line_that_says_nothing_is_skipped(run, record):
+    with open(run.path / "journal.jsonl", "ab") as journal:
+        journal.write(encode(record))
+    assert open_run(run.path).steps == [0, 1, 2, 4]
+
+
+def test_a_new_run_needs_an_empty_folder(run, tmp_path):
+    with pytest.raises(NotARun, match=r"A new run needs a new folder; .* holds a run already"):
+        RunWriter.create(run.path, INFO, max_iters=1)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(NotARun, match=r"A new run needs a new or empty folder; .* is not empty"):
+        RunWriter.create(tmp_path / "photos", INFO, max_iters=1)
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+
+
+@pytest.mark.parametrize("name", ["a space", "émoji 🙂", "<img src=x onerror=alert(1)>", "x" * 200])
+def test_odd_folder_names_work(tmp_path, name):
+    writer = RunWriter.create(tmp_path / name, INFO, max_iters=1)
+    writer.commit(0, {"weights": {"w": np.zeros(3)}})
+    writer.close()
+    assert open_run(tmp_path / name).steps == [0]
+
+
+def test_metrics_files_are_rotated(run_dir, monkeypatch):
+    monkeypatch.setattr("gptviz.runs.writer.METRICS_FILE_BYTES", 500)
+    writer = RunWriter.create(run_dir, INFO, max_iters=1)
+    for step in range(60):
+        writer.log({"step": step, "loss": 1.0})
+        if step % 10 == 9:
+            writer.flush()
+    writer.close()
+    assert len(list((run_dir / "metrics").iterdir())) > 2
+    assert open_run(run_dir).metrics()["step"].tolist() == list(range(60))
+
+
+def test_load_finds_runs_and_says_when_a_step_makes_no_sense(run, tmp_path):
+    from gptviz.loading import load
+
+    model, _ = load(run.path, step=2)
+    assert model.config.n_layer == 2
+    with pytest.raises(ValueError, match="step must be left out unless a run is loaded"):
+        load(tmp_path / "ckpt.pt", step=2)

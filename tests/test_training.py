@@ -1,0 +1,332 @@
+"""Training: nanoGPT's numbers, recorded without a trace, resumed to the bit."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gptviz.corpora import TextData
+from gptviz.model import GPT
+from gptviz.runs import open_run
+from gptviz.training import Recorder, TrainConfig, learning_rate, make_optimizer, train
+from gptviz.training.progress import Progress
+from gptviz.training.threads import Threads
+
+TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen jugs. " * 30
+
+
+@pytest.fixture(scope="module")
+def data():
+    return TextData.from_text(TEXT)
+
+
+def small(data, **changes) -> TrainConfig:
+    fields = dict(corpus=data, n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=30,
+                  warmup_iters=5, eval_interval=10, eval_iters=2, threads=1, dropout=0.1)
+    return TrainConfig(**fields | changes)
+
+
+def assert_same_scalars(a, b) -> None:
+    ours, theirs = a.metrics(), b.metrics()
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        assert ours[name].tobytes() == theirs[name].tobytes(), name
+
+
+# --- the numbers --------------------------------------------------------------------------------------------
+
+
+def test_training_is_the_plain_loop(data):
+    """The same batches, weights and learning rates through stock AdamW give the same losses."""
+    config = small(data, dropout=0.0, grad_clip=0.5)
+    run = train(config, progress=False)
+    torch.manual_seed(config.seed)
+    model = GPT(config.model_config(data.vocab_size, 16))
+    decayed = [p for p in model.parameters() if p.dim() >= 2]
+    others = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99), foreach=False, fused=False)
+    rng, losses = np.random.Generator(np.random.PCG64(config.seed)), []
+    for step in range(config.max_iters):
+        x, y = (torch.from_numpy(part) for part in data.batch("train", 4, 16, rng))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        _, loss = model(x, y)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        losses.append(loss.item())
+    np.testing.assert_allclose(run.metrics()["loss"][:-1], losses, rtol=2e-6)
+    run.close()
+
+
+def test_recording_does_not_change_the_training(data):
+    recorded = train(small(data, record_steps=range(31)), progress=False)
+    unrecorded = train(small(data, record=False), progress=False)
+    assert_same_scalars(recorded, unrecorded)
+    last, other = recorded.weights(), unrecorded.weights()
+    assert all(last[name].tobytes() == other[name].tobytes() for name in other)
+    assert unrecorded.steps == [30]
+    assert recorded.steps == list(range(31))
+    recorded.close(), unrecorded.close()
+
+
+def test_training_leaves_torch_as_it_was(data):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train(small(data, max_iters=2, threads="auto"), progress=False).close()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_learning_rate_is_nanogpts():
+    def nanogpt(it, peak=1e-3, low=1e-4, warmup=100, end=2000):
+        if it < warmup:
+            return peak * (it + 1) / (warmup + 1)
+        if it > end:
+            return low
+        return low + 0.5 * (1.0 + math.cos(math.pi * (it - warmup) / (end - warmup))) * (peak - low)
+
+    config = TrainConfig(corpus="python-docs")
+    rates = [learning_rate(config, step) for step in range(2100)]
+    assert rates == pytest.approx([nanogpt(step) for step in range(2100)], rel=1e-12)
+
+
+def test_matrices_decay_and_vectors_do_not(data):
+    config = small(data, bias=True)
+    model = GPT(config.model_config(data.vocab_size, 16))
+    decayed, others = make_optimizer(model, config).param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert {p.dim() for p in decayed["params"]} == {2}
+    assert {p.dim() for p in others["params"]} == {1}
+    assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+def test_training_learns(data):
+    run = train(small(data, max_iters=150, learning_rate=1e-2, dropout=0.0), progress=False)
+    val = run.metrics()["val_loss"]
+    assert val[-1] < 0.6 * val[0]
+    assert val[0] == pytest.approx(math.log(data.vocab_size), abs=0.1)
+    run.close()
+
+
+# --- resume -------------------------------------------------------------------------------------------------
+
+
+def test_resuming_is_bit_exact_from_every_resume_point(data, tmp_path):
+    calm = train(small(data), progress=False)
+    run = train(small(data, out=tmp_path / "run", record_steps=range(0, 31, 3)), progress=False)
+    assert len(run.resume_steps) >= 10
+    for step in reversed(run.resume_steps[:-1]):
+        run.resume(step=step, progress=False)
+        assert_same_scalars(run, calm)
+        assert run.verify() == []
+    weights = run.weights()
+    assert all(weights[name].tobytes() == value.tobytes() for name, value in calm.weights().items())
+    calm.close()
+
+
+def test_a_longer_run_keeps_the_schedule_of_the_learning_rate(data, tmp_path):
+    run = train(small(data, out=tmp_path / "run", max_iters=10), progress=False)
+    run.resume(max_iters=14, progress=False)
+    assert run.steps[-1] == 14
+    assert run.metrics()["lr"][10:14].tolist() == pytest.approx([1e-4] * 4)
+    with pytest.raises(ValueError, match=r"max_iters must be greater than the step to go on from \(14\)"):
+        run.resume(progress=False)
+    with pytest.raises(ValueError, match=r"step must be one of run.resume_steps .*; 5 was given"):
+        open_run(run.path).resume(step=5, max_iters=20)
+
+
+def test_a_damaged_resume_point_is_passed_over(data, tmp_path):
+    run = train(small(data, out=tmp_path / "run"), progress=False)
+    first, second = run.resume_steps[-2:]
+    (run.path / "ckpt" / f"{second:010d}.opt.safetensors").write_bytes(b"")
+    calm = run.metrics()
+    assert run.resume_state()[0] == first
+    run.resume(max_iters=30, progress=False)
+    np.testing.assert_array_equal(run.metrics()["loss"], calm["loss"])
+
+
+# --- NaN ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Makes an on_step that puts a NaN into a parameter of the model that is being trained."""
+    models = []
+    monkeypatch.setattr("gptviz.training.start.GPT", lambda config: models.append(GPT(config)) or models[-1])
+
+    def make(at: int, name: str):
+        def on_step(step: int, loss: float) -> None:
+            if step == at:
+                dict(models[-1].named_parameters())[name].data.view(-1)[0] = float("nan")
+
+        return on_step
+
+    return make
+
+
+def test_a_loss_that_is_not_finite_is_recorded_flagged_and_shown(data, tmp_path, capsys, poison):
+    name = "transformer.h.1.mlp.c_fc.weight"
+    run = train(small(data, out=tmp_path / "run", max_iters=8), on_step=poison(3, name))
+    metrics = run.metrics()
+    assert np.isnan(metrics["loss"][4:8]).all()
+    assert metrics["nonfinite"].tolist() == [False] * 4 + [True] * 5
+    event = next(event for event in run.events if event["name"] == "nonfinite_loss")
+    assert (event["step"], event["first"], event["layer"]) == (4, name, None)
+    assert np.isnan(event["loss"])
+    shown = capsys.readouterr().err
+    assert f"The loss of step 4 is nan; it shows first in {name}." in shown
+    assert "NOT FINITE since step 5" in shown
+    for line in (tmp_path / "run" / "metrics" / "000000.jsonl").read_text().splitlines():
+        json.loads(line[9:], parse_constant=pytest.fail)  # JSON, not JavaScript's NaN
+    assert run.status == "finished"
+
+
+def test_training_can_stop_at_nan(data, tmp_path, poison):
+    config = small(data, out=tmp_path / "run", max_iters=20, on_nan="stop")
+    run = train(config, progress=False, on_step=poison(3, "transformer.ln_f.weight"))
+    assert (run.status, run.steps[-1]) == ("stopped", 5)
+
+
+# --- the configuration --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1; 0 was given"),
+        ({"max_iters": -5}, "max_iters must be a whole number of at least 1; -5 was given"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a finite number of at least 0; nan was given"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a finite number of at least 0; inf was given"),
+        ({"min_lr": 1.0}, r"min_lr must be at most learning_rate \(0.001\); 1.0 was given"),
+        ({"beta1": 1.0}, "beta1 must be at least 0 and less than 1; 1.0 was given"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and less than 1; 1.0 was given"),
+        ({"n_head": 3}, "n_embd must be divisible by n_head"),
+        ({"n_layer": 0}, "n_layer must be a whole number of at least 1"),
+        ({"activation": "relu"}, "activation must be one of"),
+        ({"device": "tpu"}, "device must be one of 'auto', 'cpu', 'cuda', 'mps'; 'tpu' was given"),
+        ({"threads": 0}, 'threads must be "auto" or a whole number of at least 1; 0 was given'),
+        ({"tokenizer": "words"}, "tokenizer must be one of 'char', 'byte', 'bpe', 'gpt2'; 'words' was given"),
+        ({"on_nan": "panic"}, "on_nan must be one of 'continue', 'stop'; 'panic' was given"),
+        ({"probes": "text"}, r"probes must be a list; the text 'text' was given. Put it into brackets"),
+        ({"probes": [""]}, "probes must be texts, none of them empty, or None"),
+        ({"record_steps": [31]}, r"record_steps must be at most max_iters \(30\); 31 was given"),
+        ({"record_steps": [-1]}, "record_steps must be steps, whole numbers of at least 0, or None"),
+        ({"task": "sort"}, "Exactly one of corpus and task must be given"),
+        ({"corpus": None}, "Exactly one of corpus and task must be given; neither was"),
+    ],
+)
+def test_each_field_says_what_it_must_be(data, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        small(data, **changes)
+
+
+def test_bad_data_and_probes_are_refused_before_anything_is_written(data, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match="A corpus must be one of"):
+        train(TrainConfig(corpus="no such corpus", out=out), progress=False)
+    (tmp_path / "empty").touch()
+    with pytest.raises(ValueError, match="is empty"):
+        train(TrainConfig(corpus=tmp_path / "empty", out=out), progress=False)
+    with pytest.raises(ValueError, match=r"A probe must have 1 to 16 tokens \(block_size\); probe 0 has 17"):
+        train(small(data, probes=["t" * 17], out=out), progress=False)
+    with pytest.raises(ValueError, match="É"):
+        train(small(data, probes=["É"], out=out), progress=False)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"device must be there to be used; 'cuda' was asked for, 'cpu' is there"):
+            train(small(data, device="cuda", out=out), progress=False)
+    assert not out.exists()
+
+
+def test_a_run_in_memory_goes_with_its_run(data):
+    run = train(small(data, max_iters=1), progress=False)
+    folder = run.path
+    assert folder.is_dir()
+    del run
+    assert not folder.exists()
+
+
+# --- the recorder in somebody else's loop -------------------------------------------------------------------
+
+
+def test_the_recorder_works_in_a_plain_loop(data, run_dir):
+    model = GPT(small(data).model_config(data.vocab_size, 16))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rng = np.random.default_rng(0)
+    recorder = Recorder(model, data.tokenizer, ["the quick"], run_dir)
+    for step in range(10):
+        x, y = (torch.from_numpy(part) for part in data.batch("train", 4, 16, rng))
+        _, loss = model(x, y)
+        recorder.step(step, loss=loss.item(), note=1.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert recorder.close()
+    assert recorder.close()
+    run = open_run(run_dir)
+    assert (run.status, run.steps, run.probes) == ("finished", [0, 1, 2, 4, 8], ["the quick"])
+    assert run.metrics()["note"].tolist() == [1.0] * 10
+    assert model.training
+
+
+def test_the_recorder_needs_a_tokenizer_for_texts(data, run_dir):
+    model = GPT(small(data).model_config(data.vocab_size, 16))
+    with pytest.raises(ValueError, match="Probe 0 is a text and needs a tokenizer"):
+        Recorder(model, None, ["text"], run_dir)
+    assert not run_dir.exists()
+
+
+# --- threads and progress -----------------------------------------------------------------------------------
+
+
+def test_threads_fall_back_to_one_when_a_neighbour_takes_the_cores():
+    threads = Threads("auto")
+    threads.count, threads._quiet = 2, 0.010
+    before = torch.get_num_threads()
+    try:
+        assert not any(threads.observe(0.012) for _ in range(50))
+        assert sum(threads.observe(0.090) for _ in range(8)) == 1
+        assert (threads.count, torch.get_num_threads()) == (1, 1)
+        assert not threads.observe(9.0)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_that_were_asked_for_stay():
+    threads = Threads(2)
+    threads._quiet = 0.001
+    assert not any(threads.observe(1.0) for _ in range(50))
+    assert (threads.count, threads.reason) == (2, "as asked")
+
+
+def test_progress_in_a_file_is_lines_and_says_what_is_left(tmp_path):
+    with open(tmp_path / "log", "w") as log:
+        progress = Progress(0, 100, 768, log)
+        for step in range(1, 101):
+            progress.update(step, 2.0, 2.5)
+        progress.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert "step 100/100  loss 2.0000  val 2.5000" in lines[-1]
+    assert "0:00 left" in lines[-1]
+    assert not any("\r" in line for line in lines)
+
+
+def test_where_the_time_went_is_kept(data, tmp_path):
+    run = train(small(data, out=tmp_path / "run", max_iters=5), progress=False)
+    summary = run.summary()
+    assert set(summary["seconds"]) == {"data", "forward_backward", "optimizer", "eval", "recording", "other"}
+    assert summary["tokens_per_second"] > 0
+    assert summary["threads"] == 1
+    assert summary["recorder"]["dropped"] == 0
+
+
+def test_a_task_is_trained_and_scored():
+    config = TrainConfig(task="sort", n_layer=1, n_head=1, n_embd=8, max_iters=2, threads=1, eval_iters=1)
+    run = train(config, progress=False)
+    assert 0 <= run.metrics()["accuracy"][-1] <= 1
+    assert run.config.block_size == 11
+    run.close()
