@@ -93,7 +93,8 @@ def composition_scores(model: nn.Module, *, n_null: int = 200, seed: int = 0) ->
     thin = [rng.standard_normal((n_null, inner.config.n_embd, inner.config.d_head)) for _ in range(4)]
     null = norm_ratios(thin[0], thin[1].swapaxes(-1, -2), thin[2], thin[3].swapaxes(-1, -2))
     low, high = np.quantile(null, (0.025, 0.975))
-    return CompositionScores(*scores, float(null.mean()), float(low), float(high))
+    by_q, by_k, by_v = scores
+    return CompositionScores(by_q, by_k, by_v, float(null.mean()), float(low), float(high))
 
 
 def norm_ratios(

@@ -115,10 +115,12 @@ def top_examples(
     if isinstance(k, bool) or k < 1:
         raise ValueError(f"k must be a whole number of at least 1, not {k!r}.")
     inner = unwrapped(model)
-    options = dict(names=unit.needed(inner), batch_size=batch_size, truncate=truncate)
+    traces = traces_over(
+        inner, texts, tokenizer, names=unit.needed(inner), batch_size=batch_size, truncate=truncate
+    )
     best: list[tuple[float, int, Example]] = []  # a heap whose smallest entry is the next to go
     index = -1
-    for index, trace in enumerate(traces_over(inner, texts, tokenizer, **options)):
+    for index, trace in enumerate(traces):
         example = _example(index, trace, unit.activity(trace, inner))
         push = heapq.heappush if len(best) < k else heapq.heappushpop
         push(best, (example.value, -index, example))

@@ -161,8 +161,9 @@ def pattern_scores(
         >>> scores.labels()
         (('previous_token',),)
     """
-    options = dict(without_sink=without_sink, n_null=n_null, n_bootstrap=n_bootstrap, seed=seed)
-    return pattern_scores_over([(pattern, ids)], **options)
+    return pattern_scores_over(
+        [(pattern, ids)], without_sink=without_sink, n_null=n_null, n_bootstrap=n_bootstrap, seed=seed
+    )
 
 
 def pattern_scores_over(
@@ -287,7 +288,10 @@ def _summarise(
         counts = np.stack([np.isfinite(text.rows).sum(-1) for text in measured]).astype(np.float64)
     draws = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=n_bootstrap).astype(np.float64)
     resampled = _ratio(np.tensordot(draws, sums, 1), np.tensordot(draws, counts, 1))
-    null = _ratio(sum(text.null_sums for text in measured), sum(text.null_counts for text in measured))
+    null = _ratio(
+        np.sum([text.null_sums for text in measured], axis=0),
+        np.sum([text.null_counts for text in measured], axis=0),
+    )
     null = np.moveaxis(null, 1, 0)  # draw score head
     arrays = [_ratio(sums.sum(0), counts.sum(0)), _mean(null), *_band(null), *_band(resampled)]
     value, null_mean, null_low, null_high, low, high = (array.reshape(shape) for array in arrays)
@@ -318,7 +322,8 @@ def _check_pattern(pattern: Float[np.ndarray, "layer head query key"], ids: Int[
     if not n_query == n_key == len(ids):
         raise ValueError(
             f"A pattern must have a query and a key for each of the {len(ids)} tokens; "
-            f"it has {n_query} queries and {n_key} keys. Record it without positions=, and pass the ids of the same text."
+            f"it has {n_query} queries and {n_key} keys. Record it without positions=, and pass the ids of the "
+            "same text."
         )
     if not np.isfinite(pattern).all():
         raise ValueError(
@@ -329,7 +334,7 @@ def _check_pattern(pattern: Float[np.ndarray, "layer head query key"], ids: Int[
     error = float(np.abs(pattern.sum(-1, dtype=np.float64) - 1).max())
     if error > 0.1 or (pattern[..., future] != 0).any() or (pattern < 0).any():
         raise ValueError(
-            f"Each row of a pattern must hold shares of attention that sum to 1, and 0 for later keys; here a "
-            f"row misses 1 by {error:.2g}, or a later key or a negative value is in it. "
+            "Each row of a pattern must hold shares of attention that sum to 1, and 0 for later keys; "
+            f"here a row misses 1 by {error:.2g}, or a later key or a negative value is in it. "
             "Pass the pattern after the mask and the softmax."
         )

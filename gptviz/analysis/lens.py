@@ -5,6 +5,7 @@ Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,7 +138,7 @@ class _Cells:
         if self.logits is not None:
             self.logits[point, part] = logits.cpu()
 
-    def arrays(self) -> dict[str, np.ndarray | None]:
+    def arrays(self) -> dict[str, Any]:
         return vars(self)
 
 

@@ -82,9 +82,10 @@ class Distribution:
         n_nan = int(np.isnan(flat).sum())
         mean = float(finite.mean()) if finite.size else 0.0
         away = finite - mean
-        powers = (float((away**power).sum()) for power in (2, 3, 4))
+        m2, m3, m4 = (float((away**power).sum()) for power in (2, 3, 4))
         ends = (float(finite.min()), float(finite.max())) if finite.size else (math.inf, -math.inf)
-        return cls(finite.size, n_nan, flat.size - finite.size - n_nan, mean, *powers, *ends, _binned(finite))
+        n_infinite = flat.size - finite.size - n_nan
+        return cls(finite.size, n_nan, n_infinite, mean, m2, m3, m4, *ends, _binned(finite))
 
     def merge(self, other: "Distribution") -> "Distribution":
         """The distribution of both sets of numbers together (Pébay 2008).
@@ -198,8 +199,10 @@ def collect_statistics(
         (160, 18)
     """
     found: dict[Address, Distribution] = {}
-    options = dict(names=names, layers=layers, batch_size=batch_size, truncate=truncate)
-    for trace in traces_over(model, texts, tokenizer, **options):
+    traces = traces_over(
+        model, texts, tokenizer, names=names, layers=layers, batch_size=batch_size, truncate=truncate
+    )
+    for trace in traces:
         for address, distribution in trace_statistics(trace).items():
             found[address] = found[address].merge(distribution) if address in found else distribution
     if not found:

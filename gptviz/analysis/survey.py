@@ -72,8 +72,10 @@ def head_scores(
         n_tokens = min(128, inner.config.block_size) if n_tokens is None else n_tokens
         rng = np.random.Generator(np.random.PCG64(seed))
         texts = [repeated_random_text(n_vocab, n_tokens, rng).tolist() for _ in range(n_texts)]
-    options = dict(without_sink=without_sink, n_null=n_null, n_bootstrap=n_bootstrap, seed=seed)
-    return pattern_scores_over(_patterns(inner, tokenizer, texts), **options)
+    patterns = _patterns(inner, tokenizer, texts)
+    return pattern_scores_over(
+        patterns, without_sink=without_sink, n_null=n_null, n_bootstrap=n_bootstrap, seed=seed
+    )
 
 
 def repeated_random_text(n_vocab: int, n_tokens: int, rng: np.random.Generator) -> Int64[np.ndarray, "pos"]:
