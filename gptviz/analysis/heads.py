@@ -262,18 +262,11 @@ def _targets(
     same[:, query] = False
     after = np.zeros_like(same)
     after[:, 1:query] = same[:, : query - 1]  # the query itself, after a doubled token, does not count
-    targets = [
-        moved == query - 1,
-        moved == query,
-        moved == 0,
-        same[:, first_key:],
-        after[:, first_key:],
-        query - moved,
-    ]
-    counts = np.ones((len(targets), n_draws), bool)
-    counts[2] = query >= FIRST_TOKEN_FROM and first_key == 0
-    counts[3:5] = [target.any(-1) for target in targets[3:5]]
-    return np.stack(targets).astype(np.float64), counts
+    same, after = same[:, first_key:], after[:, first_key:]
+    always, far = np.ones(n_draws, bool), np.full(n_draws, query >= FIRST_TOKEN_FROM and first_key == 0)
+    targets = [moved == query - 1, moved == query, moved == 0, same, after, query - moved]  # as in SCORES
+    counts = [always, always, far, same.any(-1), after.any(-1), always]
+    return np.stack(targets).astype(np.float64), np.stack(counts)
 
 
 def _summarise(
