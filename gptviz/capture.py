@@ -296,15 +296,6 @@ def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
     return ids.to(torch.int64, copy=True)
 
 
-def attention_scores(
-    q: Float[Tensor, "*head query d_head"], k: Float[Tensor, "*head key d_head"]
-) -> Float[Tensor, "*head query key"]:
-    """Q . k / sqrt(d_head), and -inf where the key is later than the query: as `CausalSelfAttention` computes them."""
-    scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)
-    future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-    return scores.masked_fill(future, -math.inf)
-
-
 def token_losses(
     logits: Float[Tensor, "*batch pos d_vocab"], ids: Int[Tensor, "*batch pos"]
 ) -> Float[Tensor, "*batch pos"]:

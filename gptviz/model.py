@@ -51,8 +51,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         for field in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if type(value := getattr(self, field)) is not int or value < 1:
                 raise ValueError(f"{field} must be a whole number of at least 1, not {value!r}.")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd must be divisible by n_head, but {self.n_embd} is not by {self.n_head}.")
@@ -70,8 +69,8 @@ class GPTConfig:
 class HookPoint(nn.Module):
     """An identity with a name: the place where one activation can be edited and read.
 
-    Editors are ordinary forward hooks (`register_forward_hook`) and may return another value. Readers are
-    callables in `listeners`; they run after every editor, so that they see what the rest of the model sees.
+    Editors are forward hooks (`register_forward_hook`) and may return another value. Readers are callables in
+    `listeners`; they run after every editor, so that they see what the rest of the model sees.
     """
 
     def __init__(self, name: str):
@@ -129,6 +128,14 @@ class LayerNorm(nn.Module):
         return self.normalised(F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps))
 
 
+def attention_scores(q: PerHead, k: PerHead) -> Float[Tensor, "batch head query key"]:
+    """Each query times each key: q k' / sqrt(d) + mask, the mask -inf where the key is later than the query."""
+    batch, n_head, n_tokens, d_head = q.shape
+    mask = torch.full((n_tokens, n_tokens), -math.inf, dtype=q.dtype, device=q.device).triu(1)  # query key
+    scores = torch.baddbmm(mask, q.flatten(0, 1), k.flatten(0, 1).mT, alpha=1 / math.sqrt(d_head))
+    return scores.view(batch, n_head, n_tokens, n_tokens)
+
+
 class CausalSelfAttention(nn.Module):
     """Each position reads earlier positions: softmax(q k' / sqrt(d)) v, per head, then mixed back to the width."""
 
@@ -157,10 +164,7 @@ class CausalSelfAttention(nn.Module):
 
     def explicit_attention(self, q: PerHead, k: PerHead, v: PerHead) -> PerHead:
         """What `scaled_dot_product_attention` computes, one line per step."""
-        scores = (q / math.sqrt(self.d_head)) @ k.transpose(-2, -1)    # (b h query d) x (b h d key) -> b h query key
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)  # query key
-        scores = scores.masked_fill_(future, -math.inf)                # in place: a second copy would cost its size
-        scores = self.scores(scores)
+        scores = self.scores(attention_scores(q, k))                   # b h query key
         pattern = scores.softmax(dim=-1)                               # b h query key, each row sums to 1
         pattern = self.pattern(pattern)
         return self.attn_dropout(pattern) @ v                          # (b h query key) x (b h key d) -> b h query d

@@ -21,7 +21,6 @@ from gptviz.capture import (
     DERIVED,
     Recording,
     Selection,
-    attention_scores,
     plain_unembed,
     run_layers,
     token_losses,
@@ -29,7 +28,7 @@ from gptviz.capture import (
     undisturbed,
     unwrapped,
 )
-from gptviz.model import GPT, GPTConfig
+from gptviz.model import GPT, GPTConfig, attention_scores
 from gptviz.naming import (
     AXES,
     Address,
@@ -70,7 +69,7 @@ class Trace:
         notes: Sentences about how it was recorded.
 
     Example:
-        >>> from gptviz.model import GPT, GPTConfig
+        >>> from gptviz.model import GPT, GPTConfig, attention_scores
         >>> trace = record(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8)), [0, 1, 2])
         >>> tuple(trace["pattern"].shape), tuple(trace["pattern", 1].shape)
         ((2, 2, 3, 3), (2, 3, 3))
@@ -174,7 +173,7 @@ class Trace:
             to the largest value compared.
 
         Example:
-            >>> from gptviz.model import GPT, GPTConfig
+            >>> from gptviz.model import GPT, GPTConfig, attention_scores
             >>> trace = record(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8)), [0, 1, 2])
             >>> all(check.passed for check in trace.check().values())
             True
@@ -246,7 +245,7 @@ class Trace:
         if (name, layer) in self._values:
             return self._values[name, layer][0]
         if name == "scores":
-            return attention_scores(self._values["q", layer][0], self._values["k", layer][0])
+            return attention_scores(self._values["q", layer], self._values["k", layer])[0]
         return token_losses(self._values["logits", None][0], self.ids)
 
 
@@ -300,7 +299,7 @@ def record(
         ValueError: a text that is empty or too long, ids out of range, or `max_bytes` exceeded.
 
     Example:
-        >>> from gptviz.model import GPT, GPTConfig
+        >>> from gptviz.model import GPT, GPTConfig, attention_scores
         >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8))
         >>> record(model, [0, 1, 2], names="resid_*", layers=1)["resid_mid"].shape
         torch.Size([1, 3, 8])
@@ -375,7 +374,7 @@ def describe(model: nn.Module, n_tokens: int | None = None) -> Description:
         n_tokens: Length of the text; None for the longest the model reads.
 
     Example:
-        >>> from gptviz.model import GPT, GPTConfig
+        >>> from gptviz.model import GPT, GPTConfig, attention_scores
         >>> describe(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8)))[9][:3]
         ('pattern', ('layer', 'head', 'query', 'key'), (2, 2, 8, 8))
     """
