@@ -149,7 +149,7 @@ class Lab:
                       "await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
         page.wait_for_function(f"() => {PANEL}.sessionContext.session.kernel.status === 'idle'", timeout=60_000)
         cells = page.evaluate(f"{PANEL}.content.model.toJSON().cells")
-        errors = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+        errors = [output for cell in cells for output in cell.get("outputs", []) if output["output_type"] == "error"]
         assert errors == []
 
 

@@ -105,10 +105,10 @@ def test_saved_picture_shows_only_without_the_widget(lab, open_page, reader):
 
 
 def test_widget_and_page_draw_the_same_picture(lab, open_page, reader, tmp_path):
-    """Colours and fonts come from a style sheet that the notebook attaches late: the canvas must have waited for it."""
+    """Colours and fonts come from a style sheet that the notebook attaches late: the canvas has waited for it."""
     board = synthetic.board(8, 2, 2, layer=1, head=0)
-    page = open_page(lab.write("same.ipynb", "from browser import synthetic\nsynthetic.board(8, 2, 2, layer=1, head=0)"),
-                     offline=False)
+    cell = "from browser import synthetic\nsynthetic.board(8, 2, 2, layer=1, head=0)"
+    page = open_page(lab.write("same.ipynb", cell), offline=False)
     lab.run_all(page)
     notebook = reader(page, ".jp-OutputArea")
     width = int(page.locator(".gv-board").bounding_box()["width"])

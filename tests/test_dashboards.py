@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gptviz.dashboards import curve_view, explore, report, trace_views, watch
+from gptviz.figures import full_pattern
+from gptviz.model import GPT, GPTConfig
+from gptviz.tokenizers import CharTokenizer
+from gptviz.trace import record
+from gptviz.training import TrainConfig, train
+
+TEXT = "the cat sat on the mat. "
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return CharTokenizer(TEXT)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    torch.manual_seed(0)
+    return GPT(GPTConfig(block_size=16, vocab_size=tokenizer.vocab_size, n_layer=2, n_head=2, n_embd=8)).eval()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    corpus = tmp_path_factory.mktemp("corpus") / "cat.txt"
+    corpus.write_text(TEXT * 80)
+    return train(TrainConfig(corpus=str(corpus), n_layer=2, n_head=2, n_embd=8, block_size=16, batch_size=4,
+                             max_iters=12, eval_interval=6, eval_iters=1, warmup_iters=1, probes=[TEXT[:12]], threads=1,
+                             out=str(corpus.parent / "run")), progress=False)
+
+
+def test_views_show_what_the_model_computed(model, tokenizer):
+    trace = record(model, TEXT[:12], tokenizer)
+    heads, text = trace_views(trace, tokenizer)
+    np.testing.assert_array_equal(full_pattern(heads), trace["pattern"].numpy())
+    logits = model(trace.ids[None], targets=trace.ids[None])[0][0].detach()
+    expected = F.cross_entropy(logits[:-1], trace.ids[1:], reduction="none").numpy()
+    np.testing.assert_allclose(text.arrays["loss"][1:], expected, atol=1e-6)
+    top = torch.topk(logits.softmax(-1), 5)
+    np.testing.assert_allclose(text.arrays["top_probs"], top.values.numpy(), atol=1e-6)
+    words = np.array(text.labels["word"])[text.arrays["top_words"]]
+    assert words[0].tolist() == [tokenizer.visible(int(i)) for i in top.indices[0]]
+    place = (logits[:-1].argsort(descending=True) == trace.ids[1:, None]).int().argmax(1) + 1
+    np.testing.assert_array_equal(text.arrays["rank"], [0, *place.tolist()])
+    assert all(check.passed for check in heads.checks)
+
+
+def test_explore_runs_another_text(model, tokenizer):
+    board = explore(record(model, "the cat", tokenizer), model, tokenizer, title="cat")
+    answer = board._answer({"step": None, "text": "sat on"})
+    assert answer["frame"]["views"][0]["labels"]["token"] == ["s", "a", "t", "·", "o", "n"]
+    assert "reads at most 16" in board._answer({"step": None, "text": TEXT})["error"]
+    assert board.picture().startswith(b"\x89PNG")
+
+
+def test_explore_errors(model, tokenizer):
+    with pytest.raises(ValueError, match="one of them is missing"):
+        explore(record(model, "the", tokenizer), model)
+    with pytest.raises(ValueError, match="needs pattern of the trace"):
+        explore(record(model, "the", tokenizer, names=["logits"]))
+    with pytest.raises(ValueError, match="A board needs all 2 layers"):
+        explore(record(model, "the", tokenizer, layers=[0]))
+
+
+def test_watch_shows_recorded_bytes_and_recomputes_other_texts(run):
+    board = watch(run)
+    assert board.steps == run.steps
+    snapshot = run.snapshot(run.steps[1])
+    heads, text, curve = board.source(run.steps[1], board.text)
+    np.testing.assert_array_equal(heads.arrays["pattern"], snapshot.pattern)
+    np.testing.assert_array_equal(text.arrays["loss"], snapshot.loss)
+    assert heads.checks[0].passed
+    other = board.source(run.steps[1], "sat on")
+    np.testing.assert_array_equal(full_pattern(other[0]), run.record("sat on", step=run.steps[1])["pattern"].numpy())
+    assert other[2] is curve
+
+
+def test_curve_has_both_losses_and_keeps_nan(run):
+    curve = curve_view(run)
+    metrics = run.metrics()
+    assert curve.labels["series"] == ("train", "validation")
+    np.testing.assert_allclose(curve.arrays["values_0"], metrics["loss"][np.isfinite(metrics["loss"])], rtol=1e-6)
+    assert len(curve.arrays["steps_1"]) == int(np.isfinite(metrics["val_loss"]).sum())
+
+
+def test_report_is_one_page(run, tmp_path, capsys):
+    path = report(run, tmp_path / "report.html")
+    assert path.read_text(encoding="utf-8").count('"step":') > len(run.steps)
+    with pytest.raises(ValueError, match="one of the run's 1 probe texts"):
+        watch(run, probe=3)
