@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+from gptviz.model import HookPoint
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Data too large for the repository.
 SHARED = Path(os.environ.get("GPTVIZ_SHARED", REPOSITORY.parent / "shared"))
@@ -28,23 +30,14 @@ torch.set_num_threads(1)
 _hook_points: weakref.WeakSet = weakref.WeakSet()
 
 
-def _follow_hook_points() -> None:
-    """Remember every HookPoint that is made from now on; `__new__` because copy.deepcopy skips `__init__`."""
-    from gptviz.model import HookPoint
-
-    def remember(cls, *args, **kwargs):
-        hook_point = torch.nn.Module.__new__(cls)
-        _hook_points.add(hook_point)
-        return hook_point
-
-    HookPoint.__new__ = staticmethod(remember)
+def _remember(cls, *args, **kwargs):
+    """`HookPoint.__new__` of the tests; not `__init__`, which copy.deepcopy skips."""
+    hook_point = torch.nn.Module.__new__(cls)
+    _hook_points.add(hook_point)
+    return hook_point
 
 
-try:
-    _follow_hook_points()
-except ModuleNotFoundError as missing:  # a checkout in which the model is not written yet
-    if missing.name != "gptviz.model":
-        raise
+HookPoint.__new__ = staticmethod(_remember)
 
 
 def _heard() -> set[int]:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "gptviz"
 
 # Imports point down, or sideways without a circle. A folder is one room.
 FLOORS = {
-    7: {"cli"},
+    7: {"cli", "__main__"},
     6: {"dashboards"},
     5: {"widgets", "export", "exercises"},
     4: {"views", "figures"},

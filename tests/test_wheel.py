@@ -66,4 +66,4 @@ def test_the_installed_package_is_the_wheels(installed, tmp_path):
 
 def test_the_installed_program_inspects_the_packaged_sorter(installed, tmp_path):
     shown = run(installed / "gptviz", "inspect", "sorter", "CBABBC", cwd=tmp_path)
-    assert re.search(r"^ *5 +C .* A \((?:1\.0|0\.9)\d+\)$", shown, flags=re.MULTILINE), "the sorted letters begin with A"
+    assert re.search(r"^ *5 +C .* A \((?:1\.0|0\.9)\d+\)$", shown, flags=re.MULTILINE), "A comes first"
