@@ -521,7 +521,7 @@ def test_the_report_says_how_often_and_where(model):
     with intervene(model, ablate_mlp(0)):
         zs = [record(model, ids)["z", 1][0, [1, 2, 5]] for ids in (IDS, IDS[:6])]
     assert first.largest_change == pytest.approx(float(torch.stack(zs).abs().max()))
-    assert repr(first).startswith("ablate_head(1, 0, positions=(1, 2, 5)): fired 2x at positions 1-2, 5, largest change")
+    assert repr(first).startswith("ablate_head(1, 0, positions=(1, 2, 5)): fired 2x at positions 1-2, 5, largest")
     assert repr(report) == f"{first!r}\n{second!r}"
 
 
