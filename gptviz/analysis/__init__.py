@@ -24,6 +24,7 @@ _HOME = {
     "gradient_x_input": "attribution",
     "score_decomposition": "decomposition",
     "pattern_scores": "heads",
+    "pattern_scores_over": "heads",
     "head_scores": "survey",
     "repeated_random_text": "survey",
     "untrained_like": "survey",
@@ -33,10 +34,15 @@ _HOME = {
     "composition_scores": "composition",
     "cka": "similarity",
     "layer_similarity": "similarity",
+    "activation_patching": "patching",
+    "path_patching": "patching",
+    "logit_difference": "patching",
+    "AtPosition": "patching",
     "traces_over": "corpus",
     "Distribution": "statistics",
     "collect_statistics": "statistics",
     "mean_activations": "statistics",
+    "trace_statistics": "statistics",
     "loss_by_position": "context",
     "in_context_score": "context",
     "top_examples": "examples",
@@ -63,12 +69,18 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a test compar
     from gptviz.analysis.examples import Neuron as Neuron
     from gptviz.analysis.examples import top_examples as top_examples
     from gptviz.analysis.heads import pattern_scores as pattern_scores
+    from gptviz.analysis.heads import pattern_scores_over as pattern_scores_over
     from gptviz.analysis.lens import logit_lens as logit_lens
+    from gptviz.analysis.patching import AtPosition as AtPosition
+    from gptviz.analysis.patching import activation_patching as activation_patching
+    from gptviz.analysis.patching import logit_difference as logit_difference
+    from gptviz.analysis.patching import path_patching as path_patching
     from gptviz.analysis.similarity import cka as cka
     from gptviz.analysis.similarity import layer_similarity as layer_similarity
     from gptviz.analysis.statistics import Distribution as Distribution
     from gptviz.analysis.statistics import collect_statistics as collect_statistics
     from gptviz.analysis.statistics import mean_activations as mean_activations
+    from gptviz.analysis.statistics import trace_statistics as trace_statistics
     from gptviz.analysis.survey import head_scores as head_scores
     from gptviz.analysis.survey import repeated_random_text as repeated_random_text
     from gptviz.analysis.survey import untrained_like as untrained_like
