@@ -214,6 +214,10 @@ function draw_callout(pen: Pen, square: Square, scene: Scene): void {
 function elbow(pen: Pen, square: Square, scene: Scene): void {
   const { theme, look } = scene, { x, y, w, h } = square.callout, row = at_cell(square, look.query, 0)[1] + square.cell / 2 - 0.5;
   const end = square.x + (look.query + 1) * square.cell + 2, turn = Math.round(Math.max(x + w * 0.72, Math.min(end + 12, x + w - 16))) + 0.5;
+  if (row > y + h && end > turn) { // the row ends right of the callout: straight down to its outline
+    pen.path([[turn, row - square.cell / 2], [turn, y + h]], theme.accent, 1.5);
+    return pen.dot(turn, row - square.cell / 2 - 1, 3, theme.accent);
+  }
   if (row > y + h) pen.path([[end, row], [turn, row], [turn, y + h]], theme.accent, 1.5);
   else pen.path([[end, row], [x, row]], theme.accent, 1.5);
   pen.dot(end, row, 3, theme.accent);
