@@ -84,7 +84,7 @@ def watch(run: Any, probe: int = 0) -> Board:
             return [*snapshot_views(run, chosen, probe), curve]
         return [*trace_views(run.record(wanted, step=chosen), run.tokenizer), curve]
 
-    board = Board(source(None, text), name="watch", title=Path(run.path).name, facts=_facts(run.config), steps=steps,
+    board = Board(source(None, text), name="watch", title=run.name, facts=_facts(run.config), steps=steps,
                   source=source, text=text, limit=run.config.block_size, editable=run.tokenizer is not None)
     board.picture = lambda: _picture(board)
     return board
@@ -104,8 +104,8 @@ def report(run: Any, path: str | os.PathLike, probe: int = 0) -> Path:
         wrote ...report.html (...)
         'report.html'
     """
-    board = watch(run, probe)
-    return export_html(board, path, title=f"{Path(_opened(run).path).name} · gptviz")
+    run = _opened(run)
+    return export_html(watch(run, probe), path, title=f"{run.name} · gptviz")
 
 
 def trace_views(trace: Any, tokenizer: Any = None) -> list[View]:

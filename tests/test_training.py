@@ -1,5 +1,6 @@
 """Training: nanoGPT's numbers, recorded without a trace, resumed to the bit."""
 
+import dataclasses
 import json
 import math
 
@@ -313,6 +314,20 @@ def test_progress_in_a_file_is_lines_and_says_what_is_left(tmp_path):
     assert "step 100/100  loss 2.0000  val 2.5000" in lines[-1]
     assert "0:00 left" in lines[-1]
     assert not any("\r" in line for line in lines)
+
+
+def test_progress_ends_with_the_validation_loss_of_the_finished_model(data, tmp_path, capsys):
+    run = train(small(data, out=tmp_path / "run", max_iters=3, eval_interval=100))
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "step 3/3" in last
+    assert f"val {run.summary()['val_loss']:.4f}" in last
+
+
+def test_a_run_in_memory_is_named_by_what_it_learns(tmp_path):
+    config = TrainConfig(task="sort", n_layer=1, n_head=1, n_embd=8, max_iters=1, threads=1, eval_iters=1)
+    assert train(config, progress=False).name == "sort"
+    kept = train(dataclasses.replace(config, out=tmp_path / "kept"), progress=False)
+    assert kept.name == "kept"
 
 
 def test_where_the_time_went_is_kept(data, tmp_path):

@@ -129,6 +129,13 @@ class Run:
         span = f"{len(steps)} recorded steps, 0 to {steps[-1]}" if steps else "no recorded step"
         return f"Run({str(self.path)!r}): {self.status}, {span}"
 
+    @property
+    def name(self) -> str:
+        """The folder's name; of a run in memory, whose folder has none worth reading, what it learns."""
+        config = self.info.get("train", {})
+        learns = str(config.get("corpus") or config.get("task") or "")
+        return learns if self._delete and learns else self.path.name
+
     # --- what was recorded ------------------------------------------------------------------------------------
 
     @property

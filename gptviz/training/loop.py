@@ -160,6 +160,8 @@ class Trainer:
                 scalars = self._evaluate()
         if last:
             self.reason = self.reason or "finished"
+            if self.progress:
+                self.progress.finish(self.val_loss)
         with self.clock("recording"):
             if self.reason:
                 self.recorder.log(self.step, **scalars)

@@ -13,31 +13,38 @@ class Progress:
         first: Step at which this segment starts.
         last: Step at which it ends.
         tokens_per_step: Tokens read per step.
-        stream: Where to write; standard error by default.
+        stream: Where to write; standard error by default, in a notebook standard output (it paints errors red).
 
     Attributes:
         tokens_per_second: Over this segment so far.
     """
 
     def __init__(self, first: int, last: int, tokens_per_step: int, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
+        notebook = "ipykernel" in sys.modules
+        self.stream = stream or (sys.stdout if notebook else sys.stderr)
         self.first, self.last, self.tokens_per_step = first, last, tokens_per_step
         self.tokens_per_second = 0.0
-        self._redraws = self.stream.isatty() or "ipykernel" in sys.modules
+        self._redraws = self.stream.isatty() or notebook
         self._pause = 0.2 if self._redraws else 10.0
         self._start = time.perf_counter()
         self._shown = -math.inf
         self._width = 0
         self._flag = ""
+        self._loss = math.nan
 
     def update(self, step: int, loss: float, val_loss: float | None) -> None:
         """Takes the state after a step; draws a few times a second at most."""
+        self._loss = loss
         if not math.isfinite(loss) and not self._flag:
             self._flag = f"  NOT FINITE since step {step}"
         now = time.perf_counter()
         if now - self._shown >= self._pause or step == self.last:
             self._shown = now
             self._draw(self._line(step, loss, val_loss, now - self._start))
+
+    def finish(self, val_loss: float | None) -> None:
+        """Draws the last line again, with the validation loss of the finished model."""
+        self._draw(self._line(self.last, self._loss, val_loss, time.perf_counter() - self._start))
 
     def say(self, sentence: str) -> None:
         """Writes a line of its own."""
