@@ -11,11 +11,34 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptviz.model import GPT, GPTConfig
+from gptviz.config import ACTIVATIONS, GPTConfig
+from gptviz.model import GPT, LayerNorm, attention_scores
 from gptviz.naming import AXES, Address, human_bytes, shape_of
 
-DERIVED = {"scores": ("q", "k"), "loss": ("logits",)}
-"""Names that follow exactly from others, and from which."""
+DERIVED = {
+    "ln_1": ("resid_pre",),
+    "scores": ("q", "k"),
+    "z": ("pattern", "v"),
+    "ln_2": ("resid_mid",),
+    "mlp_post": ("mlp_pre",),
+    "loss": ("logits",),
+}
+"""Names whose values follow, to the last bit, from others that are kept (the norms also from their weights)."""
+
+
+def derived(name: str, sources: list[Tensor], ids: Tensor, config: GPTConfig, norm: tuple[Tensor, ...]) -> Tensor:
+    """A value that was not kept, computed from its sources by the very operation that the model ran."""
+    if name == "scores":
+        return attention_scores(*sources)
+    if name == "z":
+        pattern, v = sources
+        return pattern @ v
+    if name == "mlp_post":
+        return F.gelu(sources[0], approximate=ACTIVATIONS[config.activation])
+    if name == "loss":
+        return token_losses(sources[0], ids[None])
+    weight, bias = norm if len(norm) == 2 else (norm[0], None)
+    return F.layer_norm(sources[0], weight.shape, weight, bias, LayerNorm.eps)
 
 
 @dataclass(frozen=True)
@@ -65,7 +88,17 @@ class Recording:
         name, layer = address
         sources = [(source, layer) for source in DERIVED.get(name, ())]
         plain = self.selection.whole and not self.grad and address not in self.edited
-        return plain and bool(sources) and all(source in self.selection.addresses for source in sources)
+        kept = bool(sources) and all(source in self.selection.addresses for source in sources)
+        return plain and kept and not torch.is_autocast_enabled(self.padded.device.type)  # its casts are not ours
+
+    def norms(self) -> dict[Address, tuple[Tensor, ...]]:
+        """Copies of the weights from which unrecorded norms are derived: the model may go on learning."""
+        found = {}
+        for name, layer in self.selection.addresses:
+            if name in ("ln_1", "ln_2") and (name, layer) not in self.captured:
+                norm = self.model.transformer.h[layer].get_submodule(name)
+                found[name, layer] = tuple(weight.detach().clone() for weight in norm.parameters())
+        return found
 
     def needed_bytes(self) -> dict[Address, int]:
         """Bytes that each captured value will take, before anything runs; a shared tensor is counted once."""

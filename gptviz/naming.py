@@ -5,10 +5,10 @@ One table, `AXES`, is the source for recording, editing, documentation and every
 
 import difflib
 import fnmatch
-import functools
 import re
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+
+from gptviz.config import GPTConfig
 
 AXES: dict[str, tuple[str, ...]] = {
     "embed": ("pos", "d_model"),
@@ -66,29 +66,13 @@ Address = tuple[str, int | None]
 """A name and its layer; the layer is None for names that belong to no block."""
 
 
-@runtime_checkable
-class ModelShape(Protocol):
-    """What is needed of a model's configuration to know the shape of each activation."""
-
-    @property
-    def block_size(self) -> int: ...
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def n_layer(self) -> int: ...
-    @property
-    def n_head(self) -> int: ...
-    @property
-    def n_embd(self) -> int: ...
-
-
 class UnknownNameError(ValueError, KeyError):
     """A name, layer, head or position that does not exist, or that was not recorded."""
 
     __str__ = ValueError.__str__  # KeyError would print the sentence with quotes and escapes
 
 
-def axis_sizes(config: ModelShape, n_tokens: int) -> dict[str, int]:
+def axis_sizes(config: GPTConfig, n_tokens: int) -> dict[str, int]:
     """The length of each axis for a text of `n_tokens` tokens."""
     return {
         "layer": config.n_layer,
@@ -103,11 +87,11 @@ def axis_sizes(config: ModelShape, n_tokens: int) -> dict[str, int]:
     }
 
 
-def shape_of(name: str, config: ModelShape, n_tokens: int) -> tuple[int, ...]:
+def shape_of(name: str, config: GPTConfig, n_tokens: int) -> tuple[int, ...]:
     """The shape of an activation for a text of `n_tokens` tokens.
 
     Example:
-        >>> from gptviz.model import GPTConfig
+        >>> from gptviz.config import GPTConfig
         >>> shape_of("pattern", GPTConfig(n_layer=2, n_head=3, n_embd=12), n_tokens=5)
         (2, 3, 5, 5)
     """

@@ -3,8 +3,8 @@
     record(model, text, tokenizer)  ->  Trace  ->  trace["pattern"]  [layer head query key]
 
 A `Trace` holds the model's own tensors, not copies: recording costs little more than the forward pass. What follows
-exactly from other recorded values (`scores` from q and k, `loss` from logits) is computed when it is asked for,
-unless an edit touched it; then it is recorded like the rest.
+exactly from other recorded values (`DERIVED`: `scores` from q and k, `mlp_post` from `mlp_pre`, ...) is computed, to
+the same bits, when it is asked for, unless an edit touched it; then it is recorded like the rest.
 """
 
 import math
@@ -21,14 +21,15 @@ from gptviz.capture import (
     DERIVED,
     Recording,
     Selection,
+    derived,
     plain_unembed,
     run_layers,
-    token_losses,
     token_rows,
     undisturbed,
     unwrapped,
 )
-from gptviz.model import GPT, GPTConfig, attention_scores
+from gptviz.config import GPTConfig
+from gptviz.model import GPT
 from gptviz.naming import (
     AXES,
     Address,
@@ -69,7 +70,8 @@ class Trace:
         notes: Sentences about how it was recorded.
 
     Example:
-        >>> from gptviz.model import GPT, GPTConfig, attention_scores
+        >>> from gptviz.config import GPTConfig
+    from gptviz.model import GPT
         >>> trace = record(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8)), [0, 1, 2])
         >>> tuple(trace["pattern"].shape), tuple(trace["pattern", 1].shape)
         ((2, 2, 3, 3), (2, 3, 3))
@@ -89,9 +91,11 @@ class Trace:
         edited: tuple[Address, ...] = (),
         notes: tuple[str, ...] = (),
         gradients: dict[Address, Tensor] | None = None,
+        norms: dict[Address, tuple[Tensor, ...]] | None = None,
         model: GPT | None = None,
     ):
         self._values = values  # each [1, ...]: the batch axis stays until a value is asked for
+        self._norms = norms or {}
         self._gradients = gradients or {}
         self.names = tuple(names)
         self.ids, self.tokens, self.config = ids, tokens, config
@@ -173,7 +177,8 @@ class Trace:
             to the largest value compared.
 
         Example:
-            >>> from gptviz.model import GPT, GPTConfig, attention_scores
+            >>> from gptviz.config import GPTConfig
+        from gptviz.model import GPT
             >>> trace = record(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8)), [0, 1, 2])
             >>> all(check.passed for check in trace.check().values())
             True
@@ -244,9 +249,9 @@ class Trace:
     def _value(self, name: str, layer: int | None) -> Tensor:
         if (name, layer) in self._values:
             return self._values[name, layer][0]
-        if name == "scores":
-            return attention_scores(self._values["q", layer], self._values["k", layer])[0]
-        return token_losses(self._values["logits", None][0], self.ids)
+        sources = [self._values[source, layer] for source in DERIVED[name]]
+        with torch.no_grad():
+            return derived(name, sources, self.ids, self.config, self._norms.get((name, layer), ()))[0]
 
 
 @torch.inference_mode(False)
@@ -299,7 +304,8 @@ def record(
         ValueError: a text that is empty or too long, ids out of range, or `max_bytes` exceeded.
 
     Example:
-        >>> from gptviz.model import GPT, GPTConfig, attention_scores
+        >>> from gptviz.config import GPTConfig
+    from gptviz.model import GPT
         >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8))
         >>> record(model, [0, 1, 2], names="resid_*", layers=1)["resid_mid"].shape
         torch.Size([1, 3, 8])
@@ -341,6 +347,7 @@ def _trace(recording: Recording, row: int, tokenizer: Any, notes: tuple[str, ...
         edited=recording.edited,
         notes=notes,
         gradients=recording.gradients[row],
+        norms=recording.norms(),
         model=recording.model,
     )
 
@@ -374,7 +381,8 @@ def describe(model: nn.Module, n_tokens: int | None = None) -> Description:
         n_tokens: Length of the text; None for the longest the model reads.
 
     Example:
-        >>> from gptviz.model import GPT, GPTConfig, attention_scores
+        >>> from gptviz.config import GPTConfig
+    from gptviz.model import GPT
         >>> describe(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8)))[9][:3]
         ('pattern', ('layer', 'head', 'query', 'key'), (2, 2, 8, 8))
     """

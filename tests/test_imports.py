@@ -20,7 +20,7 @@ FLOORS = {
     2: {"analysis", "runs", "loading"},
     1: {"trace", "capture", "interventions", "checkpoints", "generation", "decoding"},
     0: {
-        "model",
+        "model", "config",
         "naming",  # the words of a trace
         "tokenizers", "byte_pairs", "glyphs", "token_ids",
         "corpora", "texts", "token_files", "tasks",
