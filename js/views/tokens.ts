@@ -24,10 +24,11 @@ function layout(scene: Scene, width: number): Strip {
     chips.push({ x, y, w, at, word });
     x += w + 4;
   }
-  return { width, height: y + pitch + 66, chips, first, foot: y + pitch };
+  return { width, height: y + pitch + (clipped(scene) ? 84 : 66), chips, first, foot: y + pitch };
 }
 
 const loss_of = (scene: Scene) => scene.view.arrays.loss!.values;
+const clipped = (scene: Scene) => loss_of(scene).some((loss) => loss > scene.view.range.loss![1]);
 
 function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme } = scene, [low, high] = scene.view.range.loss!;
@@ -49,11 +50,11 @@ function clip(pen: Pen, x: number, y: number): void { // the value is above the 
 }
 
 function legend(pen: Pen, strip: Strip, scene: Scene): void {
-  const y = strip.foot + 34, width = Math.min(160, strip.width - 88), values = loss_of(scene), [, high] = scene.view.range.loss!;
+  const y = strip.foot + 34, width = Math.min(160, strip.width - 88);
   pen.legend(0, y, width, scene.theme.loss, ["0", "2", "4", "6 nats"]);
   pen.stroke(width + 20.5, y - 2.5, 16, 14, scene.theme.rule_2, 1, 3, [1.5, 2.5]);
   pen.text("none", width + 44, y + 9);
-  if (values.some((loss) => loss > high)) pen.text("corner cut: above 6", width + 20, y + 26);
+  if (clipped(scene)) pen.text("corner cut away: above 6 nats", 0, y + 44);
 }
 
 function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {

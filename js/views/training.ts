@@ -99,7 +99,7 @@ function draw_names(pen: Pen, plot: Plot, scene: Scene): void {
   ends.forEach((one, n) => { if (n && one.y - ends[n - 1]!.y < 18) one.y = ends[n - 1]!.y + 18; });
   const over = Math.max(0, (ends.at(-1)?.y ?? 0) - plot.bottom);
   for (const { name, i, end, y } of ends) {
-    const colour = pen.theme.series[i % 4]!, words = `${name} ${fixed(end, 2)}`, at = narrow ? x : plot.right + 16, line = narrow ? 14 : y - over;
+    const colour = pen.theme.series[i % 4]!, words = `${name} ${fixed(end, Math.abs(end) < 0.1 ? 4 : 2)}`, at = narrow ? x : plot.right + 16, line = narrow ? 14 : y - over;
     marker(pen, i, at + 4, line, colour);
     pen.text(words, at + 14, line + 4, { colour, weight: 500 });
     x += 30 + pen.width(words, { weight: 500 });
