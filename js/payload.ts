@@ -22,8 +22,14 @@ export interface View extends Omit<RawView, "arrays"> { arrays: Record<string, N
 
 const types = { uint8: Uint8Array, int32: Int32Array, float32: Float32Array } as const;
 
+function from_base64(text: string): Uint8Array {
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i); // Uint8Array.from with a function is far slower on 20 MB
+  return bytes;
+}
+
 function bytes_of(data: unknown, buffers: DataView[]): Uint8Array {
-  if (typeof data === "string") return Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  if (typeof data === "string") return from_base64(data);
   if (data instanceof DataView) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   if (data instanceof ArrayBuffer) return new Uint8Array(data);
