@@ -1,6 +1,6 @@
 """Every benchmark, each in a process of its own, with one thread and an allocator that keeps its memory.
 
-    python -m benchmarks [forward capture generation import_time]
+    python -m benchmarks [forward capture generation patching import_time]
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 
 from benchmarks.interleaved import PINNED
 
-ALL = ("import_time", "forward", "capture", "generation")
+ALL = ("import_time", "forward", "capture", "generation", "patching")
 
 for name in sys.argv[1:] or ALL:
     print(f"\n=== {name}", flush=True)
