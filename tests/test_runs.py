@@ -157,14 +157,33 @@ def test_head_statistics_have_their_known_values(run):
     assert "nonfinite" not in scores
 
 
-def test_rows_of_attention_that_are_not_finite_are_kept_as_such(model, run_dir):
-    model.transformer.wte.weight.data[2] = float("nan")  # "c": positions that see it
+def test_rows_of_attention_that_are_not_finite_are_kept_as_such(model, run_dir, monkeypatch):
+    import torch
+
+    from gptviz.training import recorder as module
+
+    def first_query_only(pattern):
+        pattern = pattern.clone()
+        pattern[:, :, 1:] = float("nan")
+        return real(pattern)
+
+    real = module.pattern_arrays
+    monkeypatch.setattr(module, "pattern_arrays", first_query_only)
     with Recorder(model, TOKENIZER, ["abca"], run_dir) as recorder:
         recorder.step(0)
-    first_layer = recorder.run.snapshot(0).attention()[0]
-    assert np.isfinite(first_layer[:, :2]).all()
-    assert np.isnan(first_layer[:, 2:]).all()
-    assert np.isnan(recorder.run.snapshot(0).loss[2:]).all()
+    attention = torch.from_numpy(recorder.run.snapshot(0).attention())
+    assert attention[:, :, 0].isfinite().all()
+    assert attention[:, :, 1:].isnan().all()
+
+
+def test_a_model_that_is_all_nan_is_recorded(model, run_dir):
+    model.transformer.wpe.weight.data.fill_(float("nan"))
+    with Recorder(model, TOKENIZER, ["abca"], run_dir) as recorder:
+        recorder.step(0, loss=float("nan"))
+    snapshot = recorder.run.snapshot(0)
+    assert np.isnan(snapshot.attention()).all()
+    assert np.isnan(snapshot.loss).all()
+    assert np.isnan(recorder.run.weights(0)["transformer.wpe.weight"]).all()
 
 
 def test_models_of_different_steps_differ_and_do_not_share(run):
