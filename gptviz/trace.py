@@ -243,8 +243,13 @@ class Trace:
         return name, layer
 
     def _layers_of(self, name: str) -> tuple[int, ...]:
-        source = name if any(at[0] == name for at in self._values) else DERIVED.get(name, (name,))[0]
-        return tuple(layer for layer in self.layers if (source, layer) in self._values)
+        """Layers that hold a name, by itself (an edited one) or by what it is derived from."""
+        sources = DERIVED.get(name, (name,))
+        return tuple(
+            layer
+            for layer in self.layers
+            if (name, layer) in self._values or all((source, layer) in self._values for source in sources)
+        )
 
     def _value(self, name: str, layer: int | None) -> Tensor:
         if (name, layer) in self._values:

@@ -168,6 +168,7 @@ def test_an_ablated_head_is_a_zero_and_the_sum_still_holds():
         trace = record(model, IDS)
     finally:
         handle.remove()
+    assert trace["z"].shape[0] == 3  # the edited layer was recorded, the others are derived
     parts = analysis.direct_logit_attribution(trace, model, 2)
     assert parts.values[parts.components.index(Component("head", 1, 0))] == 0
     assert parts.check.passed

@@ -28,6 +28,9 @@ from gptviz.model import GPT
 from gptviz.naming import UnknownNameError, index_within
 from gptviz.trace import AXES, Check, Trace
 
+CHUNK = 64
+"""How many components are ranked over the vocabulary at a time."""
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -270,7 +273,8 @@ def promoted_tokens(
         components, terms = _split_mlp(trace, inner, layer, row, components, terms)
     unembedding = as_numpy(inner.lm_head.weight)  # d_vocab d_model
     unembedding = unembedding - unembedding.mean(0)
-    ranked = [_extremes(unembedding @ term, top) for term in terms]
+    chunks = np.array_split(terms, range(CHUNK, len(terms), CHUNK))  # all neurons at once would take gigabytes
+    ranked = [_extremes(logits, top) for chunk in chunks for logits in chunk @ unembedding.T]
     return PromotedTokens(
         tuple(components), position, *(np.stack(arrays) for arrays in zip(*ranked, strict=True))
     )
@@ -374,6 +378,6 @@ def _geometry(
 def _extremes(
     logits: Float[np.ndarray, "d_vocab"], top: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    order = np.argsort(logits, kind="stable")
-    high, low = order[::-1][:top], order[:top]
+    ends = [np.argpartition(side, top - 1)[:top] for side in (-logits, logits)]  # unsorted; a whole sort is slow
+    high, low = ends[0][np.argsort(-logits[ends[0]])], ends[1][np.argsort(logits[ends[1]])]
     return high, logits[high], low, logits[low]

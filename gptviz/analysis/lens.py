@@ -104,10 +104,11 @@ def logit_lens(
     for start in range(0, len(trace.positions), step):
         part = slice(start, start + step)
         final = trace["logits"][part].float()
+        final_log_probs = final.log_softmax(-1)
         for point, stream in enumerate(streams.values()):
             last = point == len(streams) - 1
             logits = final if last else _unembed(inner, stream[part]).to(final)
-            cells.fill(point, part, logits, final, targets[part].to(final.device))
+            cells.fill(point, part, logits, final_log_probs, targets[part].to(final.device))
     return LogitLens(tuple(streams), trace.positions, check=check, **cells.arrays())
 
 
@@ -121,9 +122,9 @@ class _Cells:
         self.true_rank, self.true_prob = np.zeros(shape, np.int64), np.full(shape, np.nan, np.float32)
         self.logits = np.empty((*shape, n_vocab), np.float32) if n_vocab else None
 
-    def fill(self, point: int, part: slice, logits: Tensor, final: Tensor, targets: Tensor) -> None:
+    def fill(self, point: int, part: slice, logits: Tensor, final_log_probs: Tensor, targets: Tensor) -> None:
         """Fill one point's cells at some positions; targets are -1 where nothing follows."""
-        log_probs, final_log_probs = logits.log_softmax(-1), final.log_softmax(-1)
+        log_probs = logits.log_softmax(-1)
         # topk's order of equal values differs between kernels; the sum of a product with p = 0 must not be NaN
         best = log_probs.topk(self.top_ids.shape[-1], dim=-1)
         self.top_ids[point, part], self.top_probs[point, part] = best.indices.cpu(), best.values.exp().cpu()
