@@ -101,6 +101,13 @@ def save(shown: View | Figure, path: str | os.PathLike, **options: object) -> Pa
 
     Raises:
         ValueError: another ending, or a folder that does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> from gptviz.views import attention_view
+        >>> heads = attention_view(np.tril(np.ones((1, 1, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
+        >>> save(heads, Path(tempfile.mkdtemp()) / "heads.png", theme="dark").name
+        'heads.png'
     """
     target = Path(path)
     ending = target.suffix.lower().removeprefix(".")

@@ -192,6 +192,17 @@ def freeze_ln(trace: Trace) -> Patch:
 
     Raises:
         UnknownNameError: the trace does not hold the scales.
+
+    Example:
+        >>> from gptviz.interventions import intervene, scale_head
+        >>> from gptviz.loading import load
+        >>> from gptviz.trace import record
+        >>> model, tokenizer = load("sorter")
+        >>> trace = record(model, "CBABBC", tokenizer)
+        >>> with intervene(model, scale_head(2, 0, 2.0), freeze_ln(trace)):
+        ...     doubled = record(model, "CBABBC", tokenizer)
+        >>> bool((doubled["ln_final_scale"] == trace["ln_final_scale"]).all())
+        True
     """
     patches = [patch(trace, name) for name in ("ln_1_scale", "ln_2_scale", "ln_final_scale")]
     addresses = tuple(address for each in patches for address in each.addresses)
@@ -208,6 +219,17 @@ def freeze_pattern(trace: Trace, layer: int | None = None, head: int | None = No
 
     Raises:
         UnknownNameError: the trace does not hold this.
+
+    Example:
+        >>> from gptviz.interventions import ablate_mlp, intervene
+        >>> from gptviz.loading import load
+        >>> from gptviz.trace import record
+        >>> model, tokenizer = load("sorter")
+        >>> trace = record(model, "CBABBC", tokenizer)
+        >>> with intervene(model, ablate_mlp(0), freeze_pattern(trace)):
+        ...     without = record(model, "CBABBC", tokenizer)
+        >>> bool((without["pattern"] == trace["pattern"]).all())
+        True
     """
     frozen = patch(trace, "pattern", layer, head)
     return Patch("freeze_pattern", frozen.addresses, frozen.head, frozen.positions, None, frozen.values)

@@ -109,6 +109,16 @@ def transplant_head(
 
     Raises:
         UnknownNameError: the other model has no such layer or head.
+
+    Example:
+        >>> from gptviz.interventions import intervene
+        >>> from gptviz.loading import load
+        >>> from gptviz.trace import record
+        >>> (trained, tokenizer), (untrained, _) = load("sorter"), load("sorter", step=0)
+        >>> with intervene(trained, transplant_head(2, 0, untrained)) as report:
+        ...     trace = record(trained, "CBABBCABBBC", tokenizer)
+        >>> report[0].changed
+        True
     """
     donor = unwrapped(from_model)
     config = donor.config

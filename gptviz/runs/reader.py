@@ -112,6 +112,15 @@ class Run:
 
     Raises:
         NotARun: If the folder is not a run directory, or one of a newer version.
+
+    Example:
+        >>> run = open_run("sorter")
+        >>> run.steps
+        [0, 10, 20, 30, 40, 50, 75, 100, 200, 600]
+        >>> run.snapshot(600).attention().shape
+        (3, 3, 11, 11)
+        >>> run.record("CBABBC", step=10)["pattern"].shape
+        torch.Size([3, 3, 6, 6])
     """
 
     def __init__(self, path: str | Path, *, temporary: bool = False) -> None:
