@@ -37,7 +37,7 @@ _HOME = {
     "activation_patching": "patching",
     "path_patching": "patching",
     "logit_difference": "patching",
-    "AtPosition": "patching",
+    "AtPosition": "patched_passes",
     "traces_over": "corpus",
     "Distribution": "statistics",
     "collect_statistics": "statistics",
@@ -71,7 +71,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a test compar
     from gptviz.analysis.heads import pattern_scores as pattern_scores
     from gptviz.analysis.heads import pattern_scores_over as pattern_scores_over
     from gptviz.analysis.lens import logit_lens as logit_lens
-    from gptviz.analysis.patching import AtPosition as AtPosition
+    from gptviz.analysis.patched_passes import AtPosition as AtPosition
     from gptviz.analysis.patching import activation_patching as activation_patching
     from gptviz.analysis.patching import logit_difference as logit_difference
     from gptviz.analysis.patching import path_patching as path_patching
