@@ -10,7 +10,6 @@ Example:
 """
 
 import importlib
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -45,6 +44,7 @@ _HOME = {
     "export_html": "gptviz.export",
 }
 
+TYPE_CHECKING = False  # what type checkers take for true; importing typing would cost more than all else here
 if TYPE_CHECKING:  # the same names for editors and type checkers; a test compares the two lists
     from gptviz import analysis as analysis
     from gptviz.dashboards import explore as explore
