@@ -11,7 +11,7 @@ it is used only while every module is one of gptviz's own and nothing is attache
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -102,7 +102,8 @@ class Decoder:
         self, idx: Int[Tensor, "batch new"], start: int, padding: Int[Tensor, "batch 1"] | None
     ) -> Float[Tensor, "batch d_vocab"]:
         """The logits after these tokens, whose keys and values go into the cache from column `start` on."""
-        transformer, (batch, n_new), width = self.model.transformer, idx.shape, self.config.n_embd
+        transformer: Any = self.model.transformer
+        (batch, n_new), width = idx.shape, self.config.n_embd
         end = start + n_new
         pos_embed, mask = transformer.wpe.weight[start:end], None
         if padding is not None:
@@ -168,15 +169,16 @@ class _Weights(NamedTuple):
             matrix = layer.weight.detach().t()
             return matrix.contiguous() if transposed else matrix, layer.bias
 
+        transformer: Any = model.transformer
         blocks = [
             _BlockWeights(
                 *(norm(block.ln_1), linear(block.attn.c_attn), linear(block.attn.c_proj)),
                 *(norm(block.ln_2), linear(block.mlp.c_fc), linear(block.mlp.c_proj)),
             )
-            for block in model.transformer.h
+            for block in transformer.h
         ]
-        approximate = model.transformer.h[0].mlp.approximate
-        return cls(blocks, norm(model.transformer.ln_f), linear(model.lm_head)[0], approximate)
+        approximate = transformer.h[0].mlp.approximate
+        return cls(blocks, norm(transformer.ln_f), linear(model.lm_head)[0], approximate)
 
 
 def _affine(x: Tensor, weights: Affine) -> Tensor:
