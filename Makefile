@@ -29,7 +29,7 @@ test: $(READY)  ## everything: lint, front-end tests where Node is, Python tests
 	@status=0; \
 	.venv/bin/ruff check || status=1; \
 	$(MAKE) --no-print-directory test-js || status=1; \
-	GPTVIZ_CHROMIUM="$${GPTVIZ_CHROMIUM:-$$(sh tests/chromium.sh)}" .venv/bin/pytest -m "not slow" $(PYTEST) || status=1; \
+	GPTVIZ_CHROMIUM="$${GPTVIZ_CHROMIUM:-$$(sh tests/chromium.sh)}" .venv/bin/pytest -n 2 --dist loadfile -m "not slow" $(PYTEST) || status=1; \
 	exit $$status
 
 setup: $(READY)  ## .venv with the pinned packages

@@ -72,7 +72,7 @@ def check(folder: Path) -> None:
         raise SystemExit("The sorter is not good enough to be packaged.")
 
 
-def _logits(model: torch.nn.Module, ids):  # noqa: ANN001, ANN202 - numpy in, numpy out, as tasks ask
+def _logits(model: torch.nn.Module, ids):
     with torch.no_grad():
         idx = torch.from_numpy(ids)
         return model(idx, torch.zeros_like(idx))[0].numpy()
