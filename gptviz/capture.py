@@ -221,7 +221,8 @@ class Recording:
 @contextlib.contextmanager
 def undisturbed(model: GPT, grad: bool) -> Iterator[None]:
     """Without dropout, in the wanted gradient mode; both as before afterwards."""
-    training = [module for module in model.modules() if module.training] if model.config.dropout else []
+    may_drop = model.training or model.config.dropout > 0  # walking all modules of a small model takes a while
+    training = [module for module in model.modules() if module.training] if may_drop else []
     try:
         for module in training:
             module.training = False
@@ -308,7 +309,7 @@ def _is_one_text(text: Any) -> bool:
 def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
     if isinstance(text, str):
         if tokenizer is None:
-            raise TypeError("A text needs a tokenizer: pass record(model, text, tokenizer), or token ids.")
+            raise TypeError("A text needs a tokenizer: pass tokenizer=, or token ids.")
         text = tokenizer.encode(text)
     if not hasattr(text, "__len__"):
         raise TypeError(f"The text must be a string or token ids, not {text!r}.")
