@@ -303,7 +303,7 @@ def _is_one_text(text: Any) -> bool:
         raise TypeError(
             f"The text must be a string, token ids, or a list of these, not {type(text).__name__}."
         )
-    return all(hasattr(item, "__index__") for item in text) if len(list(text)) else True
+    return all(hasattr(item, "__index__") and not getattr(item, "ndim", 0) for item in text)
 
 
 def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:

@@ -13,6 +13,7 @@ Source of the architecture: Radford et al. 2019 (GPT-2) as written down in karpa
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -189,7 +190,7 @@ class GPT(nn.Module):
             h=nn.ModuleList([Block(config) for _ in range(config.n_layer)]),
             ln_f=LayerNorm("ln_final", config.n_embd, bias=config.bias),
         )
-        self.transformer = nn.ModuleDict(modules)
+        self.transformer: Any = nn.ModuleDict(modules)  # Any: type checkers take its parts for bare modules
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_weights:
             self.transformer.wte.weight = self.lm_head.weight

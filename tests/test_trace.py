@@ -159,6 +159,13 @@ def test_batch_equals_one_by_one():
             assert_near(together[name], alone[name], 1e-13)
 
 
+def test_a_list_of_tensors_is_a_batch():
+    first, second = record(make_model(), [torch.tensor(IDS), torch.tensor([7, 1])])
+    assert (len(first), len(second)) == (8, 2)
+    with pytest.raises(ValueError, match="at least one token"):
+        record(make_model(), ())
+
+
 def test_dtype_and_device_conversion():
     trace = record(make_model(), IDS, names=["resid_post", "pattern"], dtype=torch.float16, device="cpu")
     assert trace["resid_post"].dtype == torch.float16
