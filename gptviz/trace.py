@@ -71,7 +71,7 @@ class Trace:
 
     Example:
         >>> from gptviz.config import GPTConfig
-    from gptviz.model import GPT
+        >>> from gptviz.model import GPT
         >>> trace = record(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8)), [0, 1, 2])
         >>> tuple(trace["pattern"].shape), tuple(trace["pattern", 1].shape)
         ((2, 2, 3, 3), (2, 3, 3))
