@@ -57,11 +57,7 @@ def demo(
         _keep_pictures(run)
         _print_sample(run)
     _print_account(run)
-    print(
-        "Look inside:  .venv/bin/gptviz lab"
-        if Path(".venv/bin/gptviz").exists()
-        else "Look inside:  gptviz lab"
-    )
+    print(f"Look inside:  {_program()} lab")
 
 
 @app.command()
@@ -307,7 +303,12 @@ def _print_account(run: Any) -> None:
     sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in account["bytes"].items() if size)
     print(f"on disk: {account['steps']} recorded steps: {sizes}")
     if account["status"] != "finished":
-        print(f"Go on:  gptviz train --resume out={run.path}")
+        print(f"Go on:  {_program()} train --resume out={run.path}")
+
+
+def _program() -> str:
+    """How this program is called from here: `make` installs it into a folder that is on nobody's PATH."""
+    return ".venv/bin/gptviz" if Path(".venv/bin/gptviz").exists() else "gptviz"
 
 
 # --- the doctor -------------------------------------------------------------------------------------------------
