@@ -178,7 +178,7 @@ class Trace:
 
         Example:
             >>> from gptviz.config import GPTConfig
-        from gptviz.model import GPT
+            >>> from gptviz.model import GPT
             >>> trace = record(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8)), [0, 1, 2])
             >>> all(check.passed for check in trace.check().values())
             True
@@ -205,7 +205,7 @@ class Trace:
             future = torch.arange(pattern.shape[-1]) > rows[:, None]
             sums.append((pattern.sum(-1) - 1).abs().max())
             leaks.append((pattern * future.to(pattern.device)).abs().max())
-        epsilon = torch.finfo(pattern.dtype).eps
+        epsilon = torch.finfo(self["pattern", self._layers_of("pattern")[0]].dtype).eps
         yield "rows of pattern sum to 1", Check(float(torch.stack(sums).max()), max(1e-5, 8 * epsilon))
         yield "pattern is causal", Check(float(torch.stack(leaks).max()), 0.0)
 
@@ -310,7 +310,7 @@ def record(
 
     Example:
         >>> from gptviz.config import GPTConfig
-    from gptviz.model import GPT
+        >>> from gptviz.model import GPT
         >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8))
         >>> record(model, [0, 1, 2], names="resid_*", layers=1)["resid_mid"].shape
         torch.Size([1, 3, 8])
@@ -387,7 +387,7 @@ def describe(model: nn.Module, n_tokens: int | None = None) -> Description:
 
     Example:
         >>> from gptviz.config import GPTConfig
-    from gptviz.model import GPT
+        >>> from gptviz.model import GPT
         >>> describe(GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8)))[9][:3]
         ('pattern', ('layer', 'head', 'query', 'key'), (2, 2, 8, 8))
     """
