@@ -179,9 +179,9 @@ class Recording:
     def _differentiate(self) -> None:
         """Gradients of one scalar per text, summed: texts in a batch do not reach each other."""
         logits = self.raw["logits", None]
-        scalar = sum(self._scalar(logits[row, : len(ids)], ids) for row, ids in enumerate(self.rows))
+        scalars = [self._scalar(logits[row, : len(ids)], ids) for row, ids in enumerate(self.rows)]
         wanted = {address: value for address, value in self.raw.items() if value.requires_grad}
-        found = torch.autograd.grad(scalar, list(wanted.values()), allow_unused=True)
+        found = torch.autograd.grad(torch.stack(scalars).sum(), list(wanted.values()), allow_unused=True)
         for address, gradient in zip(wanted, found, strict=True):
             if gradient is not None:
                 self._keep(self.gradients, address, gradient)
@@ -194,7 +194,7 @@ class Recording:
             raise ValueError(
                 f"grad= must return one number (a tensor of one element), but returned {scalar!r}."
             )
-        return scalar
+        return scalar.reshape(())
 
     def _keep(self, kept: list[dict[Address, Tensor]], address: Address, value: Tensor) -> None:
         for row, ids in enumerate(self.rows):

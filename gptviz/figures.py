@@ -9,11 +9,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
@@ -21,7 +23,7 @@ from gptviz.packing import unpack_pattern
 from gptviz.views import View
 
 FORMATS = ("png", "svg", "pdf")
-EMBEDDED_FONTS = {"svg.fonttype": "path", "pdf.fonttype": 42}
+EMBEDDED_FONTS: dict[Any, Any] = {"svg.fonttype": "path", "pdf.fonttype": 42}
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of sqrt(p): evenly spaced on the legend
 LABELLED = 40  # tokens up to which every one is named on an axis
 THUMBNAIL_CELLS = 64  # cells along a thumbnail; longer texts are pooled
@@ -91,7 +93,7 @@ def figure(view: View, *, theme: str = "light", layer: int | None = None, head: 
     return drawn
 
 
-def save(shown: View | Figure, path: str | os.PathLike, **options: object) -> Path:
+def save(shown: View | Figure, path: str | os.PathLike, **options: Any) -> Path:
     """Write a view or figure as PNG, SVG or PDF, by the ending of the path; fonts are embedded, nothing is clipped.
 
     Args:
@@ -121,12 +123,12 @@ def save(shown: View | Figure, path: str | os.PathLike, **options: object) -> Pa
     return target
 
 
-def picture(shown: View | Figure, ending: str = "png", **options: object) -> bytes:
+def picture(shown: View | Figure, ending: str = "png", **options: Any) -> bytes:
     """A view or figure as the bytes of a PNG, SVG or PDF file; the same input gives the same bytes."""
-    drawn = shown if isinstance(shown, Figure) else figure(shown, **options)  # type: ignore[arg-type]
+    drawn = shown if isinstance(shown, Figure) else figure(shown, **options)
     buffer = io.BytesIO()
     no_date = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[ending]
-    with mpl.rc_context(EMBEDDED_FONTS | {"svg.hashsalt": "gptviz"}):
+    with mpl.rc_context({**EMBEDDED_FONTS, "svg.hashsalt": "gptviz"}):
         drawn.savefig(buffer, format=ending, dpi=160, bbox_inches="tight", pad_inches=0.2, metadata=no_date)
     return buffer.getvalue()
 
@@ -159,18 +161,18 @@ def _attention(view: View, palette: Palette, layer: int | None, head: int | None
     """All heads as thumbnails, one of them large with its tokens."""
     pattern = full_pattern(view)
     n_layer, n_head, n_tokens = pattern.shape[:3]
-    layer = n_layer - 1 if layer is None else layer
-    head = 0 if head is None else head
-    if not (0 <= layer < n_layer and 0 <= head < n_head):
+    chosen = n_layer - 1 if layer is None else layer, 0 if head is None else head
+    name = "L{}H{}".format(*chosen)
+    if not (0 <= chosen[0] < n_layer and 0 <= chosen[1] < n_head):
         raise ValueError(
-            f"The view has layers 0 to {n_layer - 1} and heads 0 to {n_head - 1}; L{layer}H{head} is none."
+            f"The view has layers 0 to {n_layer - 1} and heads 0 to {n_head - 1}; {name} is none."
         )
     large = min(max(0.26 * n_tokens, 4.5), 9.0)  # inches
     thumbnail = min(1.05, 8.0 / max(n_layer, n_head))
     width, height = thumbnail * n_head + large + 2.6, max(large + 1.6, (thumbnail + 0.25) * n_layer + 0.8)
     drawn = Figure(figsize=(width, height))
     share = (thumbnail * n_head + 0.6) / width
-    left, right = drawn.subfigures(1, 2, width_ratios=(share, 1 - share))
+    left, right = drawn.subfigures(1, 2, squeeze=False, width_ratios=(share, 1 - share))[0]
     used = min(1.0, (thumbnail + 0.25) * n_layer / (height - 0.8))
     grid = left.subplots(
         n_layer,
@@ -186,12 +188,12 @@ def _attention(view: View, palette: Palette, layer: int | None, head: int | None
         ),
     )
     pool = -(-n_tokens // THUMBNAIL_CELLS)
-    _thumbnails(grid, largest_of(pattern, pool), (layer, head), palette)
+    _thumbnails(grid, largest_of(pattern, pool), chosen, palette)
     pooled = f"  each pixel the largest of {pool} × {pool} cells" if pool > 1 else ""
     _say(grid[0, 0], view.title + pooled, palette, loc="left", pad=12)
     axes = right.subplots(gridspec_kw=dict(left=0.2, right=0.97, bottom=0.06))
-    _large_head(axes, pattern[layer, head], view.labels["token"], palette)
-    _say(axes, f"L{layer}H{head}", palette, loc="left", pad=14)
+    _large_head(axes, pattern[chosen], view.labels["token"], palette)
+    _say(axes, name, palette, loc="left", pad=14)
     bar = right.colorbar(
         axes.images[0], ax=axes, orientation="horizontal", fraction=0.03, pad=0.03, aspect=45
     )
@@ -290,7 +292,7 @@ def _tokens(view: View, palette: Palette, *_: object) -> Figure:
     axes.set(xlim=(0, width), ylim=(places[-1][1] + 1, -0.2))
     axes.axis("off")
     _say(axes, f"{view.title}: loss per token, {low:.0f} to {high:.0f} nats", palette, loc="left")
-    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(low, high), colormap)
+    scale = ScalarMappable(Normalize(low, high), colormap)
     bar = drawn.colorbar(scale, ax=axes, orientation="horizontal", fraction=0.08, pad=0.04, aspect=50)
     bar.set_label("nats (dotted outline: no token before it)", color=palette.ink_2)
     bar.ax.tick_params(colors=palette.ink_2)
@@ -340,9 +342,9 @@ def _say(axes: Axes, title: str, palette: Palette, **place: object) -> None:
     axes.set_title(title, color=palette.ink, fontsize=11, fontweight="bold", parse_math=False, **place)  # type: ignore[arg-type]
 
 
-def _on(colour: Sequence[float]) -> str:
+def _on(colour: tuple[float, float, float, float]) -> str:
     """Black or white, whichever reads better on a colour (WCAG relative luminance)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(tuple(colour))]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     return "#000000" if float(np.dot(linear, (0.2126, 0.7152, 0.0722))) > 0.179 else "#FFFFFF"
 
 

@@ -7,6 +7,7 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from gptviz.config import GPTConfig
 
@@ -166,7 +167,7 @@ def _addresses_of(request: str, n_layer: int, allowed: Sequence[int]) -> set[Add
         one_layer = (
             [index_within(int(layer_text), n_layer, "layer")] if re.fullmatch(r"-?\d+", layer_text) else []
         )
-    found = {
+    found: set[Address] = {
         (name, layer)
         for name in matched
         if AXES[name][0] == "layer"
@@ -211,7 +212,8 @@ def indices_within(indices: int | slice | Iterable[int] | None, size: int, what:
     if isinstance(indices, slice):
         chosen = set(range(size)[indices])
     else:
-        listed = [indices] if hasattr(indices, "__index__") else list(indices)  # type: ignore[arg-type]
+        one = hasattr(indices, "__index__") and not getattr(indices, "ndim", 0)  # an array of several has it too
+        listed: Any = [indices] if one else indices
         chosen = {index_within(index, size, what) for index in listed}
     if not chosen:
         raise UnknownNameError(f"At least one {what} must be chosen, but {indices!r} chooses none of {size}.")

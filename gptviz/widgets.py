@@ -96,8 +96,8 @@ class Board(anywidget.AnyWidget):
         self._lock = threading.Lock()  # requests may come on any thread of the kernel
         self._pushed = 0.0  # when a frame was pushed that is not painted yet
         self._waiting: dict | None = None
-        self._header = dict(name=name, title=title, facts=facts, steps=self.steps, limit=limit, editable=editable,
-                            cost=cost)
+        self._header: dict[str, Any] = dict(
+            name=name, title=title, facts=facts, steps=self.steps, limit=limit, editable=editable, cost=cost)
         chosen = step if step is not None else (self.steps[-1] if self.steps else None)
         super().__init__(step=chosen, text=text, **traits)
         self._payload = board_payload(views, selection=self.selection, text=text, **self._header)
