@@ -87,7 +87,8 @@ class Recording:
         """Whether a value follows exactly from others that are kept as they are."""
         name, layer = address
         sources = [(source, layer) for source in DERIVED.get(name, ())]
-        plain = self.selection.whole and not self.grad and address not in self.edited
+        touched = address in self.edited or (f"{name}_scale", layer) in self.edited  # a norm by another scale
+        plain = self.selection.whole and not self.grad and not touched
         kept = bool(sources) and all(source in self.selection.addresses for source in sources)
         return plain and kept and not torch.is_autocast_enabled(self.padded.device.type)  # its casts are not ours
 
@@ -143,7 +144,8 @@ class Recording:
     def listening(self) -> Iterator[None]:
         """Attach a reader to every needed hook point; afterwards detach exactly those readers."""
         attached = []
-        addresses = dict.fromkeys(self.captured + ([("logits", None)] if self.grad else []))
+        ends = [("embed", None), ("logits", None)] if self.grad else []  # where gradients begin, and the scalar
+        addresses = dict.fromkeys(self.captured + ends)
         try:
             for address in addresses:
                 point = self.model.hook_points[("logits", None) if address[0] == "loss" else address]

@@ -329,6 +329,15 @@ def record(
         dtype=dtype,
         device=device,
     )
+    if grad and span.stop < config.n_layer:
+        raise ValueError(
+            f"grad= needs the logits, but stop_at_layer={stop_at_layer} ends before them. Leave one of them out."
+        )
+    if grad and not callable(grad) and min(map(len, rows)) < 2:
+        raise ValueError(
+            "grad=True needs a loss, so at least 2 tokens, but a text has 1. Pass a longer text or a function of the "
+            "logits."
+        )
     recording = Recording(inner, rows, selection, grad)
     recording.refuse_over(max_bytes)
     with undisturbed(inner, bool(grad)), recording.listening():

@@ -109,6 +109,30 @@ def test_derived_values_equal_recorded_ones():
         torch.testing.assert_close(derived[name], recorded[name], rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("name", ["ln_1", "ln_2"])
+def test_norms_divided_by_an_edited_scale_are_recorded_not_derived(name):
+    model = make_model()
+    with model.hook_points[f"{name}_scale", 1].register_forward_hook(lambda point, args, scale: 2 * scale):
+        everything, alone = record(model, IDS), record(model, IDS, names=name)
+    assert_near(everything[name], alone[name], 1e-5)  # alone: the fused attention
+    assert not torch.allclose(everything[name, 1], record(model, IDS)[name, 1], rtol=0.1)
+
+
+def test_gradients_of_what_has_no_loss_are_refused():
+    model = make_model()
+    with pytest.raises(ValueError, match=r"grad= needs the logits, but stop_at_layer=1 ends before them\."):
+        record(model, IDS, grad=True, stop_at_layer=1)
+    with pytest.raises(ValueError, match=r"at least 2 tokens, but a text has 1\."):
+        record(model, [[0, 1], [2]], grad=True)
+
+
+def test_gradients_reach_one_name_of_a_model_whose_parameters_are_frozen():
+    model = make_model()
+    expected = record(model, IDS, grad=True).gradient("z")
+    model.requires_grad_(False)
+    assert_near(record(model, IDS, names="z", grad=True).gradient("z"), expected, 1e-5)
+
+
 def test_edited_scores_are_recorded_not_derived():
     model = make_model()
     handle = model.hook_points["scores", 1].register_forward_hook(lambda module, args, value: value * 0.5)
