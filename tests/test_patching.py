@@ -166,6 +166,12 @@ def test_path_patching_equals_passes_with_everything_else_frozen(model, case, me
             assert np.isnan(sweep.values[layer, head])
 
 
+@pytest.mark.parametrize("how", [dict(receivers=[(0, 1, "q")]), dict(receivers="logits", senders=[])], ids=str)
+def test_path_patching_without_a_sender_is_refused(model, how):
+    with pytest.raises(ValueError, match=r"There must be at least one sender, but there is none: no head writes"):
+        path_patching(model, CLEAN, CORRUPTED, LAST, **how)
+
+
 def test_path_patching_of_chosen_senders_and_positions(model):
     receivers = ((2, 0, "v"),)
     sweep = path_patching(model, CLEAN, CORRUPTED, LAST, receivers, senders=[(1, 0)], positions=[1, 3], max_bytes=1)

@@ -243,13 +243,18 @@ def _receivers(receivers: Any, n_layer: int, n_head: int) -> list[tuple[int, int
 
 def _senders(senders: Any, before: int, n_layer: int, n_head: int) -> list[tuple[int, int]]:
     if senders is None:
-        return [(layer, head) for layer in range(before) for head in range(n_head)]
+        senders = [(layer, head) for layer in range(before) for head in range(n_head)]
     found = [(index_within(layer, n_layer, "layer"), index_within(head, n_head, "head")) for layer, head in senders]
     late = [(layer, head) for layer, head in found if layer >= before]
     if late:
         raise ValueError(
             f"A sender must be in a layer before a receiver, but head {late[0][1]} of layer {late[0][0]} is not: "
             f"the last receiver is in layer {before}."
+        )
+    if not found:
+        raise ValueError(
+            "There must be at least one sender, but there is none: no head writes before layer 0. "
+            "Choose receivers in a later layer, or senders."
         )
     return found
 
