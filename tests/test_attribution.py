@@ -126,6 +126,22 @@ def test_promoted_tokens_are_the_extremes_of_a_split_of_the_logits():
     assert every.promoted[3, at[2]] - every.promoted[3, at[4]] == pytest.approx(parts.values[3], abs=1e-6)
 
 
+def test_promoted_tokens_of_another_model_of_that_shape_are_refused():
+    model, other = make_model(), make_model()
+    with torch.no_grad():
+        other.transformer.h[0].attn.c_proj.weight.mul_(1.5)
+    assert analysis.promoted_tokens(record(model, IDS), model).check.passed
+    with pytest.raises(ValueError, match=r"must add up to the recorded logit minus the mean"):
+        analysis.promoted_tokens(record(model, IDS), other)
+
+
+@pytest.mark.parametrize("name", ["pattern", "pattern.0", "blocks.1.attn.hook_pattern", "ln_final_scale"])
+def test_gradient_x_input_refuses_what_has_no_width_in_any_spelling(name):
+    trace = record(make_model(), IDS, grad=True)
+    with pytest.raises(UnknownNameError, match=r"sums over the width of a vector"):
+        analysis.gradient_x_input(trace, name)
+
+
 def test_gradient_x_input_is_the_slope_of_a_scaled_embedding():
     model = make_model().double()
 

@@ -26,7 +26,7 @@ from gptviz.analysis.components import (
 from gptviz.analysis.requirements import matching_model, require_recorded, row_of
 from gptviz.model import GPT
 from gptviz.naming import UnknownNameError, index_within
-from gptviz.trace import AXES, Check, Trace
+from gptviz.trace import Check, Trace
 
 CHUNK = 64
 """How many components are ranked over the vocabulary at a time."""
@@ -222,6 +222,7 @@ class PromotedTokens:
         promoted: By how much, in logits relative to the mean over the vocabulary.
         suppressed_ids: Tokens lowered most, most first.
         suppressed: By how much; negative.
+        check: The measured error of the components' sum, of the token where it is largest, absolute.
     """
 
     components: tuple[Component, ...]
@@ -230,6 +231,7 @@ class PromotedTokens:
     promoted: Float64[np.ndarray, "component top"]
     suppressed_ids: Int64[np.ndarray, "component top"]
     suppressed: Float64[np.ndarray, "component top"]
+    check: Check
 
 
 @torch.no_grad()
@@ -245,7 +247,7 @@ def promoted_tokens(
     with words that look meaningful: the top tokens of a random direction also look like something.
 
     Args:
-        trace: Needs embed, pos_embed, z, mlp_out of all layers and ln_final_scale; with `neurons_of`
+        trace: Needs embed, pos_embed, z, mlp_out of all layers, ln_final_scale and logits; with `neurons_of`
             mlp_post.
         model: The model that made the trace.
         position: -1 is the last position.
@@ -254,7 +256,7 @@ def promoted_tokens(
 
     Raises:
         UnknownNameError: something was not recorded, or there is no such position or layer.
-        ValueError: the model does not fit, or `top` is not 1 to d_vocab.
+        ValueError: the model does not fit, `top` is not 1 to d_vocab, or the components do not add up.
 
     Example:
         >>> from gptviz.model import GPTConfig
@@ -273,10 +275,13 @@ def promoted_tokens(
         components, terms = _split_mlp(trace, inner, layer, row, components, terms)
     unembedding = as_numpy(inner.lm_head.weight)  # d_vocab d_model
     unembedding = unembedding - unembedding.mean(0)
+    logits = trace["logits"][row] - trace["logits"][row].mean()
+    worst = int(np.abs(unembedding @ terms.sum(0) - as_numpy(logits)).argmax())
+    check = checked_sum("the recorded logit minus the mean", terms @ unembedding[worst], logits[worst], trace)
     chunks = np.array_split(terms, range(CHUNK, len(terms), CHUNK))  # all neurons at once would take gigabytes
     ranked = [_extremes(logits, top) for chunk in chunks for logits in chunk @ unembedding.T]
     return PromotedTokens(
-        tuple(components), position, *(np.stack(arrays) for arrays in zip(*ranked, strict=True))
+        tuple(components), position, *(np.stack(arrays) for arrays in zip(*ranked, strict=True)), check=check
     )
 
 
@@ -309,9 +314,10 @@ def gradient_x_input(trace: Trace, name: str = "embed") -> Float64[np.ndarray, "
         >>> gradient_x_input(trace).shape
         (3,)
     """
-    if name in AXES and AXES[name][-1] in ("key", "pos"):
+    axes = trace.axes(name)
+    if axes[-1] in ("key", "pos"):
         raise UnknownNameError(
-            f"gradient_x_input sums over the width of a vector, but {name!r} has axes {AXES[name]}. "
+            f"gradient_x_input sums over the width of a vector, but {name!r} has axes {axes}. "
             "Choose a name whose last axis is d_model, d_head, d_mlp or d_vocab."
         )
     return (as_numpy(trace[name]) * as_numpy(trace.gradient(name))).sum(-1)

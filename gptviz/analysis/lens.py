@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gptviz.analysis.requirements import matching_model, require_recorded
+from gptviz.capture import plain_unembed
 from gptviz.model import GPT
 from gptviz.trace import Check, Trace
 
@@ -152,10 +152,8 @@ def _streams(trace: Trace, mid: bool) -> Iterator[tuple[str, Tensor]]:
 
 
 def _unembed(model: GPT, stream: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_vocab"]:
-    """The last LayerNorm and the unembedding by their weights alone, so that no hook fires."""
-    norm = model.transformer.ln_f
-    stream = stream.to(norm.weight)
-    return F.layer_norm(stream, norm.weight.shape, norm.weight, norm.bias, norm.eps) @ model.lm_head.weight.T
+    """The logits of a stream in the model's own type and place, wherever the trace was kept."""
+    return plain_unembed(model, stream.to(model.lm_head.weight))
 
 
 def _next_tokens(trace: Trace) -> Int[Tensor, "pos"]:
