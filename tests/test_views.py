@@ -24,7 +24,7 @@ def test_golden_payload_is_what_python_writes():
 
 
 def test_small_pattern_travels_as_the_models_floats():
-    pattern = np.random.default_rng(0).dirichlet(np.ones(4), size=(1, 2, 4)).astype(np.float32)
+    pattern = np.tril(np.random.default_rng(0).dirichlet(np.ones(4), size=(1, 2, 4)).astype(np.float32))
     view = attention_view(pattern, list("abcd"))
     assert view.arrays["pattern"].dtype == np.float32
     assert view.arrays["pattern"][0, 1, 4] == pattern[0, 1, 2, 1]  # cell query*(query+1)/2 + key
@@ -52,6 +52,13 @@ def test_nan_survives_to_the_browser():
     sent = attention_view(pattern, ["x"] * 64).arrays["pattern"]
     assert sent.dtype == np.float32
     assert np.isnan(sent[3, 4, 15:21]).all()
+
+
+@pytest.mark.parametrize("n_tokens", [4, 64])
+def test_attention_to_later_keys_is_refused_however_it_would_travel(n_tokens):
+    pattern = np.full((12, 12, n_tokens, n_tokens), 1 / n_tokens, np.float32)
+    with pytest.raises(ValueError, match=r"must be 0 where the key comes after the query; L0H0 has .* query 0, key 1"):
+        attention_view(pattern, ["x"] * n_tokens)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3, 3), (1, 1, 4), (4, 4)])

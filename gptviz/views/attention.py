@@ -28,7 +28,7 @@ def attention_view(
         title: The panel's title.
 
     Raises:
-        ValueError: If the pattern does not fit the tokens.
+        ValueError: If the pattern does not fit the tokens, or attends to later keys, which would not travel.
 
     Example:
         >>> view = attention_view(np.tril(np.ones((1, 2, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
@@ -42,6 +42,8 @@ def attention_view(
         raise ValueError(f"An attention pattern must be [layer, head, {n}, {n}] for {n} tokens (or packed: "
                          f"[layer, head, {n * (n + 1) // 2}] bytes); it is {list(pattern.shape)}. "
                          f"Pass the tokens of the same text.")
+    if not packed:
+        _refuse_future(pattern)
     checks = (_check_packed(pattern, n),) if packed else (_check_rows(pattern),)
     array = pattern if packed else _travelling(pattern)
     return View("attention", title, "hover looks, click locks", {"pattern": array},
@@ -56,6 +58,16 @@ def _travelling(pattern: Float[np.ndarray, "layer head pos pos"]) -> Shaped[np.n
     if n_bytes <= EXACT or not np.isfinite(pattern).all():
         return np.ascontiguousarray(pattern[..., rows, columns], dtype=np.float32)
     return pack_pattern(pattern)
+
+
+def _refuse_future(pattern: Float[np.ndarray, "layer head query key"]) -> None:
+    """Attention above the diagonal would be left out; a row that is NaN is NaN there, too, and may pass."""
+    future = np.triu(np.ones(pattern.shape[-2:], bool), 1) & (pattern != 0) & np.isfinite(pattern)
+    if future.any():
+        layer, head, query, key = (int(i) for i in np.argwhere(future)[0])
+        raise ValueError(f"A pattern must be 0 where the key comes after the query; L{layer}H{head} has "
+                         f"{pattern[layer, head, query, key]:.3g} at query {query}, key {key}. "
+                         f"Pass the pattern after the mask and the softmax.")
 
 
 def _check_rows(pattern: Float[np.ndarray, "layer head query key"]) -> Check:
