@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import torch.nn as nn
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
@@ -114,7 +113,8 @@ class CausalSelfAttention(nn.Module):
         self.scores, self.pattern, self.z = HookPoint("scores"), HookPoint("pattern"), HookPoint("z")
 
     def forward(self, x: Stream) -> Stream:
-        q, k, v = rearrange(self.c_attn(x), "b t (qkv h d) -> qkv b h t d", qkv=3, h=self.n_head)
+        qkv = self.c_attn(x).unflatten(-1, (3, self.n_head, self.d_head))  # b t 3 h d
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)                 # einops would name these axes at 2 % of a step
         q, k, v = self.q(q), self.k(k), self.v(v)                      # b h t d
         if self.scores.heard or self.pattern.heard:
             z = self.explicit_attention(q, k, v)
@@ -122,7 +122,7 @@ class CausalSelfAttention(nn.Module):
             dropout = self.attn_dropout.p if self.training else 0.0
             z = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
         z = self.z(z)                                                  # b h t d
-        attn_out = self.c_proj(rearrange(z, "b h t d -> b t (h d)"))
+        attn_out = self.c_proj(z.transpose(1, 2).flatten(2))           # b t (h d)
         return self.resid_dropout(attn_out)                            # b t c
 
     def explicit_attention(self, q: PerHead, k: PerHead, v: PerHead) -> PerHead:

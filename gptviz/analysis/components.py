@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -133,20 +134,20 @@ def neuron_writes(
 
 def head_output_weights(model: GPT, layer: int) -> Float[np.ndarray, "head d_head d_model"]:
     """W_O of each head: the rows of c_proj that multiply its z."""
-    weight = as_numpy(model.transformer.h[layer].attn.c_proj.weight).T  # (head d_head) d_model
-    return weight.reshape(model.config.n_head, model.config.d_head, -1)
+    weight = as_numpy(model.transformer.h[layer].attn.c_proj.weight)
+    return rearrange(weight, "d_model (head d_head) -> head d_head d_model", head=model.config.n_head)
 
 
 def head_input_weights(
     model: GPT, layer: int
 ) -> tuple[Float[np.ndarray, "3 head d_model d_head"], Float[np.ndarray, "3 head d_head"]]:
     """W_Q, W_K, W_V of each head and their biases (zero where the model has none); x @ W + b is q, k or v."""
-    config = model.config
-    linear = model.transformer.h[layer].attn.c_attn
-    weight = as_numpy(linear.weight).reshape(3, config.n_head, config.d_head, config.n_embd).swapaxes(-1, -2)
+    n_head, linear = model.config.n_head, model.transformer.h[layer].attn.c_attn
+    rows = "(qkv head d_head)"
+    weight = rearrange(as_numpy(linear.weight), f"{rows} d_model -> qkv head d_model d_head", qkv=3, head=n_head)
     if linear.bias is None:
-        return weight, np.zeros((3, config.n_head, config.d_head))
-    return weight, as_numpy(linear.bias).reshape(3, config.n_head, config.d_head)
+        return weight, np.zeros((3, n_head, model.config.d_head))
+    return weight, rearrange(as_numpy(linear.bias), f"{rows} -> qkv head d_head", qkv=3, head=n_head)
 
 
 def centred(values: Float[np.ndarray, "*terms d_model"]) -> Float[np.ndarray, "*terms d_model"]:
