@@ -33,9 +33,12 @@ class GPTConfig:
                 raise ValueError(f"{field} must be a whole number of at least 1, not {value!r}.")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd must be divisible by n_head, but {self.n_embd} is not by {self.n_head}.")
-        if not 0.0 <= self.dropout < 1.0:
+        for field in ("bias", "tie_weights"):
+            if not isinstance(value := getattr(self, field), bool):  # "False" would be true
+                raise ValueError(f"{field} must be True or False, not {value!r}.")
+        if not (isinstance(self.dropout, int | float) and 0.0 <= self.dropout < 1.0):
             raise ValueError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}.")
-        if self.activation not in ACTIVATIONS:
+        if not (isinstance(self.activation, str) and self.activation in ACTIVATIONS):
             raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, not {self.activation!r}.")
 
     @property

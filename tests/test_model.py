@@ -456,6 +456,22 @@ def test_a_config_out_of_range_is_refused(fields, message):
         GPTConfig(**(TINY | fields))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("bias", "False", "bias must be True or False, not 'False'"),
+        ("tie_weights", 0, "tie_weights must be True or False, not 0"),
+        ("dropout", "0.1", "dropout must be at least 0 and less than 1, not '0.1'"),
+        ("activation", ["gelu"], r"activation must be one of \['gelu', 'gelu_tanh'\], not \['gelu'\]"),
+    ],
+)
+def test_a_config_of_another_type_is_refused(field, value, message):
+    config = GPTConfig(**TINY)
+    object.__setattr__(config, field, value)  # past the types that these tests enforce and users do not
+    with pytest.raises(ValueError, match=message):
+        config.__post_init__()
+
+
 def test_more_tokens_than_block_size_are_refused():
     with pytest.raises(ValueError, match=r"at most 32 tokens \(block_size\), not 33. Shorten"):
         make()(ids(33))
