@@ -210,7 +210,9 @@ def test_training_can_stop_at_nan(data, tmp_path, poison):
         ({"n_layer": 0}, "n_layer must be a whole number of at least 1"),
         ({"activation": "relu"}, "activation must be one of"),
         ({"device": "tpu"}, "device must be one of 'auto', 'cpu', 'cuda', 'mps'; 'tpu' was given"),
-        ({"threads": 0}, 'threads must be "auto" or a whole number of at least 1; 0 was given'),
+        ({"threads": 0}, 'threads must be "auto" or a whole number from 1 to 1024; 0 was given'),
+        ({"threads": 100_000}, 'threads must be "auto" or a whole number from 1 to 1024; 100000 was given'),
+        ({"seed": 2**63}, "seed must be a whole number from 0 to 9223372036854775807; 9223372036854775808 was given"),
         ({"tokenizer": "words"}, "tokenizer must be one of 'char', 'byte', 'bpe', 'gpt2'; 'words' was given"),
         ({"on_nan": "panic"}, "on_nan must be one of 'continue', 'stop'; 'panic' was given"),
         ({"probes": "text"}, r"probes must be a list; the text 'text' was given. Put it into brackets"),
@@ -278,7 +280,20 @@ def test_the_recorder_needs_a_tokenizer_for_texts(data, run_dir):
     model = GPT(small(data).model_config(data.vocab_size, 16))
     with pytest.raises(ValueError, match="Probe 0 is a text and needs a tokenizer"):
         Recorder(model, None, ["text"], run_dir)
+    with pytest.raises(ValueError, match="probes must be a list; the text 'text' was given"):
+        Recorder(model, data.tokenizer, "text", run_dir)
     assert not run_dir.exists()
+
+
+def test_the_recorder_says_what_it_cannot_record(data, run_dir):
+    recorder = Recorder(GPT(small(data).model_config(data.vocab_size, 16)), data.tokenizer, [], run_dir)
+    for step in (-1, True, 10**10):
+        with pytest.raises(ValueError, match=r"A step must be a whole number from 0 to 9999999999; .* was given"):
+            recorder.step(step)
+    recorder.close()
+    with pytest.raises(ValueError, match=r"A closed recorder records nothing more; step 1 was given after close\(\)"):
+        recorder.step(1, loss=1.0)
+    assert open_run(run_dir).verify() == []
 
 
 # --- threads and progress -----------------------------------------------------------------------------------

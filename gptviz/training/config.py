@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from gptviz.model import GPTConfig
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ON_NAN = ("continue", "stop")
 TEXT_BLOCK_SIZE = 64
+LARGEST_SEED = 2**63 - 1  # that torch takes
+MOST_THREADS = 1024  # torch asks the system for all of them at once, and where it refuses the process dies
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,18 @@ class TrainConfig:
 def _tuple(name: str, value: Any) -> tuple:
     if isinstance(value, str):
         raise ValueError(f"{name} must be a list; the text {value!r} was given. Put it into brackets: [{value!r}].")
+    if not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a list; {value!r} was given. Put it into brackets: [{value!r}].")
     return tuple(value)
 
 
-def _whole(at_least: int) -> tuple[Callable[[Any], bool], str]:
+def _whole(at_least: int, at_most: int | None = None) -> tuple[Callable[[Any], bool], str]:
     def check(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return whole and at_least <= value and (at_most is None or value <= at_most)
 
-    return check, f"a whole number of at least {at_least}"
+    rule = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+    return check, f"a whole number {rule}"
 
 
 def _number(low: float, high: float, rule: str) -> tuple[Callable[[Any], bool], str]:
@@ -161,9 +167,10 @@ def _optional(rule: tuple[Callable[[Any], bool], str]) -> tuple[Callable[[Any], 
 
 
 def _one_of(names: tuple[str, ...]) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: value in names, "one of " + ", ".join(map(repr, names))
+    return lambda value: isinstance(value, str) and value in names, "one of " + ", ".join(map(repr, names))
 
 
+_THREADS = _whole(1, MOST_THREADS)
 _TRUTH = (lambda value: isinstance(value, bool), "True or False")
 _TEXT = (lambda value: isinstance(value, str) and value != "", "a text that is not empty")
 _DATA = (lambda value: _TEXT[0](value) or isinstance(value, DataSource), "a name or a data source")
@@ -176,9 +183,9 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "out": _optional(_TEXT),
     "tokenizer": _one_of(("char", "byte", "bpe", "gpt2")),
     "probes": _optional((lambda probes: all(map(_TEXT[0], probes)), "texts, none of them empty")),
-    "seed": _whole(0),
+    "seed": _whole(0, LARGEST_SEED),
     "device": _one_of(DEVICES),
-    "threads": (lambda value: value == "auto" or _whole(1)[0](value), '"auto" or a whole number of at least 1'),
+    "threads": (lambda value: _one_of(("auto",))[0](value) or _THREADS[0](value), f'"auto" or {_THREADS[1]}'),
     "record": _TRUTH,
     "record_steps": _optional((lambda steps: all(map(_whole(0)[0], steps)), "steps, whole numbers of at least 0")),
     "on_nan": _one_of(ON_NAN),

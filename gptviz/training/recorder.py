@@ -25,6 +25,7 @@ from gptviz.training.optimization import array
 
 TOP_K = 10
 SNAPSHOT_NAMES = ("resid_pre", "resid_post", "pattern", "attn_out", "mlp_out", "logits", "loss")
+LARGEST_STEP = 10**10 - 1  # files are named by ten digits
 EVERY = 100  # how often a loop of unknown length is recorded after step 512
 
 
@@ -110,7 +111,15 @@ class Recorder:
             step: How many updates the model has had.
             loss: The training loss, nats per token.
             **scalars: More numbers of this step (lr=, grad_norm=, val_loss= ...).
+
+        Raises:
+            ValueError: `step` is not a whole number of at least 0, or the recorder is closed.
         """
+        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= LARGEST_STEP:
+            raise ValueError(f"A step must be a whole number from 0 to {LARGEST_STEP}; {step!r} was given.")
+        if self.writer.state == "closed":
+            raise ValueError(f"A closed recorder records nothing more; step {step} was given after close(). "
+                             "Close it at the end, or make another with a new out=.")
         if self.due(step):
             self.capture(step)
         self.log(step, **scalars if loss is None else {"loss": loss, **scalars})
@@ -175,6 +184,8 @@ def encode_probes(probes: Sequence[str | Sequence[int]], tokenizer: Any, model: 
     Raises:
         ValueError: A probe is empty, too long, or a text although there is no tokenizer.
     """
+    if isinstance(probes, str):
+        raise ValueError(f"probes must be a list; the text {probes!r} was given. Put it into brackets: [{probes!r}].")
     encoded = []
     for number, probe in enumerate(probes):
         if isinstance(probe, str) and tokenizer is None:
