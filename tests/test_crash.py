@@ -151,8 +151,20 @@ def test_a_folder_that_vanishes_does_not_stop_training(tmp_path):
 def test_a_read_only_folder_is_refused_before_training(tmp_path):
     with tmpfs(tmp_path / "disk", "size=1m") as disk:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(OSError, match="Read-only file system"):
+        with pytest.raises(OSError, match=r"folder that can be written; .*run cannot \(Read-only file system\)"):
             train(small(disk / "run"), progress=False)
+
+
+def test_a_refused_start_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gptviz.runs.writer.write_whole", full)
+        with pytest.raises(OSError, match=r"cannot \(No space left on device\). Choose another out="):
+            RunWriter.create(tmp_path, INFO, max_iters=1)
+    assert not any(tmp_path.iterdir())
+    RunWriter.create(tmp_path, INFO, max_iters=1).close()
 
 
 # --- one writer ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -61,6 +61,18 @@ class Item:
         self.nbytes = sum(getattr(array, "nbytes", 0) for array in arrays)
 
 
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """The system's refusal as a sentence about the run directory."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(
+            f"A run must be kept in a folder that can be written; {folder} cannot ({error.strerror or error}). "
+            "Choose another out=, or make it writable and free some space."
+        ) from error
+
+
 class RunWriter:
     """The one writer of a run directory.
 
@@ -94,9 +106,11 @@ class RunWriter:
         self._changed = threading.Condition()
         self._closing = False
         self._unsaved = False
-        lock.acquire(folder)
+        with _told(folder):
+            lock.acquire(folder)
         try:
-            self._begin_segment(from_step)
+            with _told(folder):
+                self._begin_segment(from_step)
         except BaseException:
             lock.release(folder)
             raise
@@ -112,15 +126,26 @@ class RunWriter:
             ValueError: If the folder holds something already.
             OSError: If the folder cannot be written.
         """
+        with _told(folder):
+            cls._make(folder, info)
+        return cls(folder, max_iters=max_iters)
+
+    @staticmethod
+    def _make(folder: Path, info: Record) -> None:
         if (folder / "run.json").exists():
             raise NotARun(f"A new run needs a new folder; {folder} holds a run already. Choose another out=, go on "
                           f"with open_run({str(folder)!r}).resume(), or delete the folder.")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise NotARun(f"A new run needs a new or empty folder; {folder} is not empty. Choose another out=.")
-        for part in ("ckpt", "snap", METRICS):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "run.json", serialise(info))
-        return cls(folder, max_iters=max_iters)
+        try:
+            for part in ("ckpt", "snap", METRICS):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+            write_whole(folder / "run.json", serialise(info))
+        except OSError:
+            for part in ("ckpt", "snap", METRICS):  # or the next attempt would find the folder not empty
+                with contextlib.suppress(OSError):
+                    (folder / part).rmdir()
+            raise
 
     # --- the training thread ----------------------------------------------------------------------------------
 
