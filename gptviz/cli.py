@@ -134,7 +134,9 @@ def export(
     if out.suffix.lower() == ".html":
         report(opened, out, probe)
     else:
-        shown = snapshot_views(opened, opened.steps[-1] if step is None else step, probe)[0]
+        if not (steps := opened.steps):
+            raise ValueError(f"{run} has no recorded step yet. Wait for the first.")
+        shown = snapshot_views(opened, steps[-1] if step is None else step, probe)[0]
         print(f"wrote {save(shown, out)}")
 
 
@@ -209,7 +211,11 @@ def _typed(name: str, value: str, kind: str) -> Any:
         return value.lower() == "true"
     if "Sequence" in kind:
         parts = tuple(part for part in value.split("|") if part)
-        return tuple(int(part) for part in parts) if "int" in kind else parts
+        if "int" not in kind:
+            return parts
+        if not all(part.strip().isdecimal() for part in parts):
+            raise ValueError(f"{name} must be whole numbers with | between them, such as 10|20, not {value!r}.")
+        return tuple(int(part) for part in parts)
     for number, word in ((int, "int"), (float, "float")):
         if word in kind:
             with contextlib.suppress(ValueError):

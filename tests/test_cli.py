@@ -13,8 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from gptviz.cli import app, parse_settings
+from gptviz.loading import load
 from gptviz.packaged import packaged_runs
 from gptviz.runs import open_run
+from gptviz.training import Recorder
 
 SMALL = ["n_layer=1", "n_head=2", "n_embd=8", "threads=1", "eval_interval=5", "eval_iters=1"]
 
@@ -59,6 +61,7 @@ def test_inspect_at_an_earlier_step_is_another_model():
         (["train", "max_iter=3"], "A setting must be field=value"),
         (["train", "max_iters=many"], "max_iters must be a number"),
         (["train", "bias=perhaps", "task=sort"], "bias must be true or false"),
+        (["train", "record_steps=1,2", "task=sort"], "record_steps must be whole numbers with | between them"),
         (["train", "max_iters=3"], "Exactly one of corpus and task"),
         (["train", "--resume", "n_layer=2"], "--resume takes out=RUN"),
         (["verify", "no/such/run"], "run"),
@@ -78,6 +81,15 @@ def test_export_writes_all_steps_or_one_picture(tmp_path):
     assert run("export", "sorter", first, "--step", 0).exit_code == 0
     assert run("export", "sorter", last, "--probe", 1).exit_code == 0
     assert first.read_bytes() != last.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["report.html", "heads.png"])
+def test_a_run_without_a_step_is_one_sentence(tmp_path, name):
+    model, tokenizer = load("sorter")
+    Recorder(model, tokenizer, ["ABC"], tmp_path / "run").close()
+    done = run("export", tmp_path / "run", tmp_path / name)
+    assert done.exit_code == 1
+    assert "run has no recorded step yet. Wait for the first." in done.output
 
 
 def test_verify_names_what_is_damaged(sorter):
