@@ -188,6 +188,14 @@ class Board(anywidget.AnyWidget):
         if message:
             self._deliver({**message, "push": self._pushed})
 
+    def _begin_here(self) -> None:
+        """What a new display begins with, brought to the step and text chosen since the board was made."""
+        if self.source is None or (self._payload["selection"]["step"], self._payload["text"]) == (self.step, self.text):
+            return
+        with self._lock:
+            self.views = self._base = list(self.source(self.step, self.text))
+        self._payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
+
     def _ipython_display_(self, **_: Any) -> None:
         """The live widget, then the picture as an output of its own.
 
@@ -196,6 +204,7 @@ class Board(anywidget.AnyWidget):
         """
         from IPython.display import Image, display
 
+        self._begin_here()
         bundle = self._repr_mimebundle_()
         display(*(bundle[:1] if isinstance(bundle, tuple) else (bundle,)), raw=True)
         picture = self.picture() if callable(self.picture) else self.picture

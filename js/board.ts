@@ -80,7 +80,7 @@ export class Board {
     this.frames.clear();
     for (const frame of this.board.frames ?? []) this.pending_frame(frame);
     this.views = this.own = this.board.views.map((view) => decode_view(view));
-    if (!this.board.frames) this.frames.set(this.frame_name(this.selection.step), this.views);
+    if (!this.board.frames) this.frames.set(this.frame_name(this.board.selection.step), this.views); // not of the step chosen since
     this.frame_count++;
     this.build();
   }

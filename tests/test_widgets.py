@@ -135,5 +135,21 @@ def test_saved_picture_is_an_output_of_its_own(capsys, monkeypatch):
     assert len(board._picture) == 96
 
 
+def test_a_display_begins_at_the_step_and_text_chosen_before_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *objects, **how: shown.append(objects))
+    board = synthetic.board(8, 2, 2, picture=lambda: board.views[0].arrays["pattern"].tobytes())
+    board.step = 0
+    board._ipython_display_()
+    expected = synthetic.views(0, synthetic.story(8), 2, 2)[0].arrays["pattern"].tobytes()
+    assert board._payload["selection"]["step"] == 0
+    assert board._payload["views"][0]["arrays"]["pattern"]["data"] == expected
+    assert shown[1][0].data == expected
+    Wire(board).ask(ask="frame", step=0, text="abc", id="x-1")
+    board._ipython_display_()
+    assert board._payload["text"] == "abc"
+    assert board._payload["views"][0]["labels"]["token"] == ["a", "b", "c"]
+
+
 def test_views_are_numpy_only():
     assert all(isinstance(view, View) for view in synthetic.board(8, 2, 2).views)
