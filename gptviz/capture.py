@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -299,9 +299,12 @@ def token_rows(
 def _is_one_text(text: Any) -> bool:
     if isinstance(text, str):
         return True
-    if hasattr(text, "ndim"):
+    if getattr(text, "ndim", 0):
         return text.ndim == 1
-    if not isinstance(text, Iterable):
+    if hasattr(text, "ndim"):
+        raise TypeError(f"Token ids must stand in one row, but {text!r} is a single number. Put it into a list.")
+    unordered = isinstance(text, bytes | bytearray | Mapping | Set)  # iterable, and yet neither text nor ids
+    if unordered or not isinstance(text, Iterable):
         raise TypeError(
             f"The text must be a string, token ids, or a list of these, not {type(text).__name__}."
         )
@@ -315,11 +318,18 @@ def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
         text = tokenizer.encode(text)
     if not hasattr(text, "__len__"):
         raise TypeError(f"The text must be a string or token ids, not {text!r}.")
-    ids = torch.as_tensor(text).cpu() if len(text) else torch.empty(0, dtype=torch.int64)
+    try:
+        ids = torch.as_tensor(text).cpu() if len(text) else torch.empty(0, dtype=torch.int64)
+    except (TypeError, ValueError, RuntimeError) as reason:  # objects, numbers beyond 64 bits, no data
+        raise TypeError(
+            f"Token ids must be whole numbers in one row, but {type(text).__name__} {str(text)[:60]} cannot be read "
+            f"as that ({str(reason).splitlines()[0]})."
+        ) from None
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool or ids.ndim != 1:
         raise TypeError(
             f"Token ids must be whole numbers in one row, not {ids.dtype} of shape {tuple(ids.shape)}."
         )
+    ids = ids.to(torch.int64, copy=True)
     if len(ids) == 0:
         raise ValueError("A text must have at least one token, but this one is empty.")
     outside = ((ids < 0) | (ids >= config.vocab_size)).nonzero()
@@ -329,7 +339,7 @@ def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
             f"Token ids must be 0 to {config.vocab_size - 1} (vocab_size {config.vocab_size}), "
             f"but position {at} holds {int(ids[at])}. Was the text encoded by another model's tokenizer?"
         )
-    return ids.to(torch.int64, copy=True)
+    return ids
 
 
 def token_losses(

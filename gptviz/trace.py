@@ -317,6 +317,7 @@ def record(
     """
     inner = unwrapped(model)
     config = inner.config
+    _check_target(dtype, device)
     rows, single, notes = token_rows(text, tokenizer, config, truncate)
     if inner is not model:
         notes += (f"Recorded through the module inside {type(model).__name__}.",)
@@ -345,6 +346,20 @@ def record(
     recording.finish()
     traces = [_trace(recording, row, tokenizer, notes) for row in range(len(rows))]
     return traces[0] if single else traces
+
+
+def _check_target(dtype: Any, device: Any) -> None:
+    """Raise unless recorded values can be converted to `dtype` and moved to `device` with nothing lost."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype must be a floating-point type such as torch.float16, not {dtype!r}.")
+    if device is None:
+        return
+    try:
+        holds_data = torch.empty(0, device=device).device.type != "meta"
+    except (RuntimeError, AssertionError, TypeError):
+        holds_data = False
+    if not holds_data:
+        raise ValueError(f'device must be one that this machine has, such as "cpu", not {device!r}.')
 
 
 def _trace(recording: Recording, row: int, tokenizer: Any, notes: tuple[str, ...]) -> Trace:

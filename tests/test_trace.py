@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -442,3 +443,34 @@ def test_losses_are_cross_entropy_per_position():
     trace = record(make_model(), IDS)
     expected = F.cross_entropy(trace["logits"][:-1], trace.ids[1:], reduction="none")
     torch.testing.assert_close(trace["loss"][1:], expected)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (b"ab", "must be a string, token ids, or a list of these, not bytes"),
+        ({0: 1}, "must be a string, token ids, or a list of these, not dict"),
+        ({0, 1}, "must be a string, token ids, or a list of these, not set"),
+        (torch.tensor(1), r"must stand in one row, but tensor\(1\) is a single number"),
+        (np.array([0, None]), r"must be whole numbers in one row, but ndarray \[0 None\] cannot be read as that"),
+        ([2**70], r"must be whole numbers in one row, but list \[1180591620717411303424\] cannot be read as that"),
+        (torch.zeros(2, dtype=torch.long, device="meta"), "must be whole numbers in one row, but Tensor"),
+    ],
+    ids=repr,
+)
+def test_what_is_neither_text_nor_ids_is_refused(ids, message):
+    with pytest.raises(TypeError, match=message):
+        record(make_model(), ids)
+
+
+def test_ids_of_every_whole_type_are_read():
+    for kind in (np.uint8, np.uint64, np.int32):
+        assert record(make_model(), np.array([0, 1], dtype=kind)).ids.tolist() == [0, 1]
+
+
+def test_values_are_not_converted_to_whole_numbers_or_to_nowhere():
+    with pytest.raises(ValueError, match=r"dtype must be a floating-point type such as torch.float16, not torch.int8"):
+        record(make_model(), [0, 1], dtype=torch.int8)
+    for device in ("meta", "nowhere"):
+        with pytest.raises(ValueError, match=f"device must be one that this machine has, .* not '{device}'"):
+            record(make_model(), [0, 1], device=device)
