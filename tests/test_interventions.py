@@ -534,6 +534,16 @@ def test_an_edit_that_never_fires_is_an_error(model):
         record(model, IDS, stop_at_layer=2)
 
 
+def test_an_edit_that_never_fires_at_one_of_its_places_is_an_error(model):
+    edit = patch(record(model, OTHER), "z")
+    sentence = r"never fired at z\.1, z\.2: no forward pass"
+    with pytest.raises(IneffectiveEditError, match=sentence), intervene(model, edit):
+        record(model, IDS, stop_at_layer=1)
+    with intervene(model, edit):  # in several passes together
+        record(model, IDS, stop_at_layer=1)
+        record(model, IDS)
+
+
 def test_positions_that_no_text_has_are_an_error(model):
     with pytest.raises(IneffectiveEditError, match=r"never at positions 10-11: no text was that long"):
         edited_logits(model, IDS, ablate_head(1, 0, positions=[1, 10, 11]))

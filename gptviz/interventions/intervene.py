@@ -43,6 +43,8 @@ class Effect:
         self.largest_change = 0.0
         self.changed = False
         self.missed: set[int] = set()
+        self.silent: dict[object, str] = {}
+        """The hooks that have not replaced a value yet, and their places."""
 
     def note(self, old: Tensor, new: Tensor, reached: Reached) -> None:
         """One more time, at these positions."""
@@ -77,12 +79,13 @@ class Report(Sequence[Effect]):
         """Raise unless every edit did what it was asked to.
 
         Raises:
-            IneffectiveEditError: one never fired, never met one of its positions, or changed nothing.
+            IneffectiveEditError: one never fired at one of its places, never met one of its positions, or changed nothing.
         """
         for effect in self._effects:
-            if not effect.fired:
+            if not effect.fired or effect.silent:
+                places = ", ".join(dict.fromkeys(effect.silent.values()))
                 raise IneffectiveEditError(
-                    f"{effect.edit!r} never fired: no forward pass went through its place at its positions while "
+                    f"{effect.edit!r} never fired{f' at {places}' if effect.fired else ''}: no forward pass went through its place at its positions while "
                     "intervene was active. Run the model inside the with block; a text must be long enough for the "
                     "edit's positions; a compiled model may not see edits (pass the model it was compiled from)."
                 )
@@ -122,7 +125,8 @@ def intervene(model: nn.Module, *edits: Edit, allow_unchanged: bool = False) -> 
     Raises:
         UnknownNameError: the model has no such layer, head or position (before any forward pass).
         ValueError: an edit's values do not fit the model (before any forward pass).
-        IneffectiveEditError: at the end, an edit never fired, missed one of its positions, or changed nothing.
+        IneffectiveEditError: at the end, an edit never fired at one of its places, missed one of its positions, or
+            changed nothing.
 
     Example:
         >>> from gptviz.interventions import ablate_head
@@ -182,6 +186,8 @@ class _SiteHook:
         self.by_head = "head" in AXES[site.address[0]]
         self.asked = set(site.positions) if isinstance(site.positions, tuple) else set()
         effect.missed |= self.asked
+        name, layer = site.address
+        effect.silent[self] = name if layer is None else f"{name}.{layer}"
 
     def __call__(self, point: nn.Module, args: Any, value: Tensor) -> Tensor | None:
         site = self.site
@@ -195,6 +201,7 @@ class _SiteHook:
         old = value[index]
         new = site.new(old, reached).to(old).expand_as(old)
         self.effect.note(old, new, reached)
+        self.effect.silent.pop(self, None)
         if old.shape == value.shape and every:
             return new
         edited = value.clone()
