@@ -19,6 +19,7 @@ _HOME = {
     "GPTConfig": "gptviz.model",
     "load": "gptviz.loading",
     "generate": "gptviz.generation",
+    "generate_and_record": "gptviz.generation",
     "record": "gptviz.trace",
     "describe": "gptviz.trace",
     "Trace": "gptviz.trace",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a test compar
     from gptviz.dashboards import watch as watch
     from gptviz.export import export_html as export_html
     from gptviz.generation import generate as generate
+    from gptviz.generation import generate_and_record as generate_and_record
     from gptviz.interventions import ablate_head as ablate_head
     from gptviz.interventions import ablate_mlp as ablate_mlp
     from gptviz.interventions import ablate_position as ablate_position

@@ -356,6 +356,7 @@ def plain_unembed(
 ) -> Float[Tensor, "*batch pos d_vocab"]:
     """The last LayerNorm and the unembedding, by the weights alone: no hook fires."""
     norm = model.transformer.ln_f
+    resid = resid.to(norm.weight)  # a trace may have been recorded in another type, or moved
     normalised = F.layer_norm(resid, norm.weight.shape, norm.weight, norm.bias, norm.eps)
     return normalised @ model.lm_head.weight.T
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gptviz.runs.files import write_result
 from gptviz.views.board import board_payload, payload_json
 from gptviz.views.view import View
 from gptviz.widgets import STATIC, Board
@@ -51,7 +52,7 @@ def export_html(
         raise ValueError(f"The folder of an exported page must exist; {target.parent} does not. Make it first.")
     payload = _payload(shown, budget)
     text = page_html(payload, title or payload["title"] or "gptviz")
-    target.write_text(text, encoding="utf-8", newline="\n")
+    write_result(target, text.encode())
     note = f": {payload['note']}" if payload.get("note") else ""
     print(f"wrote {target} ({target.stat().st_size / 1e3:,.0f} kB){note}")
     return target

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
 from gptviz.packing import unpack_pattern
+from gptviz.runs.files import write_result
 from gptviz.views import View
 
 FORMATS = ("png", "svg", "pdf")
@@ -119,7 +120,7 @@ def save(shown: View | Figure, path: str | os.PathLike, **options: Any) -> Path:
         )
     if not target.parent.is_dir():
         raise ValueError(f"The folder of a picture must exist; {target.parent} does not. Make it first.")
-    target.write_bytes(picture(shown, ending, **options))
+    write_result(target, picture(shown, ending, **options))
     return target
 
 

@@ -1,7 +1,7 @@
-"""Text from a model: `generate` all of it at once, or `stream` it token by token."""
+"""Text from a model: `generate` all at once, `stream` it token by token, or `generate_and_record` every step."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gptviz.capture import token_rows, unwrapped
 from gptviz.decoding import Decoder
 from gptviz.model import GPT
+from gptviz.trace import record
 
 
 def generate(
@@ -114,6 +115,47 @@ def stream(
     run = _Run(inner, rows, max_new_tokens, tokenizer, Sampling(temperature, top_k, top_p), seed, stop)
     tokens = (step[0] for step in run.steps())
     return _pieces(tokens, tokenizer) if isinstance(prompt, str) else tokens
+
+
+def generate_and_record(
+    model: nn.Module,
+    prompt: Any,
+    max_new_tokens: int,
+    *,
+    tokenizer: Any = None,
+    recording: Mapping[str, Any] | None = None,
+    **sampling: Any,
+) -> Any:
+    """Continue a prompt and record what the model computed at every step of it.
+
+    A causal model computes the same values for a position whatever follows it, so one pass over the finished text
+    holds every step: the values at position i are those from which token i + 1 was chosen. Active edits apply to both.
+    Of a text longer than `block_size` it is the last step's window, which a note says.
+
+    Args:
+        model: As for `generate`.
+        prompt: As for `generate`.
+        max_new_tokens: As for `generate`.
+        tokenizer: As for `generate`.
+        recording: Options of `record`: names, layers, dtype ...
+        **sampling: Options of `generate`: temperature, top_k, top_p, seed, stop.
+
+    Returns:
+        A `Trace` of prompt and continuation; a list of them for a list of prompts.
+
+    Raises:
+        ValueError: as `generate` and `record`.
+        TypeError: as `generate` and `record`.
+
+    Example:
+        >>> from gptviz.model import GPT, GPTConfig
+        >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8))
+        >>> len(generate_and_record(model, [0, 1, 2], 4, temperature=0, recording={"names": "pattern"}))
+        7
+    """
+    rows, single, _ = token_rows(prompt, tokenizer, unwrapped(model).config, truncate="left")
+    ids = generate(model, [row.tolist() for row in rows], max_new_tokens, tokenizer=tokenizer, **sampling)
+    return record(model, ids[0] if single else ids, tokenizer, truncate="left", **(recording or {}))
 
 
 def _joined(prompt: Any, continuation: list[int], tokenizer: Any) -> str | list[int]:

@@ -5,6 +5,7 @@ One table, `AXES`, is the source for recording, editing, documentation and every
 
 import difflib
 import fnmatch
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -107,7 +108,7 @@ def our_spelling(text: str) -> tuple[str, str]:
         >>> our_spelling("blocks.3.attn.hook_pattern"), our_spelling("resid_*"), our_spelling("pattern.1")
         (('pattern', '3'), ('resid_*', '*'), ('pattern', '1'))
     """
-    block = re.fullmatch(r"blocks\.([^.]+)\.(.+)", text)
+    block = re.fullmatch(r"blocks\.(-?\d+|\*)\.(.+)", text)
     layer, rest = block.groups() if block else ("*", text)
     if rest in TRANSFORMERLENS:
         return TRANSFORMERLENS[rest], layer
@@ -141,32 +142,30 @@ def resolve_names(
         >>> resolve_names(["logits", "ln_?_scale"], n_layer=2, layers=[1])
         [('ln_1_scale', 1), ('ln_2_scale', 1), ('logits', None)]
     """
-    wanted: set[Address] = set()
-    requests = [names] if isinstance(names, str) else list(AXES) if names is None else list(names)
+    requests = (names,) if isinstance(names, str) else tuple(AXES) if names is None else tuple(names)
     if not requests:
-        raise UnknownNameError(
-            "names must hold at least one name, but is empty. Leave it out to record everything."
-        )
-    allowed = range(n_layer) if layers is None else layers
+        raise UnknownNameError("names must hold at least one name, but is empty. Leave it out to record everything.")
+    for request in requests:
+        if not isinstance(request, str):
+            raise TypeError(f"A name must be a string, not {type(request).__name__}: {request!r}.")
+    return list(_resolved(requests, n_layer, tuple(range(n_layer) if layers is None else layers)))
+
+
+@functools.lru_cache(maxsize=256)  # a sweep asks the same thousands of times, in the midst of its timing
+def _resolved(requests: tuple[str, ...], n_layer: int, allowed: tuple[int, ...]) -> tuple[Address, ...]:
+    wanted: set[Address] = set()
     for request in requests:
         wanted |= _addresses_of(request, n_layer, allowed)
     order = {name: place for place, name in enumerate(AXES)}
-    return sorted(wanted, key=lambda address: (order[address[0]], -1 if address[1] is None else address[1]))
+    return tuple(sorted(wanted, key=lambda address: (order[address[0]], -1 if address[1] is None else address[1])))
 
 
 def _addresses_of(request: str, n_layer: int, allowed: Sequence[int]) -> set[Address]:
-    if not isinstance(request, str):
-        raise TypeError(f"A name must be a string, not {type(request).__name__}: {request!r}.")
     pattern, layer_text = our_spelling(request)
     matched = fnmatch.filter(AXES, pattern)
     if not matched:
         raise UnknownNameError(f"{request!r} matches no activation. {nearest_names(pattern)}")
-    if layer_text == "*":
-        one_layer = allowed
-    else:
-        one_layer = (
-            [index_within(int(layer_text), n_layer, "layer")] if re.fullmatch(r"-?\d+", layer_text) else []
-        )
+    one_layer = allowed if layer_text == "*" else [index_within(int(layer_text), n_layer, "layer")]
     found: set[Address] = {
         (name, layer)
         for name in matched

@@ -462,8 +462,9 @@ def _addresses(names: Any, layers: Any, span: range, config: GPTConfig, embedded
     before, after = {"embed", "pos_embed"}, {"ln_final_scale", "ln_final", "logits", "loss"}
     unreachable = (set() if embedded else before) | (after if span.stop < config.n_layer else set())
     found = [at for at in resolve_names(names, config.n_layer, chosen) if at[0] not in unreachable]
-    if not found:
+    named = {names} if isinstance(names, str) else set(names or ())
+    if not found or unreachable & {our_spelling(name)[0] for name in named}:
         raise UnknownNameError(
-            f"A pass over layers {span.start} to {span.stop - 1} computes none of {names!r}."
+            f"A pass over layers {span.start} to {span.stop - 1} does not compute all of {names!r}."
         )
     return found

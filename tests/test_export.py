@@ -5,12 +5,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import synthetic
 
 from gptviz.export import export_html
+from gptviz.views import training_view
 from gptviz.widgets import STATIC
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -85,3 +88,26 @@ def test_committed_bundle_is_what_the_sources_give(tmp_path):
     for name in ("board.js", "board.css"):
         built = (tmp_path / name).read_text(encoding="utf-8")
         assert built == (STATIC / name).read_text(encoding="utf-8"), "run `make js` and commit gptviz/static"
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one_whole(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("the old page", encoding="utf-8")
+    folder = tmp_path / "folder.html"
+    folder.mkdir()
+    view = training_view({"train": (np.array([0, 1]), np.array([2.0, 1.0]))})
+    with pytest.raises(OSError, match=r"folder.html must be writable; the system says: Is a directory"):
+        export_html(view, folder)
+    code = """
+import resource, signal, sys
+import numpy as np
+from gptviz.export import export_html
+from gptviz.views import training_view
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+export_html(training_view({"train": (np.array([0, 1]), np.array([2.0, 1.0]))}), sys.argv[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(page)], capture_output=True, text=True)
+    assert "must be writable; the system says: File too large" in done.stderr
+    assert page.read_text(encoding="utf-8") == "the old page"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.html", "page.html"]

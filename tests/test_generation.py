@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gptviz.decoding import WORTH_TRANSPOSING, Decoder
-from gptviz.generation import Sampling, generate, stream
+from gptviz.generation import Sampling, generate, generate_and_record, stream
 from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import ByteTokenizer, CharTokenizer
 
@@ -460,3 +460,24 @@ def test_logits_that_are_not_finite_are_refused(value, temperature):
 def test_other_models_are_refused():
     with pytest.raises(TypeError, match="must be a gptviz GPT"):
         generate(nn.Linear(2, 2), [1], 3)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_a_recorded_generation_holds_what_each_step_computed(temperature):
+    model, steps = lively_model(), []
+    point = model.hook_points["resid_post", 1]
+    point.listeners.append(lambda value: steps.append(value[0, -1].clone()))
+    ids = generate(model, [3, 1, 4], 9, temperature=temperature, seed=7)
+    point.listeners.clear()
+    trace = generate_and_record(model, [3, 1, 4], 9, temperature=temperature, seed=7, recording={"names": "resid_post"})
+    assert trace.ids.tolist() == ids
+    torch.testing.assert_close(trace["resid_post", 1][2:-1], torch.stack(steps), rtol=1e-5, atol=1e-5)
+
+
+def test_a_recorded_generation_beyond_the_block_is_its_last_window():
+    model = lively_model()
+    first, second = generate_and_record(model, [[1, 2], [5]], 20, temperature=0)
+    assert len(first) == SHAPE["block_size"]
+    assert first.ids.tolist() == generate(model, [1, 2], 20, temperature=0)[-16:]
+    assert "cut off at the left" in first.notes[0]
+    assert second.ids.tolist() == generate(model, [5], 20, temperature=0)[-16:]

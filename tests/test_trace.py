@@ -404,7 +404,7 @@ def test_bad_texts(text, error, match):
         ({"heads": [2]}, "no head 2"),
         ({"positions": [8]}, "no position 8"),
         ({"layers": []}, "At least one layer"),
-        ({"names": "logits", "stop_at_layer": 1}, "computes none of"),
+        ({"names": "logits", "stop_at_layer": 1}, "does not compute all of"),
     ],
 )
 def test_names_and_indices_that_do_not_exist(options, match):
@@ -474,3 +474,24 @@ def test_values_are_not_converted_to_whole_numbers_or_to_nowhere():
     for device in ("meta", "nowhere"):
         with pytest.raises(ValueError, match=f"device must be one that this machine has, .* not '{device}'"):
             record(make_model(), [0, 1], device=device)
+
+
+def test_a_name_that_the_pass_does_not_reach_is_refused_beside_others():
+    model = make_model()
+    with pytest.raises(UnknownNameError, match="does not compute all of"):
+        record(model, IDS, names=["logits", "z"], stop_at_layer=1)
+    found = record(model, IDS, names=["l*", "z"], stop_at_layer=1)
+    assert found.names == ("ln_1_scale", "ln_1", "z", "ln_2_scale", "ln_2")
+
+
+def test_a_block_that_is_no_number_is_an_unknown_name():
+    trace = record(make_model(), IDS)
+    assert "blocks.foo.attn.hook_z" not in trace
+    with pytest.raises(UnknownNameError, match="matches no activation"):
+        record(make_model(), IDS, names="blocks.foo.attn.hook_z")
+
+
+def test_a_trace_in_half_precision_can_be_checked():
+    model = make_model()
+    checks = record(model, IDS, dtype=torch.float16).check()
+    assert checks["unembed(last resid_post) = logits"].passed

@@ -67,6 +67,22 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def write_result(path: Path, data: bytes) -> None:
+    """Writes a page or picture that a person asked for; a file that was there is whole until the new one is.
+
+    Raises:
+        OSError: If it cannot be written, in a sentence.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a device, such as /dev/stdout, must stay one
+            path.write_bytes(data)
+        else:
+            write_whole(path, data)
+    except OSError as error:
+        raise OSError(f"{path} must be writable; the system says: {error.strerror or error}. Nothing was changed. "
+                      "Choose another place or make room.") from error
+
+
 def sync_folder(folder: Path) -> None:
     """Waits until the folder's list of names is on the disk (not possible, nor needed, on Windows)."""
     if os.name == "nt":
