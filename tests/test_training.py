@@ -285,6 +285,19 @@ def test_the_recorder_needs_a_tokenizer_for_texts(data, run_dir):
     assert not run_dir.exists()
 
 
+@pytest.mark.parametrize("again", [4, 3])
+def test_the_recorder_wants_each_step_once(data, run_dir, again):
+    model = GPT(small(data).model_config(data.vocab_size, 16))
+    with Recorder(model, data.tokenizer, [], run_dir) as recorder:
+        recorder.step(4, loss=1.0)
+        with torch.no_grad():
+            model.lm_head.weight.zero_()
+        with pytest.raises(ValueError, match=rf"Steps must increase; {again} was given after step 4\. Call step\(\) once"):
+            recorder.step(again, loss=2.0)
+        recorder.step(5, loss=3.0)
+    assert recorder.run.metrics()["loss"].tolist() == [1.0, 3.0]
+
+
 def test_the_recorder_says_what_it_cannot_record(data, run_dir):
     recorder = Recorder(GPT(small(data).model_config(data.vocab_size, 16)), data.tokenizer, [], run_dir)
     for step in (-1, True, 10**10):

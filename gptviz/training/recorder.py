@@ -91,6 +91,7 @@ class Recorder:
         self._probes = probes
         self._steps = None if steps is None else frozenset(steps)
         self._warned = False
+        self._last = -1
 
     def __enter__(self) -> "Recorder":
         return self
@@ -108,18 +109,23 @@ class Recorder:
         """Records step number `step`: the scalars always, weights and probes when they are due.
 
         Args:
-            step: How many updates the model has had.
+            step: How many updates the model has had; more than at the last call.
             loss: The training loss, nats per token.
             **scalars: More numbers of this step (lr=, grad_norm=, val_loss= ...).
 
         Raises:
-            ValueError: `step` is not a whole number of at least 0, or the recorder is closed.
+            ValueError: `step` is not a whole number of at least 0 or not greater than the last one, or the recorder is
+                closed.
         """
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= LARGEST_STEP:
             raise ValueError(f"A step must be a whole number from 0 to {LARGEST_STEP}; {step!r} was given.")
         if self.writer.state == "closed":
             raise ValueError(f"A closed recorder records nothing more; step {step} was given after close(). "
                              "Close it at the end, or make another with a new out=.")
+        if step <= self._last:
+            raise ValueError(f"Steps must increase; {step} was given after step {self._last}. Call step() once per step, "
+                             "or record another training into a Recorder with a new out=.")
+        self._last = step
         if self.due(step):
             self.capture(step)
         self.log(step, **scalars if loss is None else {"loss": loss, **scalars})
