@@ -145,6 +145,14 @@ def test_mean_activations_are_means_over_tokens():
         assert np.allclose(means[name], expected, atol=1e-5)
 
 
+def test_means_of_some_layers_are_of_those_alone():
+    model = make_model()
+    every = analysis.mean_activations(model, TEXTS, names=["z", "resid_pre"])
+    some = analysis.mean_activations(model, TEXTS, names=["z.-1", "resid_pre.0", "blocks.1.hook_resid_pre"])
+    assert np.array_equal(some["z"], every["z"][-1:])
+    assert np.array_equal(some["resid_pre"], every["resid_pre"][:2])
+
+
 def test_mistakes_get_a_sentence():
     model = make_model()
     with pytest.raises(ValueError, match=r"A quantile's share must be 0 to 1, not 95"):

@@ -243,12 +243,13 @@ def mean_activations(
         model: A `GPT`.
         texts: Texts or id lists; may be a generator. Memory does not grow with their number.
         tokenizer: Turns texts into ids.
-        names: Names with an axis pos.
+        names: Names with an axis pos, as in `record`.
         batch_size: How many texts run at once.
         truncate: "left" or "right" for texts longer than the block.
 
     Returns:
-        For each name an array with the axes of the name without pos: "z" gives [layer head d_head].
+        For each name an array with the axes of the name without pos: "z" gives [layer head d_head], and "z.1" the
+        same with layer 1 alone.
 
     Raises:
         ValueError: there is no text, or a name has no axis pos.
@@ -259,23 +260,32 @@ def mean_activations(
         >>> mean_activations(model, [[0, 1, 2], [3, 4]])["z"].shape
         (1, 2, 4)
     """
-    wanted = list(dict.fromkeys(name for name, _ in resolve_names(names, unwrapped(model).config.n_layer)))
-    without = [name for name in wanted if "pos" not in AXES[name] or name == "loss"]
+    addresses = resolve_names(names, unwrapped(model).config.n_layer)
+    without = [name for name in dict.fromkeys(name for name, _ in addresses) if "pos" not in AXES[name] or name == "loss"]
     if without:
         raise ValueError(
             f"A mean over positions needs names with an axis pos, which {', '.join(without)} "
             "has not. Choose one such as z, mlp_post or resid_post."
         )
-    sums: dict[str, np.ndarray] = {}
+    wanted = [name if layer is None else f"{name}.{layer}" for name, layer in addresses]
+    sums: dict[Address, np.ndarray] = {}
     n_tokens = 0
     for trace in traces_over(model, texts, tokenizer, names=wanted, batch_size=batch_size, truncate=truncate):
         n_tokens += len(trace)
-        for name in wanted:
-            total = as_numpy(trace[name]).sum(AXES[name].index("pos"))
-            sums[name] = sums[name] + total if name in sums else total
+        for (name, layer), spelled in zip(addresses, wanted, strict=True):
+            axes = [axis for axis in AXES[name] if axis != "layer"]
+            total = as_numpy(trace[spelled]).sum(axes.index("pos"))
+            sums[name, layer] = sums[name, layer] + total if (name, layer) in sums else total
     if not n_tokens:
         raise ValueError("There must be at least one text, but there is none.")
-    return {name: total / n_tokens for name, total in sums.items()}
+    return _by_name({address: total / n_tokens for address, total in sums.items()})
+
+
+def _by_name(values: Mapping[Address, Float64[np.ndarray, "..."]]) -> dict[str, Float64[np.ndarray, "..."]]:
+    """One array for each name; that of a name with layers has them as its first axis."""
+    names = dict.fromkeys(name for name, _ in values)
+    layers = {name: [value for (of, _), value in values.items() if of == name] for name in names}
+    return {name: np.stack(found) if AXES[name][0] == "layer" else found[0] for name, found in layers.items()}
 
 
 def _binned(finite: Float64[np.ndarray, "value"]) -> Int64[np.ndarray, "bin"]:
