@@ -83,6 +83,14 @@ def test_layers_of_two_steps():
     assert some.shape == (1, 3)
 
 
+def test_names_may_be_spelled_as_in_transformerlens():
+    trace = record(make_model(), IDS)
+    for spelled in ("hook_resid_mid", "blocks.*.hook_resid_mid", "resid_mid.*"):
+        assert np.array_equal(
+            analysis.layer_similarity(trace, trace, spelled), analysis.layer_similarity(trace, trace, "resid_mid")
+        )
+
+
 def test_what_is_constant_has_no_similarity():
     assert np.isnan(analysis.cka(np.ones((9, 2)), np.random.default_rng(0).standard_normal((9, 2))))
 
@@ -95,7 +103,7 @@ def test_mistakes_get_a_sentence():
         analysis.cka(np.full((5, 1), np.nan), np.ones((5, 1)))
     with pytest.raises(ValueError, match=r"the same texts at the same positions, but they differ"):
         analysis.layer_similarity(record(model, IDS), record(model, IDS[::-1]))
-    for name in ("pattern", "embed", "ln_1_scale", "nonsense"):
+    for name in ("pattern", "embed", "ln_1_scale", "nonsense", "z.1", "blocks.1.attn.hook_z"):
         with pytest.raises(ValueError, match=r"compares vectors of every layer, which '.*' is not"):
             analysis.layer_similarity(record(model, IDS), record(model, IDS), name)
     with pytest.raises(UnknownNameError, match=r"layer_similarity needs mlp_post\.0"):

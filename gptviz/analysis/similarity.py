@@ -11,7 +11,8 @@ from jaxtyping import Float, Float64
 
 from gptviz.analysis.components import as_numpy
 from gptviz.analysis.requirements import require_recorded
-from gptviz.trace import AXES, Trace
+from gptviz.naming import AXES, our_spelling
+from gptviz.trace import Trace
 
 
 def cka(
@@ -72,8 +73,8 @@ def layer_similarity(
     Args:
         a: Trace of one text, or traces of several.
         b: Traces of the same texts through another model or step.
-        name: Any name of every layer whose values are vectors; the heads of q, k, v and z count as one wide
-            vector.
+        name: Any name of every layer whose values are vectors, also as TransformerLens spells it; the heads of q,
+            k, v and z count as one wide vector.
         unbiased: See `cka`.
 
     Raises:
@@ -94,12 +95,13 @@ def layer_similarity(
             "Similarity needs both models to have read the same texts at the same positions, but they differ. "
             "Record the same texts, in the same order, with both."
         )
-    if AXES.get(name, ("",))[0] != "layer" or AXES[name][-1] in ("key", "pos"):
+    ours, layer = our_spelling(name)
+    if layer != "*" or AXES.get(ours, ("",))[0] != "layer" or AXES[ours][-1] in ("key", "pos"):
         raise ValueError(
             f"Similarity compares vectors of every layer, which {name!r} is not. "
             "Choose one such as resid_post, mlp_post, z or attn_out."
         )
-    features = [_features(traces, name) for traces in (first, second)]
+    features = [_features(traces, ours) for traces in (first, second)]
     return np.array([[cka(x, y, unbiased=unbiased) for y in features[1]] for x in features[0]])
 
 
