@@ -13,7 +13,7 @@ from gptviz.views import Check, View, attention_view, tokens_view, training_view
 from gptviz.widgets import Board
 
 N_CHOICES = 5  # next tokens shown at a position
-N_POINTS = 4000  # of a loss curve: more than any screen has pixels
+N_POINTS = 4000  # finite ones of a loss curve: more than any screen has pixels
 
 
 def explore(trace: Any, model: Any = None, tokenizer: Any = None, *, title: str = "") -> Board:
@@ -169,9 +169,19 @@ def curve_view(run: Any) -> View:
         values = metrics[column]
         measured = np.isfinite(values) | (diverged if name == "train" else False)  # NaN elsewhere: not measured
         at = np.flatnonzero(measured)
-        at = at[np.unique(np.linspace(0, len(at) - 1, min(len(at), N_POINTS)).astype(int))] if len(at) else at
+        at = at[_shown(values[at])]
         series[name] = (metrics["step"][at], values[at])
     return training_view(series)
+
+
+def _shown(values: np.ndarray) -> np.ndarray:
+    """The places of a long curve that are drawn: both ends, all that is not finite, and each bucket's extremes."""
+    if len(values) <= N_POINTS:
+        return np.arange(len(values))
+    finite = np.flatnonzero(np.isfinite(values))
+    buckets = np.array_split(finite, min(len(finite), N_POINTS // 2) or 1)
+    extremes = [at[[values[at].argmin(), values[at].argmax()]] for at in buckets if len(at)]
+    return np.unique(np.concatenate([[0, len(values) - 1], np.flatnonzero(~np.isfinite(values)), *extremes]))
 
 
 def _source_of(model: Any, tokenizer: Any) -> Callable[[int | None, str], list[View]]:
