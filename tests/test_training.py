@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import tempfile
 
 import numpy as np
 import pytest
@@ -256,6 +257,18 @@ def test_a_run_in_memory_goes_with_its_run(data):
 # --- the recorder in somebody else's loop -------------------------------------------------------------------
 
 
+def test_a_run_in_memory_that_fails_leaves_nothing_behind(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def fail(step, loss):
+        assert list(tmp_path.glob("gptviz-*/run.json"))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(small(data), progress=False, on_step=fail)
+    assert not list(tmp_path.glob("gptviz-*"))
+
+
 def test_the_recorder_works_in_a_plain_loop(data, run_dir):
     model = GPT(small(data).model_config(data.vocab_size, 16))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -292,7 +305,7 @@ def test_the_recorder_wants_each_step_once(data, run_dir, again):
         recorder.step(4, loss=1.0)
         with torch.no_grad():
             model.lm_head.weight.zero_()
-        with pytest.raises(ValueError, match=rf"Steps must increase; {again} was given after step 4\. Call step\(\) once"):
+        with pytest.raises(ValueError, match=rf"Steps must increase; {again} was given after step 4\. Call step"):
             recorder.step(again, loss=2.0)
         recorder.step(5, loss=3.0)
     assert recorder.run.metrics()["loss"].tolist() == [1.0, 3.0]

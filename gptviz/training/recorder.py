@@ -123,8 +123,8 @@ class Recorder:
             raise ValueError(f"A closed recorder records nothing more; step {step} was given after close(). "
                              "Close it at the end, or make another with a new out=.")
         if step <= self._last:
-            raise ValueError(f"Steps must increase; {step} was given after step {self._last}. Call step() once per step, "
-                             "or record another training into a Recorder with a new out=.")
+            raise ValueError(f"Steps must increase; {step} was given after step {self._last}. Call step() once per "
+                             "step, or record another training into a Recorder with a new out=.")
         self._last = step
         if self.due(step):
             self.capture(step)

@@ -1,5 +1,6 @@
 """Starting a run and going on with one."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,9 +58,15 @@ def train(
         probes = _probes(config, source, model)
         data = {"data": source.spec(), "train": config.to_json()}
         out = Path(config.out or tempfile.mkdtemp(prefix="gptviz-"))
-        writer = RunWriter.create(out, run_info(model, source.tokenizer, probes, **data), max_iters=config.max_iters)
-        start = _Start(config, source, accelerator, writer, progress, on_step)
-        return start.go(model, probes, temporary=config.out is None)
+        info = run_info(model, source.tokenizer, probes, **data)
+        try:
+            writer = RunWriter.create(out, info, max_iters=config.max_iters)
+            start = _Start(config, source, accelerator, writer, progress, on_step)
+            return start.go(model, probes, temporary=config.out is None)
+        except BaseException:
+            if config.out is None:  # nobody else knows of the folder
+                shutil.rmtree(out, ignore_errors=True)
+            raise
 
 
 def resume(
