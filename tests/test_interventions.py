@@ -260,6 +260,12 @@ def test_a_transplanted_head_works_as_if_its_weights_were_written(model, from_la
     assert all(torch.equal(value, parameters[name]) for name, value in model.state_dict().items())
 
 
+def test_a_trace_says_what_a_transplant_edited(model):
+    with intervene(model, transplant_head(-2, 1, make_model(seed=1))):
+        assert record(model, IDS).edited == (("q", 1), ("k", 1), ("v", 1), ("attn_out", 1))
+    assert record(model, IDS).edited == ()
+
+
 def test_the_later_of_two_transplants_of_a_head_counts(model):
     first, second = make_model(seed=1), make_model(seed=2)
     edits = transplant_head(1, 0, first), transplant_head(1, 1, first), transplant_head(1, 0, second)

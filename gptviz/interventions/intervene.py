@@ -79,15 +79,17 @@ class Report(Sequence[Effect]):
         """Raise unless every edit did what it was asked to.
 
         Raises:
-            IneffectiveEditError: one never fired at one of its places, never met one of its positions, or changed nothing.
+            IneffectiveEditError: one never fired at one of its places, never met one of its positions, or changed
+                nothing.
         """
         for effect in self._effects:
             if not effect.fired or effect.silent:
                 places = ", ".join(dict.fromkeys(effect.silent.values()))
+                left = f" at {places}" if effect.fired else ""
                 raise IneffectiveEditError(
-                    f"{effect.edit!r} never fired{f' at {places}' if effect.fired else ''}: no forward pass went through its place at its positions while "
-                    "intervene was active. Run the model inside the with block; a text must be long enough for the "
-                    "edit's positions; a compiled model may not see edits (pass the model it was compiled from)."
+                    f"{effect.edit!r} never fired{left}: no forward pass went through its place at its positions "
+                    "while intervene was active. Run the model inside the with block; a text must be long enough for "
+                    "the edit's positions; a compiled model may not see edits (pass the model it was compiled from)."
                 )
             if effect.missed:
                 raise IneffectiveEditError(

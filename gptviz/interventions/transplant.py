@@ -45,8 +45,12 @@ class Transplant(Edit):
         return []
 
     def attach(self, model: GPT, note: Note) -> list[RemovableHandle]:
-        """Hooks on the two Linear layers, so that everything after them, edits included, meets the other head."""
-        attention = model.transformer.h[index_within(self.layer, model.config.n_layer, "layer")].attn
+        """Hooks on the two Linear layers, so that everything after them, edits included, meets the other head.
+
+        Others that do nothing mark what these layers give as edited, so that a trace says so.
+        """
+        layer = index_within(self.layer, model.config.n_layer, "layer")
+        attention = model.transformer.h[layer].attn
         head = index_within(self.head, model.config.n_head, "head")
         hooks = attention.c_proj._forward_hooks.values()
         earlier = [hook.edit.out for hook in hooks if isinstance(hook, _Out) and hook.head == head]
@@ -54,6 +58,7 @@ class Transplant(Edit):
         return [
             attention.c_attn.register_forward_hook(_In(self, head, note)),
             attention.c_proj.register_forward_hook(out),
+            *(model.hook_points[name, layer].register_forward_hook(_as_it_is) for name in ("q", "k", "v", "attn_out")),
         ]
 
 
@@ -130,6 +135,10 @@ def transplant_head(
     bias = None if bias is None else bias.detach().view(3, config.n_head, -1)[:, number].flatten().clone()
     out = attention.c_proj.weight.detach()[:, number * config.d_head : (number + 1) * config.d_head].clone()
     return Transplant(layer, head, from_layer, from_head, qkv, bias, out)
+
+
+def _as_it_is(point: nn.Module, args: tuple[Tensor], value: Tensor) -> None:
+    """Leaves the value as it is."""
 
 
 def _everywhere(x: Tensor) -> Reached:
