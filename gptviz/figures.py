@@ -64,6 +64,9 @@ THEMES = {
     ),
 }  # fmt: skip
 MARKERS = ("o", "D", "^", "s")
+NOTHING_BEFORE = "dotted outline: no token before it"
+NOT_FINITE = "✕ not finite"
+CLIPPED = "▴ above the scale"
 
 
 def figure(view: View, *, theme: str = "light", layer: int | None = None, head: int | None = None) -> Figure:
@@ -283,21 +286,31 @@ def _tokens(view: View, palette: Palette, *_: object) -> Figure:
         x += size
     drawn = Figure(figsize=(9.5, 0.36 * (line + 1) + 1.1))
     axes = drawn.subplots()
-    for token, loss, (x, line, size) in zip(tokens, losses, places, strict=True):
-        known = bool(np.isfinite(loss))
-        colour = colormap((loss - low) / (high - low)) if known else palette.paper
+    marks = [_mark(float(loss), at, high) for at, loss in enumerate(losses)]
+    for token, loss, mark, (x, line, size) in zip(tokens, losses, marks, places, strict=True):
+        colour = colormap((loss - low) / (high - low)) if np.isfinite(loss) else palette.paper
         axes.add_patch(Rectangle((x, line), size - 0.3, 0.8, facecolor=colour, edgecolor=palette.rule,
-                                 linewidth=0.5, linestyle="-" if known else ":"))  # fmt: skip
+                                 linewidth=0.5, linestyle=":" if mark == NOTHING_BEFORE else "-"))  # fmt: skip
         axes.text(x + 0.25, line + 0.42, token[: size - 1], va="center", fontsize=9, family="monospace",
                   color=palette.ink, parse_math=False)  # fmt: skip
+        if mark in (NOT_FINITE, CLIPPED):
+            axes.text(x + size - 0.35, line + 0.02, mark[0], ha="right", va="top", fontsize=6, color=palette.ink)
     axes.set(xlim=(0, width), ylim=(places[-1][1] + 1, -0.2))
     axes.axis("off")
     _say(axes, f"{view.title}: loss per token, {low:.0f} to {high:.0f} nats", palette, loc="left")
     scale = ScalarMappable(Normalize(low, high), colormap)
     bar = drawn.colorbar(scale, ax=axes, orientation="horizontal", fraction=0.08, pad=0.04, aspect=50)
-    bar.set_label("nats (dotted outline: no token before it)", color=palette.ink_2)
+    legend = "; ".join(mark for mark in (NOTHING_BEFORE, NOT_FINITE, CLIPPED) if mark in marks)
+    bar.set_label(f"nats ({legend})" if legend else "nats", color=palette.ink_2)
     bar.ax.tick_params(colors=palette.ink_2)
     return drawn
+
+
+def _mark(loss: float, position: int, high: float) -> str | None:
+    """What a colour cannot say of a token's loss, in the words of the caption."""
+    if not np.isfinite(loss):
+        return NOTHING_BEFORE if position == 0 else NOT_FINITE
+    return CLIPPED if loss > high else None
 
 
 def _training(view: View, palette: Palette, *_: object) -> Figure:

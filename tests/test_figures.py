@@ -67,8 +67,22 @@ def test_files_are_whole_and_the_same_every_time(tmp_path, ending, theme):
 
 def test_tokens_are_literal():
     view = tokens_view(np.array([np.nan, 1.0, 9.0], np.float32), ["$x$", "$\\frac{1}{2}$", "·a"])
-    assert [text.get_text() for text in figure(view).axes[0].texts] == ["$x$", "$\\frac{1}{2}$", "·a"]
+    assert [text.get_text() for text in figure(view).axes[0].texts] == ["$x$", "$\\frac{1}{2}$", "·a", "▴"]
     picture(view)
+
+
+def test_losses_that_no_colour_can_show_have_a_mark():
+    def drawn(losses):
+        shown = figure(tokens_view(np.array(losses, np.float32), ["a"] * len(losses)))
+        marks = [text.get_text() for text in shown.axes[0].texts if text.get_text() in "✕▴"]
+        dotted = [patch.get_linestyle() in (":", "dotted") for patch in shown.axes[0].patches]
+        return marks, dotted, shown.axes[1].get_xlabel()
+
+    marks, dotted, caption = drawn([np.nan, 1.0, np.nan, np.inf, 9.0, 6.0])
+    assert (marks, dotted) == (["✕", "✕", "▴"], [True] + [False] * 5)
+    assert caption == "nats (dotted outline: no token before it; ✕ not finite; ▴ above the scale)"
+    assert drawn([np.nan, 1.0])[2] == "nats (dotted outline: no token before it)"
+    assert drawn([0.5, 1.0]) == ([], [False, False], "nats")
 
 
 def test_series_are_named_at_their_right_end_without_overlap():
