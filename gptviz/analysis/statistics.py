@@ -261,7 +261,8 @@ def mean_activations(
         (1, 2, 4)
     """
     addresses = resolve_names(names, unwrapped(model).config.n_layer)
-    without = [name for name in dict.fromkeys(name for name, _ in addresses) if "pos" not in AXES[name] or name == "loss"]
+    asked = dict.fromkeys(name for name, _ in addresses)
+    without = [name for name in asked if "pos" not in AXES[name] or name == "loss"]
     if without:
         raise ValueError(
             f"A mean over positions needs names with an axis pos, which {', '.join(without)} "
