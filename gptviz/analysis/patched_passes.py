@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from gptviz.capture import token_rows
+from gptviz.capture import plain_unembed, token_rows
 from gptviz.model import GPT, Block, LayerNorm
 from gptviz.naming import AXES, index_within
 from gptviz.trace import Trace, record
@@ -239,7 +239,7 @@ class Pair:
 
     def metric_of(self, x: Float[Tensor, "cell pos d_model"], start: int) -> Float[Tensor, "cell"]:
         """The metric of each cell from its residual stream after the last layer."""
-        logits = F.linear(_norm(self.model.transformer.ln_f, x), self.model.lm_head.weight)
+        logits = plain_unembed(self.model, x)
         if isinstance(self.metric, AtPosition):
             return self.metric.function(logits[:, 0])
         return self.metric(torch.cat([self.base.logits[:start].expand(len(x), -1, -1), logits], dim=1))
