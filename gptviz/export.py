@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gptviz.runs.files import write_result
 from gptviz.views.board import board_payload, payload_json
 from gptviz.views.view import View
+from gptviz.whole_files import write_result
 from gptviz.widgets import STATIC, Board
 
 BUDGET = 12_000_000  # bytes of payload; beyond it frames are left out and the page says so

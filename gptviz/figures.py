@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
 from gptviz.packing import unpack_pattern
-from gptviz.runs.files import write_result
 from gptviz.views import View
+from gptviz.whole_files import write_result
 
 FORMATS = ("png", "svg", "pdf")
 EMBEDDED_FONTS: dict[Any, Any] = {"svg.fonttype": "path", "pdf.fonttype": 42}

@@ -24,7 +24,7 @@ FLOORS = {
         "naming",  # the words of a trace
         "tokenizers", "byte_pairs", "glyphs", "token_ids",
         "corpora", "texts", "token_files", "tasks",
-        "packing", "packaged",
+        "packing", "packaged", "whole_files",
     },
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -20,9 +20,10 @@ from gptviz.checkpoints.checkpoint import (
 )
 from gptviz.checkpoints.documents import read_json
 from gptviz.checkpoints.huggingface_tokenizer import read_tokenizer
-from gptviz.checkpoints.ours import load_weights, read_outlines, save_weights, write_whole
+from gptviz.checkpoints.ours import load_weights, read_outlines, save_weights
 from gptviz.checkpoints.pickles import load_torch_weights, read_torch_file, tensor_outlines
 from gptviz.model import GPT, GPTConfig
+from gptviz.whole_files import write_whole
 
 # Hugging Face's field -> ours, with GPT2Config's default for a config.json that leaves it out.
 _SIZES = {

@@ -17,7 +17,6 @@ from gptviz.checkpoints.checkpoint import (
     plain_names,
 )
 from gptviz.checkpoints.documents import read_json, read_small
-from gptviz.checkpoints.ours import write_whole
 from gptviz.checkpoints.pickles import (
     DATA_LIMIT,
     load_torch_weights,
@@ -27,6 +26,7 @@ from gptviz.checkpoints.pickles import (
 )
 from gptviz.model import GPT
 from gptviz.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
+from gptviz.whole_files import write_whole
 
 _ARGUMENTS = ("n_layer", "n_head", "n_embd", "block_size", "bias", "vocab_size", "dropout")  # nanoGPT's model_args
 _GPT2_DATASETS = ("openwebtext", "shakespeare")  # nanoGPT's folders that are tokenised by tiktoken
@@ -90,6 +90,7 @@ def save_nanogpt(model: GPT, path: str | Path) -> None:
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_whole(Path(path), buffer.getvalue())
 
 

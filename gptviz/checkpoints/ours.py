@@ -1,7 +1,6 @@
 """gptviz's own format: one safetensors file with the config, and the tokenizer if there is one, in its header."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from gptviz.checkpoints.checkpoint import Checkpoint, Outline, check_fit, config
 from gptviz.checkpoints.documents import LIMIT, parse_json
 from gptviz.model import GPT
 from gptviz.tokenizers import Tokenizer, tokenizer_from_json
+from gptviz.whole_files import write_whole
 
 VERSION = "1"
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -82,6 +82,7 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path, metadata: Mapp
     path = Path(path)
     detached = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
     data = safetensors.torch.save(detached, metadata=dict(metadata or {}))
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, data)
 
 
@@ -115,20 +116,6 @@ def read_outlines(path: str | Path) -> tuple[dict[str, Outline], dict[str, str]]
             return outlines, file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as reason:
         raise ValueError(_damaged(path, reason)) from reason
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it, even after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_header(path: Path) -> None:

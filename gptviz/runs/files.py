@@ -1,10 +1,8 @@
-"""Whole files, written so that a crash at any moment leaves either none or all of one."""
+"""The files of a run: their names, their form, and reading them back against the journal."""
 
-import contextlib
 import json
 import os
 import re
-import uuid
 import zlib
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ Arrays = dict[str, np.ndarray]
 
 # A journal may come from anywhere: a name of any other form (a parent folder, a device) is never opened.
 FILE_NAME = re.compile(r"(ckpt|snap)/\d{10}(\.opt)?\.(safetensors|json)")
-TEMPORARY = ".tmp-"
 
 
 def file_name(kind: str, step: int) -> str:
@@ -44,54 +41,6 @@ def serialise(content: Arrays | Record) -> bytes:
     if all(isinstance(value, np.ndarray) for value in content.values()):
         return safetensors.numpy.save(content)
     return json.dumps(content, allow_nan=False).encode()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes `data` beside `path`, waits for the disk, and only then gives it its name.
-
-    Raises:
-        OSError: If the disk refuses; nothing is left behind and a file of that name is as it was.
-    """
-    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
-    try:
-        with open(temporary, "xb", buffering=0) as file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
-
-
-def write_result(path: Path, data: bytes) -> None:
-    """Writes a page or picture that a person asked for; a file that was there is whole until the new one is.
-
-    Raises:
-        OSError: If it cannot be written, in a sentence.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a device, such as /dev/stdout, must stay one
-            path.write_bytes(data)
-        else:
-            write_whole(path, data)
-    except OSError as error:
-        raise OSError(f"{path} must be writable; the system says: {error.strerror or error}. Nothing was changed. "
-                      "Choose another place or make room.") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Waits until the folder's list of names is on the disk (not possible, nor needed, on Windows)."""
-    if os.name == "nt":
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def read_committed(folder: Path, record: Record) -> bytes:

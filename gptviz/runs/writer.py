@@ -20,10 +20,11 @@ from typing import Any, Literal
 from gptviz.runs import lock
 from gptviz.runs.cadence import kept_resume_points
 from gptviz.runs.faults import NotARun
-from gptviz.runs.files import FILE_NAME, TEMPORARY, Arrays, file_name, serialise, write_whole
+from gptviz.runs.files import FILE_NAME, Arrays, file_name, serialise
 from gptviz.runs.history import JOURNAL, METRICS, History
 from gptviz.runs.journal import LineWriter, Record, encode, lossless
 from gptviz.runs.reader import STOP
+from gptviz.whole_files import TEMPORARY, write_whole
 
 QUEUED_ITEMS = 16
 QUEUED_BYTES = 512 << 20
