@@ -19,8 +19,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from gptviz.packing import unpack_pattern
 from gptviz.views import View
+from gptviz.views.attention import head_pattern, head_tiles
 from gptviz.whole_files import write_result
 
 FORMATS = ("png", "svg", "pdf")
@@ -137,77 +137,42 @@ def picture(shown: View | Figure, ending: str = "png", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def full_pattern(view: View) -> np.ndarray:
-    """The pattern of an attention view as [layer, head, query, key] float32; zero above the diagonal."""
-    packed, n_tokens = view.arrays["pattern"], len(view.labels["token"])
-    if packed.dtype == np.uint8:
-        return unpack_pattern(packed, n_tokens)
-    pattern = np.zeros((*packed.shape[:2], n_tokens, n_tokens), np.float32)
-    rows, columns = np.tril_indices(n_tokens)
-    pattern[..., rows, columns] = packed
-    return pattern
-
-
-def largest_of(pattern: np.ndarray, pool: int) -> np.ndarray:
-    """The largest value of each `pool` x `pool` square of [..., query, key]; the last squares may be smaller.
-
-    Example:
-        >>> largest_of(np.arange(9.0).reshape(3, 3), 2).tolist()
-        [[4.0, 5.0], [7.0, 8.0]]
-    """
-    if pool == 1:
-        return pattern
-    starts = np.arange(0, pattern.shape[-1], pool)
-    return np.maximum.reduceat(np.maximum.reduceat(pattern, starts, axis=-1), starts, axis=-2)
-
-
 def _attention(view: View, palette: Palette, layer: int | None, head: int | None) -> Figure:
     """All heads as thumbnails, one of them large with its tokens."""
-    pattern = full_pattern(view)
-    n_layer, n_head, n_tokens = pattern.shape[:3]
+    tiles, n_tokens = head_tiles(view, THUMBNAIL_CELLS), len(view.labels["token"])
+    n_layer, n_head = tiles.shape[:2]
     chosen = n_layer - 1 if layer is None else layer, 0 if head is None else head
-    name = "L{}H{}".format(*chosen)
     if not (0 <= chosen[0] < n_layer and 0 <= chosen[1] < n_head):
-        raise ValueError(
-            f"The view has layers 0 to {n_layer - 1} and heads 0 to {n_head - 1}; {name} is none."
-        )
+        raise ValueError(f"The view has layers 0 to {n_layer - 1} and heads 0 to {n_head - 1}; "
+                         f"{'L{}H{}'.format(*chosen)} is none.")
     large = min(max(0.26 * n_tokens, 4.5), 9.0)  # inches
     thumbnail = min(1.05, 8.0 / max(n_layer, n_head))
     width, height = thumbnail * n_head + large + 2.6, max(large + 1.6, (thumbnail + 0.25) * n_layer + 0.8)
     drawn = Figure(figsize=(width, height))
     share = (thumbnail * n_head + 0.6) / width
     left, right = drawn.subfigures(1, 2, squeeze=False, width_ratios=(share, 1 - share))[0]
-    used = min(1.0, (thumbnail + 0.25) * n_layer / (height - 0.8))
-    grid = left.subplots(
-        n_layer,
-        n_head,
-        squeeze=False,
-        gridspec_kw=dict(
-            left=0.02,
-            right=0.97,
-            top=1 - 0.6 / height,
-            bottom=(1 - 0.6 / height) * (1 - used) + 0.02,
-            wspace=0.15,
-            hspace=0.25,
-        ),
-    )
-    pool = -(-n_tokens // THUMBNAIL_CELLS)
-    _thumbnails(grid, largest_of(pattern, pool), chosen, palette)
-    pooled = f"  each pixel the largest of {pool} × {pool} cells" if pool > 1 else ""
+    used, top = min(1.0, (thumbnail + 0.25) * n_layer / (height - 0.8)), 1 - 0.6 / height
+    room = dict(left=0.02, right=0.97, top=top, bottom=top * (1 - used) + 0.02, wspace=0.15, hspace=0.25)
+    grid = left.subplots(n_layer, n_head, squeeze=False, gridspec_kw=room)
+    _thumbnails(grid, tiles, chosen, palette)
+    pooled = "  each pixel the largest of its cells" if tiles.shape[-1] < n_tokens else ""
     _say(grid[0, 0], view.title + pooled, palette, loc="left", pad=12)
     axes = right.subplots(gridspec_kw=dict(left=0.2, right=0.97, bottom=0.06))
-    _large_head(axes, pattern[chosen], view.labels["token"], palette)
-    _say(axes, name, palette, loc="left", pad=14)
-    bar = right.colorbar(
-        axes.images[0], ax=axes, orientation="horizontal", fraction=0.03, pad=0.03, aspect=45
-    )
+    _large_head(axes, head_pattern(view, *chosen), view.labels["token"], palette)
+    _say(axes, "L{}H{}".format(*chosen), palette, loc="left", pad=14)
+    _attention_scale(right, axes, palette)
+    for half in (left, right):
+        half.set_facecolor(palette.paper)
+    return drawn
+
+
+def _attention_scale(part: Any, axes: Axes, palette: Palette) -> None:
+    """The colour bar of attention, in even steps of the root."""
+    bar = part.colorbar(axes.images[0], ax=axes, orientation="horizontal", fraction=0.03, pad=0.03, aspect=45)
     bar.set_ticks(list(TICKS), labels=[f"{tick**2:.2f}".strip("0").rstrip(".") or "0" for tick in TICKS])
     bar.set_label("attention p, colour by √p; hatched: masked, later tokens", color=palette.ink_2)
     bar.ax.tick_params(colors=palette.ink_2)
     bar.outline.set_visible(False)
-    left.set_facecolor(palette.paper)
-    right.set_facecolor(palette.paper)
-    return drawn
 
 
 def _thumbnails(grid: np.ndarray, pattern: np.ndarray, chosen: tuple[int, int], palette: Palette) -> None:

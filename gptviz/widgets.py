@@ -1,20 +1,24 @@
 """Board: views and the reader's selection, the same on both sides of the wire."""
 
 import base64
+import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
-from gptviz.views.board import SELECTION, board_payload, frame_payload, split_bytes
+from gptviz.views.board import SELECTION, board_payload, detail_payload, frame_payload, split_bytes
 from gptviz.views.view import View
 
 STATIC = Path(__file__).parent / "static"
+KEPT_FRAMES = 8  # whose details can be given without asking the source again
 PATIENCE = 2.0  # s: a front end that never answers (nbconvert, a closed tab) must not stop the next push
+
+BASE64 = 4 / 3  # characters of a byte in a page
 
 # (step, text) -> the board's views at that step for that text
 Source = Callable[[int | None, str], Sequence[View]]
@@ -40,6 +44,8 @@ class Board(anywidget.AnyWidget):
         editable: Whether `source` can show any text.
         cost: What the views took, in words.
         picture: A PNG for readers without a kernel, or a function that draws it when the board is displayed.
+        actions: What a control of the board does in the kernel, by name: a function of the value it was given. It may
+            return a dict that the browser is sent; its ValueError and OSError become a sentence on the board.
 
     Raises:
         ValueError: If there is no view, or steps without a source.
@@ -80,6 +86,7 @@ class Board(anywidget.AnyWidget):
         editable: bool = False,
         cost: str = "",
         picture: bytes | Callable[[], bytes] | None = None,
+        actions: Mapping[str, Callable[[Any], dict | None]] | None = None,
         **traits: Any,
     ):
         views = list(views)
@@ -93,12 +100,14 @@ class Board(anywidget.AnyWidget):
                              "it is None. Pass source= or a single step.")
         self.views, self.steps, self.source, self.picture = views, sorted(steps), source, picture
         self._base = views  # what the browser was given first; a frame does not repeat it
-        self._lock = threading.Lock()  # requests may come on any thread of the kernel
+        self._lock = threading.RLock()  # requests may come on any thread of the kernel; an observer may show() in one
+        self.actions = dict(actions or {})
         self._pushed = 0.0  # when a frame was pushed that is not painted yet
         self._waiting: dict | None = None
         self._header: dict[str, Any] = dict(
             name=name, title=title, facts=facts, steps=self.steps, limit=limit, editable=editable, cost=cost)
         chosen = step if step is not None else (self.steps[-1] if self.steps else None)
+        self._frames: dict[tuple[int | None, str], list[View]] = {(chosen, text): views}  # the last few
         super().__init__(step=chosen, text=text, **traits)
         self._payload = board_payload(views, selection=self.selection, text=text, **self._header)
         self.on_msg(self._received)
@@ -126,17 +135,33 @@ class Board(anywidget.AnyWidget):
         return value
 
     def payload(self, *, budget: int | None = None) -> dict:
-        """The board with the frames of all its steps, for a page; thinned to `budget` bytes where one is given."""
+        """The board with the frames of all its steps and the details of its views, for a page.
+
+        Args:
+            budget: Bytes that the page should not pass: frames are thinned, then details left out; all by default.
+        """
         payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
+        room = max(0.0, (budget or math.inf) / BASE64 - sum(view.nbytes for view in self.views))
         if self.source is None or len(self.steps) < 2:
-            return payload
+            return self._with_details(payload, [(payload["views"], self.views)], room)
         kept = _thin(self.steps, sum(view.nbytes for view in self.views), budget)
         if self.step is not None and self.step not in kept:
             kept = sorted({*kept, self.step})
-        payload["frames"] = [frame_payload(step, self.source(step, self.text), self.text, self.views) for step in kept]
+        frames = {step: list(self.source(step, self.text)) for step in kept}
+        payload["frames"] = [frame_payload(step, views, self.text, self.views) for step, views in frames.items()]
         payload["steps"] = kept
         if len(kept) < len(self.steps):
             payload["note"] = f"{len(kept)} of {len(self.steps)} steps, to keep the page small"
+        pairs = [(one["views"], views) for one, views in zip(payload["frames"], frames.values(), strict=True)]
+        return self._with_details(payload, pairs, room - sum(v.nbytes for views in frames.values() for v in views))
+
+    def _with_details(self, payload: dict, pairs: list[tuple[list, list[View]]], room: float) -> dict:
+        """Give the views of a page their details, each an equal share of the room that is left."""
+        holders = [(one, view) for ones, views in pairs for one, view in zip(ones, views, strict=True)
+                   if one is not None and view.detail is not None]
+        for i, (one, view) in enumerate(holders):
+            one["details"] = view.details(self.selection | {"rows": 0}, room / (len(holders) - i))
+            room -= sum(len(array["data"]) for detail in one["details"].values() for array in detail["arrays"].values())
         return payload
 
     def show(self, views: Sequence[View], *, step: int | None = None) -> None:
@@ -144,9 +169,10 @@ class Board(anywidget.AnyWidget):
 
         One frame is under way at a time, and the latest wins: a slow browser skips frames and never queues them.
         """
-        self.views = list(views)
-        message = {"frame": frame_payload(step if step is not None else self.step, views, self.text, self._base)}
+        step = step if step is not None else self.step
+        message = {"frame": frame_payload(step, views, self.text, self._base)}
         with self._lock:
+            self.views = self._remember(step, self.text, list(views))
             if time.monotonic() - self._pushed < PATIENCE:
                 self._waiting = message
                 return
@@ -158,28 +184,62 @@ class Board(anywidget.AnyWidget):
         self.send(content, buffers)
 
     def _received(self, _widget: Any, content: dict, _buffers: list) -> None:
-        if content.get("ask") == "hello":
+        answer = {"frame": self._frame, "detail": self._detail, "act": self._act}.get(content.get("ask", ""))
+        if answer:
+            self._deliver({**self._said(answer, content), "id": content.get("id")})
+        elif content.get("ask") == "hello":
             self.send({"hello": True, "editable": bool(self._header["editable"])})
-        elif content.get("ask") == "frame":
-            self._deliver({**self._answer(content), "id": content.get("id")})
-        elif "ack" in content:
+        elif "ack" in content and content["ack"] == self._pushed:
             self._painted()
 
-    def _answer(self, content: dict) -> dict:
-        """The frame that the browser asked for, or the sentence that says why there is none."""
-        step, text = content.get("step"), str(content.get("text", self.text))
-        if self.source is None:
-            return {"error": "This board shows one step of one text; it has no source for others."}
+    def _said(self, answer: Callable[[dict], dict], content: dict) -> dict:
+        """What a request is answered, or the sentence that says why not; a mistake of ours shows its traceback."""
         try:
             with self._lock:  # one model, one request at a time
-                views = list(self.source(step, text))
-        except (ValueError, TypeError, OSError) as error:  # the user's mistakes; a mistake of ours shows its traceback
+                return answer(content)
+        except (ValueError, TypeError, OSError) as error:
             return {"error": str(error)}
+
+    def _frame(self, content: dict) -> dict:
+        """The frame that the browser asked for."""
+        step, text = content.get("step"), str(content.get("text", self.text))
+        if self.source is None:
+            raise ValueError("This board shows one step of one text; it has no source for others.")
+        views = self._views_of(step, text)
         self.views = views
         if text != self.text:
             self.text = text
             self.query = self.key = None
         return {"frame": frame_payload(step, views, text, self._base)}
+
+    def _views_of(self, step: int | None, text: str) -> list[View]:
+        """The views of a frame: those shown lately, or new ones from the source."""
+        shown = self._frames.pop((step, text), None)
+        if shown is None:
+            if self.source is None:
+                raise ValueError(f"This board shows one step of one text; step {step} of {text!r} was asked for.")
+            shown = list(self.source(step, text))
+        return self._remember(step, text, shown)
+
+    def _remember(self, step: int | None, text: str, views: list[View]) -> list[View]:
+        """Keep the views of a frame for their details, and forget those shown longest ago."""
+        self._frames[step, text] = views
+        while len(self._frames) > KEPT_FRAMES:
+            del self._frames[next(iter(self._frames))]
+        return views
+
+    def _detail(self, content: dict) -> dict:
+        """More of a view where the reader looks, with what was asked for, by which the browser knows it."""
+        asked = {name: content.get(name) for name in ("kind", "step", "text", "at")}
+        views = self._views_of(content.get("step"), str(content.get("text", self.text)))
+        return {"detail": detail_payload(views, str(asked["kind"]), dict(asked["at"] or {})), "asked": asked}
+
+    def _act(self, content: dict) -> dict:
+        """What a control of the board asked for."""
+        name = str(content.get("name"))
+        if name not in self.actions:
+            raise ValueError(f"{name!r} is no action of this board; it has {', '.join(self.actions) or 'none'}.")
+        return {"acted": name, **(self.actions[name](content.get("value")) or {})}
 
     def _painted(self) -> None:
         with self._lock:
@@ -193,7 +253,7 @@ class Board(anywidget.AnyWidget):
         if self.source is None or (self._payload["selection"]["step"], self._payload["text"]) == (self.step, self.text):
             return
         with self._lock:
-            self.views = self._base = list(self.source(self.step, self.text))
+            self.views = self._base = self._views_of(self.step, self.text)
         self._payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
 
     def _ipython_display_(self, **_: Any) -> None:
@@ -233,7 +293,7 @@ def _thin(steps: Sequence[int], frame_bytes: int, budget: int | None) -> list[in
     """
     if budget is None:
         return list(steps)
-    room = max(2, int(budget // max(1, frame_bytes * 4 / 3)))
+    room = max(2, int(budget // max(1, frame_bytes * BASE64)))
     if room >= len(steps):
         return list(steps)
     last = len(steps) - 1

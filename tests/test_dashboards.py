@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from gptviz.dashboards import curve_view, explore, report, trace_views, watch
-from gptviz.figures import full_pattern
 from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import CharTokenizer
 from gptviz.trace import record
 from gptviz.training import TrainConfig, train
+from gptviz.views.attention import full_pattern
 
 TEXT = "the cat sat on the mat. "
 
@@ -53,9 +53,9 @@ def test_views_show_what_the_model_computed(model, tokenizer):
 
 def test_explore_runs_another_text(model, tokenizer):
     board = explore(record(model, "the cat", tokenizer), model, tokenizer, title="cat")
-    answer = board._answer({"step": None, "text": "sat on"})
+    answer = board._said(board._frame, {"step": None, "text": "sat on"})
     assert answer["frame"]["views"][0]["labels"]["token"] == ["s", "a", "t", "·", "o", "n"]
-    assert "reads at most 16" in board._answer({"step": None, "text": TEXT})["error"]
+    assert "reads at most 16" in board._said(board._frame, {"step": None, "text": TEXT})["error"]
     assert board.picture().startswith(b"\x89PNG")
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptviz.figures import THEMES, figure, full_pattern, largest_of, picture, save
+from gptviz.figures import THEMES, figure, picture, save
 from gptviz.packing import pack_pattern
 from gptviz.views import View, attention_view, tokens_view, training_view
+from gptviz.views.attention import full_pattern, largest_of
 
 COLOUR = Path(__file__).parent.parent / "js" / "colour.ts"
 
@@ -39,10 +40,10 @@ def test_packed_patterns_are_drawn_too():
 
 def test_largest_of_is_the_largest_of_each_square():
     pattern = causal_pattern(1, 1, 7)[0, 0]
-    pooled = largest_of(pattern, 3)
+    pooled, edges = largest_of(pattern, 3), [0, 2, 4, 7]
     for i in range(3):
         for j in range(3):
-            assert pooled[i, j] == pattern[3 * i : 3 * i + 3, 3 * j : 3 * j + 3].max()
+            assert pooled[i, j] == pattern[edges[i] : edges[i + 1], edges[j] : edges[j + 1]].max()
 
 
 def test_values_that_are_not_finite_have_their_own_glyph():

@@ -101,7 +101,7 @@ def test_latest_push_wins_and_waits_for_the_paint(wire):
     for step in (0, 1, 2):
         wire.board.show(synthetic.views(step, synthetic.story(8), 2, 2), step=step)
     assert [content["frame"]["step"] for content, _ in wire.sent] == [0]
-    wire.ask(ack=1)
+    wire.ask(ack=wire.sent[-1][0]["push"])
     assert [content["frame"]["step"] for content, _ in wire.sent] == [0, 2]
     wire.ask(ack=2)
     assert len(wire.sent) == 2

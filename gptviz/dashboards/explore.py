@@ -62,7 +62,7 @@ def trace_views(trace: Any, tokenizer: Any = None) -> list[View]:
         raise ValueError(f"A board needs all {config.n_layer} layers, {config.n_head} heads and {n} positions; "
                          f"recorded are {recorded[0]}, {recorded[1]} and {recorded[2]}. "
                          f"Record without layers=, heads=, positions=.")
-    heads = attention_view(_numpy(trace["pattern"]), trace.tokens)
+    heads = attention_view([_numpy(trace["pattern", layer]) for layer in trace.layers], trace.tokens)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check().items())
     return [dataclasses.replace(heads, checks=checks or heads.checks),
             _text_view(trace, tokenizer.visible if tokenizer is not None else str)]

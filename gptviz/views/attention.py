@@ -1,29 +1,38 @@
 """All heads of a text: who attends to whom."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from gptviz.packing import pack_pattern, unpack_pattern
+from gptviz.packing import pack_pattern, triangle_cells, unpack_pattern
 from gptviz.views.view import Check, View
 
 EXACT = 300_000  # bytes up to which a pattern travels as the model's own floats
+WHOLE = 1_200_000  # bytes up to which all heads travel at once; beyond, tiles first and a head when it is looked at
+TILES = 1_000_000  # bytes that all tiles may have together
+LARGEST_TILE = 64
+CHUNK = 1_000_000  # bytes of the rows of a head that are sent at once
+MARGIN = 64  # rows sent beyond those asked for, so that a window over the edge of a block is whole
 HALF_STEP = 0.5 / 255  # a stored byte is off by at most this in sqrt(p)
 
 
 def attention_view(
-    pattern: Shaped[np.ndarray, "layer head *cells"], tokens: Sequence[str], *, title: str = "Heads"
+    pattern: Shaped[np.ndarray, "layer head *cells"] | Sequence[np.ndarray], tokens: Sequence[str], *,
+    title: str = "Heads",
 ) -> View:
     """The attention pattern of all heads, with the real tokens on both axes.
 
-    The lower triangle travels. Short texts as float32, so that the shown digits are the model's; long ones as bytes
-    of 255*sqrt(p), and the browser says how far such a value may be off. A pattern with a NaN or infinity is always
-    float32, so that each shows its own glyph.
+    The lower triangle travels. Short texts as float32, so that the shown digits are the model's; longer ones as bytes
+    of 255*sqrt(p), and the browser says how far such a value may be off. A pattern with a NaN or infinity is
+    float32, so that each shows its own glyph. Beyond `WHOLE` bytes only a tile of every head travels, each pixel the
+    largest of its cells, and the largest weight of every row; a head itself is the view's detail, by layer, head and
+    block of rows.
 
     Args:
-        pattern: [layer, head, query, key], probabilities; or what `pack_pattern` made of it,
-            uint8 [layer, head, packed].
+        pattern: [layer, head, query, key], probabilities, or one such [head, query, key] per layer; or what
+            `pack_pattern` made of it, uint8 [layer, head, packed].
         tokens: The visible form of each token, one per position.
         title: The panel's title.
 
@@ -35,48 +44,158 @@ def attention_view(
         >>> view.arrays["pattern"].shape
         (1, 2, 3)
     """
-    n = len(tokens)
-    packed = pattern.dtype == np.uint8 and pattern.ndim == 3
-    wanted = (n * (n + 1) // 2,) if packed else (n, n)
-    if pattern.shape[2:] != wanted or pattern.ndim != 2 + len(wanted):
-        raise ValueError(f"An attention pattern must be [layer, head, {n}, {n}] for {n} tokens (or packed: "
-                         f"[layer, head, {n * (n + 1) // 2}] bytes); it is {list(pattern.shape)}. "
-                         f"Pass the tokens of the same text.")
-    if not packed:
-        _refuse_future(pattern)
-    checks = (_check_packed(pattern, n),) if packed else (_check_rows(pattern),)
-    array = pattern if packed else _travelling(pattern)
+    n, layers = len(tokens), list(pattern)
+    packed = bool(layers) and layers[0].dtype == np.uint8 and layers[0].ndim == 2
+    _check_shapes(layers, n, packed)
+    cells = len(layers) * len(layers[0]) * triangle_cells(n)
+    checks = (_check_packed(layers, n),) if packed else (_check_rows(layers),)
+    shared: dict[str, Any] = dict(labels={"token": tuple(tokens)}, checks=checks)
+    if cells > WHOLE:
+        return _in_parts(layers, n, title, shared)
+    array = np.stack([one if packed else _travelling(one, cells * 4 <= EXACT) for one in layers])
     return View("attention", title, "hover looks, click locks", {"pattern": array},
-                {"pattern": ("layer", "head", "packed")}, labels={"token": tuple(tokens)},
-                units={"pattern": "probability"}, range={"pattern": (0.0, 1.0)}, checks=checks)
+                {"pattern": ("layer", "head", "packed")}, units={"pattern": "probability"},
+                range={"pattern": (0.0, 1.0)}, **shared)
 
 
-def _travelling(pattern: Float[np.ndarray, "layer head pos pos"]) -> Shaped[np.ndarray, "layer head cell"]:
-    """[layer, head, packed], float32 where that is small or the values are not all finite, else bytes."""
-    rows, columns = np.tril_indices(pattern.shape[-1])
-    n_bytes = pattern.shape[0] * pattern.shape[1] * len(rows) * 4
-    if n_bytes <= EXACT or not np.isfinite(pattern).all():
+def _check_shapes(layers: list[np.ndarray], n: int, packed: bool) -> None:
+    wanted = (triangle_cells(n),) if packed else (n, n)
+    for layer, one in enumerate(layers):
+        if one.shape[1:] != wanted or one.ndim != 1 + len(wanted):
+            raise ValueError(f"An attention pattern must be [layer, head, {n}, {n}] for {n} tokens (or packed: "
+                             f"[layer, head, {triangle_cells(n)}] bytes); it is {[len(layers), *one.shape]}. "
+                             f"Pass the tokens of the same text.")
+        if not packed:
+            _refuse_future(one, layer)
+
+
+def _in_parts(layers: list[np.ndarray], n: int, title: str, shared: dict[str, Any]) -> View:
+    """Tiles of all heads and the largest weight of every row; the rows of one head as the detail."""
+    side = max(16, min(LARGEST_TILE, n, int((TILES / (len(layers) * len(layers[0]))) ** 0.5)))
+    tiles, peaks = zip(*(_tile_and_peaks(one, n, side) for one in layers), strict=True)
+    arrays = {"tiles": np.stack(tiles), "peaks": np.stack(peaks)}
+    exact = layers[0].dtype != np.uint8 and triangle_cells(n) * 4 <= CHUNK
+    block = n if triangle_cells(n) <= CHUNK else max(1, CHUNK // n - MARGIN)
+    arrays["block"] = np.array([block], np.int32)
+
+    def rows(at: dict[str, int]) -> View:
+        first, last = at["rows"], min(n, at["rows"] + block + (0 if block == n else MARGIN))
+        cells = _rows_of(layers[at["layer"]][at["head"]], first, last, exact)
+        return View("attention", title, "", {"cells": cells, "rows": np.array([first, last], np.int32)},
+                    {"cells": ("packed",), "rows": ("end",)})
+
+    places = (range(len(layers)), range(len(layers[0])), range(0, n, block))
+    return View("attention", title, "hover looks, click locks", arrays,
+                {"tiles": ("layer", "head", "y", "x"), "peaks": ("layer", "head", "pos"), "block": ("one",)},
+                units={"tiles": "probability"}, range={"tiles": (0.0, 1.0)}, detail=rows,
+                detail_axes=("layer", "head", "rows"), detail_places=places, **shared)
+
+
+def _tile_and_peaks(one: np.ndarray, n: int, side: int) -> tuple[UInt8[np.ndarray, "head y x"],
+                                                                  UInt8[np.ndarray, "head pos"]]:
+    """The heads of a layer as `side` x `side` bytes, each the largest of its cells, and each row's largest."""
+    pattern = unpack_pattern(one, n) if one.dtype == np.uint8 else one
+    return _bytes(largest_of(pattern, side)), _bytes(pattern.max(axis=-1))
+
+
+def largest_of(pattern: Shaped[np.ndarray, "*head query key"], side: int) -> Shaped[np.ndarray, "*head y x"]:
+    """A pattern as at most `side` x `side` cells, each the largest of those that it covers.
+
+    Example:
+        >>> largest_of(np.arange(16.0).reshape(4, 4), 2)
+        array([[ 5.,  7.],
+               [13., 15.]])
+    """
+    n = pattern.shape[-1]
+    if n <= side:
+        return pattern
+    starts = np.arange(side) * n // side
+    return np.maximum.reduceat(np.maximum.reduceat(pattern, starts, axis=-2), starts, axis=-1)
+
+
+def _bytes(p: Shaped[np.ndarray, "*cells"]) -> UInt8[np.ndarray, "*cells"]:
+    """255*sqrt(p); what is not a finite number shows as 255 and is told apart where the head itself is shown."""
+    return np.rint(255 * np.sqrt(np.clip(np.nan_to_num(p, nan=1.0, posinf=1.0), 0, 1))).astype(np.uint8)
+
+
+def _rows_of(head: np.ndarray, first: int, last: int, exact: bool) -> Shaped[np.ndarray, "cell"]:
+    """Rows `first` to `last` of a head's lower triangle: the model's floats where few or not finite, else bytes."""
+    if head.ndim == 1:
+        return head[triangle_cells(first) : triangle_cells(last)]
+    rows = [head[query, : query + 1] for query in range(first, last)]
+    cells = np.concatenate(rows).astype(np.float32)
+    return cells if exact or not np.isfinite(cells).all() else _bytes(cells)
+
+
+def head_pattern(view: View, layer: int, head: int) -> Float[np.ndarray, "query key"]:
+    """The pattern of one head of an attention view, float32; zero above the diagonal.
+
+    Example:
+        >>> view = attention_view(np.tril(np.ones((1, 2, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
+        >>> head_pattern(view, 0, 1)
+        array([[1. , 0. ],
+               [0.5, 0.5]], dtype=float32)
+    """
+    n = len(view.labels["token"])
+    if "pattern" in view.arrays:
+        cells = view.arrays["pattern"][layer, head]
+    else:
+        assert view.detail is not None, "tiles come with a detail"
+        blocks = [view.detail({"layer": layer, "head": head, "rows": first}) for first in view.detail_places[2]]
+        cells = np.concatenate([_without_margin(one, first, view.detail_places[2], n)
+                                for one, first in zip(blocks, view.detail_places[2], strict=True)])
+    if cells.dtype == np.uint8:
+        return unpack_pattern(cells, n)
+    pattern = np.zeros((n, n), np.float32)
+    pattern[np.tril_indices(n)] = cells
+    return pattern
+
+
+def _without_margin(block: View, first: int, firsts: Sequence[int], n: int) -> np.ndarray:
+    later = [one for one in firsts if one > first]
+    return block.arrays["cells"][: triangle_cells(later[0] if later else n) - triangle_cells(first)]
+
+
+def head_tiles(view: View, side: int) -> Shaped[np.ndarray, "layer head y x"]:
+    """All heads of an attention view as at most `side` x `side` probabilities, each the largest of its cells."""
+    if "tiles" in view.arrays:
+        return largest_of((view.arrays["tiles"] / np.float32(255)) ** 2, side)
+    return largest_of(full_pattern(view), side)
+
+
+def full_pattern(view: View) -> Float[np.ndarray, "layer head query key"]:
+    """The pattern of all heads of an attention view, float32; zero above the diagonal."""
+    n_layer, n_head = view.arrays["pattern" if "pattern" in view.arrays else "tiles"].shape[:2]
+    return np.stack([[head_pattern(view, layer, head) for head in range(n_head)] for layer in range(n_layer)])
+
+
+def _travelling(pattern: Float[np.ndarray, "head pos pos"], exact: bool) -> Shaped[np.ndarray, "head cell"]:
+    """[head, packed], float32 where that is small or the values are not all finite, else bytes."""
+    if exact or not np.isfinite(pattern).all():
+        rows, columns = np.tril_indices(pattern.shape[-1])
         return np.ascontiguousarray(pattern[..., rows, columns], dtype=np.float32)
     return pack_pattern(pattern)
 
 
-def _refuse_future(pattern: Float[np.ndarray, "layer head query key"]) -> None:
+def _refuse_future(pattern: Float[np.ndarray, "head query key"], layer: int) -> None:
     """Attention above the diagonal would be left out; a row that is NaN is NaN there, too, and may pass."""
+    if not np.triu(pattern, 1).any():
+        return
     future = np.triu(np.ones(pattern.shape[-2:], bool), 1) & (pattern != 0) & np.isfinite(pattern)
     if future.any():
-        layer, head, query, key = (int(i) for i in np.argwhere(future)[0])
+        head, query, key = (int(i) for i in np.argwhere(future)[0])
         raise ValueError(f"A pattern must be 0 where the key comes after the query; L{layer}H{head} has "
-                         f"{pattern[layer, head, query, key]:.3g} at query {query}, key {key}. "
+                         f"{pattern[head, query, key]:.3g} at query {query}, key {key}. "
                          f"Pass the pattern after the mask and the softmax.")
 
 
-def _check_rows(pattern: Float[np.ndarray, "layer head query key"]) -> Check:
+def _check_rows(layers: list[np.ndarray]) -> Check:
     """How far a row is from summing to 1, in float."""
-    sums = pattern.astype(np.float64).sum(axis=-1)
-    return Check("rows sum to 1", float(np.abs(sums - 1).max()), 1e-4)
+    errors = [np.abs(one.sum(axis=-1, dtype=np.float64) - 1).max() for one in layers]
+    return Check("rows sum to 1", float(np.max(errors)), 1e-4)
 
 
-def _check_packed(packed: UInt8[np.ndarray, "layer head cell"], n_tokens: int) -> Check:
+def _check_packed(packed: list[np.ndarray], n_tokens: int) -> Check:
     """The same from bytes: each row may miss 1 by what rounding sqrt(p) can do to its cells, and no more."""
     worst, bound = 0.0, 0.0
     for layer in packed:  # one layer at a time: the floats of 144 heads x 500 tokens are 300 MB

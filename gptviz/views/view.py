@@ -1,7 +1,9 @@
 """View: what is shown, before anybody decides in which colour or on which screen."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -48,9 +50,15 @@ class View:
         units: The unit of an array's values.
         range: (lowest, highest) of an array's colour scale.
         checks: What was measured about the arrays.
+        detail: Gives more of the view where the reader looks: a function of a dict of `detail_axes` to a View of the
+            same kind, or None. The browser asks the kernel for it; a page holds as many as its budget lets in.
+        detail_axes: What the detail depends on: any of layer, head, query, key, rows (see `detail_places`); none for
+            a view that is computed only when it is unfolded.
+        detail_places: For each of these axes the values it can take, for a page that holds details: layers 0..2.
 
     Raises:
-        ValueError: If an array has a type the browser cannot read or an unnamed axis.
+        ValueError: If an array has a type the browser cannot read or an unnamed axis, or the places do not match
+            `detail_axes`.
 
     Example:
         >>> loss = np.array([np.nan, 2.5], np.float32)
@@ -68,8 +76,14 @@ class View:
     units: Mapping[str, str] = field(default_factory=dict)
     range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    detail: Callable[[dict[str, int]], "View"] | None = field(default=None, compare=False, repr=False)
+    detail_axes: tuple[str, ...] = ()
+    detail_places: Sequence[Sequence[int]] = ()
 
     def __post_init__(self):
+        if len(self.detail_places) != len(self.detail_axes):
+            raise ValueError(f"detail_places must name the values of each of {self.detail_axes}; it has "
+                             f"{len(self.detail_places)} entries. Give one range for each axis.")
         for name, array in self.arrays.items():
             if array.dtype.name not in WIRE_TYPES:
                 raise ValueError(f"Array {name!r} of a view must be {', '.join(WIRE_TYPES)}; it is {array.dtype}. "
@@ -85,7 +99,8 @@ class View:
 
     def payload(self) -> dict:
         """The one dict that widget, page and tests read: JSON, with raw little-endian bytes under "data"."""
-        return {
+        more: dict[str, Any] = {"detail_axes": list(self.detail_axes)} if self.detail else {}
+        return more | {
             "kind": self.kind, "title": self.title, "subtitle": self.subtitle,
             "arrays": {name: _array_payload(array, self.axes[name]) for name, array in self.arrays.items()},
             "labels": {name: list(words) for name, words in self.labels.items()},
@@ -93,6 +108,30 @@ class View:
             "range": {name: list(ends) for name, ends in self.range.items()},
             "checks": [check.payload() for check in self.checks],
         }
+
+    def details(self, first: Mapping[str, int | None], budget: float) -> dict[str, dict]:
+        """The payloads of as many details as a page has room for, by the values of `detail_axes` joined by commas.
+
+        Args:
+            first: The reader's choice; the details nearest to it come first.
+            budget: Bytes of arrays that they may have together.
+        """
+        if self.detail is None:
+            return {}
+        kept, used = {}, 0
+        for place in self._nearest_first(first) if budget > 0 else []:
+            found = self.detail(dict(zip(self.detail_axes, place, strict=True)))
+            used += found.nbytes
+            if used > budget:
+                break
+            kept[",".join(map(str, place))] = found.payload()
+        return kept
+
+    def _nearest_first(self, first: Mapping[str, int | None]) -> list[tuple[int, ...]]:
+        """Every place of the details; those that agree with the choice in most axes come first."""
+        wanted = [first.get(axis) for axis in self.detail_axes]
+        places = list(product(*self.detail_places)) if np.prod([len(p) for p in self.detail_places]) < 1e5 else []
+        return sorted(places, key=lambda place: -sum(a == b for a, b in zip(place, wanted, strict=True)))
 
 
 def _array_payload(array: np.ndarray, axes: tuple[str, ...]) -> dict:
