@@ -2,10 +2,12 @@
 import { panels } from "gptviz:views";
 import { arrange, gap, type Arrangement } from "./arrange.ts";
 import { footer, header, help, make, mount, put, show_heading, text_form, type Mounted } from "./chrome.ts";
+import { show_controls } from "./controls.ts";
+import { Details, place_of } from "./details.ts";
 import type { Host } from "./host.ts";
 import { Link } from "./link.ts";
 import { decode_view, type RawBoard, type RawFrame, type Selection, type View } from "./payload.ts";
-import type { Corner, Hit, Patch, Slot } from "./panel.ts";
+import type { Act, Corner, Hit, Options, Patch, Slot } from "./panel.ts";
 import { follow, look_at, nearest, pattern_of, tokens_of, type Look, type Scene } from "./scene.ts";
 import { slider } from "./slider.ts";
 import { size, whole, type Measure } from "./text.ts";
@@ -19,6 +21,8 @@ export class Board {
   readonly root = make("div", "gv-board");
   private readonly stop = new AbortController();
   private readonly link: Link;
+  private readonly details: Details;
+  private readonly options = new Map<string, Options>(); // of each panel, by its name
   private readonly columns = Object.fromEntries(slots.map((slot) => [slot, make("div", `gv-slot gv-${slot}`)])) as unknown as Record<Slot, HTMLElement>;
   private readonly live_words = make("p", "gv-live");
   private readonly help = help();
@@ -31,6 +35,7 @@ export class Board {
   private frames = new Map<string, View[]>();
   private own: View[] = []; // those of the payload: a frame repeats only what changed
   private views: View[] = [];
+  private detail_count = 0;
   private frame_count = 0; // grows with each picture shown: part of what a layout depends on
   private text = "";
   private selection: Selection = { step: null, layer: null, head: null, query: null, key: null };
@@ -48,6 +53,7 @@ export class Board {
 
   constructor(private readonly host: Host, private readonly page_bytes = 0) {
     this.link = new Link((message) => host.send(message));
+    this.details = new Details(host.live, (message) => host.send(message));
     const context = make("canvas").getContext("2d")!;
     this.measure = (text, font) => { context.font = font; return context.measureText(text).width; };
     this.root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys rest while the board has the focus
@@ -66,6 +72,7 @@ export class Board {
   close(): void {
     this.stop.abort();
     this.link.stop();
+    this.details.stop();
     cancelAnimationFrame(this.queued);
     this.root.remove();
   }
@@ -121,6 +128,8 @@ export class Board {
   private receive = (content: any, buffers: DataView[] = []): void => {
     if (content.hello) return this.greeted(content);
     if (content.frame && content.push) return this.pushed(content, buffers);
+    if (this.details.receive(content, buffers)) { this.detail_count++; return this.queue(); }
+    if (content.acted) return this.show_error(content.error ?? "");
     if (!this.link.answers(content)) return;
     this.root.classList.remove("gv-loading");
     this.show_error(content.error ?? "");
@@ -160,13 +169,22 @@ export class Board {
   }
 
   private apply(patch: Patch): void {
+    if (patch.options && this.active) this.set_options(this.active.panel.name, patch.options);
     if (patch.selection) {
       this.choose(patch.selection);
       if (patch.selection.query !== undefined || patch.selection.key !== undefined) this.recentre();
     }
     if (patch.window) this.move(patch.window);
+    if (patch.act) this.act(patch.act);
     this.queue();
   }
+
+  private set_options(name: string, change: Options): void {
+    this.options.set(name, { ...this.options.get(name), ...change });
+    this.queue();
+  }
+
+  private act(act: Act): void { this.host.send({ ask: "act", ...act }); }
 
   private move(to: Partial<Corner>): void {
     const wish = { ...this.corner, ...to }, n = this.place.window, last = tokens_of(this.views).length - n;
@@ -208,6 +226,7 @@ export class Board {
     this.chrome.form.el.hidden = !board.editable || !this.host.live;
     this.chrome.header.saved.hidden = this.host.live;
     this.mounted = panels.filter((panel) => this.views.some((view) => view.kind === panel.kind)).map(mount);
+    for (const { panel } of this.mounted) if (!this.options.has(panel.name)) this.options.set(panel.name, { ...panel.options, folded: panel.folded ?? false });
     const steps = mount(slider), words = make("span", "gv-step-word", board.steps.length > 1 ? "step" : "one step, no training record");
     this.chrome.header.steps.append(words);
     if (board.steps.length > 1) { this.chrome.header.steps.append(steps.stage, this.chrome.header.readout); this.mounted.push(steps); }
@@ -221,9 +240,13 @@ export class Board {
 
   private scene(mounted: Mounted | null): Scene {
     const view = this.views.find((one) => one.kind === mounted?.panel.kind) ?? this.views[0]!;
-    return { board: this.board, views: this.views, view, pattern: pattern_of(this.views), tokens: tokens_of(this.views), selection: this.selection,
+    const asks = mounted && !this.is_folded(mounted) && view.detail_axes && this.look.layer !== undefined;
+    const found = asks ? this.details.find(view, place_of(view, this.look as Look, this.corner), this.selection.step, this.text) : { view: null, words: "" };
+    return { detail: found.view, detail_words: found.words, options: (mounted && this.options.get(mounted.panel.name)) ?? {}, board: this.board, views: this.views, view, pattern: pattern_of(this.views), tokens: tokens_of(this.views), selection: this.selection,
              hover: this.hover, look: this.look as Look, corner: this.corner, place: this.place, theme: this.theme, measure: this.measure };
   }
+
+  private is_folded = ({ panel }: Mounted): boolean => Boolean(this.options.get(panel.name)?.folded);
 
   private resize(width: number): void {
     this.width = width;
@@ -276,20 +299,30 @@ export class Board {
       const here = this.mounted.filter((_, i) => spots[i] === slot).sort((a, b) => rank(a) - rank(b));
       this.columns[slot].replaceChildren(...here.map((one) => one.section));
       this.columns[slot].hidden = !here.length;
+      this.columns[slot].classList.toggle("gv-pairs", this.place.width >= 1000);
     }
   }
 
   private draw_panel(mounted: Mounted): void {
     const { panel } = mounted, scene = this.scene(mounted), slot = panel.slot(scene);
     if (panel !== slider && !slot) { mounted.layout = null; return; }
-    if (panel !== slider) show_heading(mounted, panel.heading(scene));
-    const width = panel === slider ? (this.width < 700 ? 150 : 212) : this.place.widths[slot!];
-    const laid = JSON.stringify([width, this.frame_count, this.corner, this.place, this.theme_name, devicePixelRatio]);
+    if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" ? this.is_folded(mounted) : null);
+    mounted.section.classList.toggle("gv-half", Boolean(panel.half));
+    if (slot === "below" && this.is_folded(mounted)) { mounted.layout = null; mounted.laid = ""; return; }
+    const { options } = scene, halves = slot === "below" && panel.half && this.place.width >= 1000;
+    show_controls(mounted, panel.controls?.(scene) ?? [], options, (change) => this.controlled(mounted, change));
+    const width = panel === slider ? (this.width < 700 ? 150 : 212) : halves ? Math.floor((this.place.width - gap) / 2) : this.place.widths[slot!];
+    const laid = JSON.stringify([width, this.frame_count, this.detail_count, options, this.corner, this.place, this.theme_name, devicePixelRatio]);
     if (laid !== mounted.laid) { mounted.layout = panel.layout(scene, width); mounted.laid = laid; this.fit(mounted); mounted.drawn = ""; }
     const drawn = panel.stale?.(scene) ?? "same";
     if (drawn !== mounted.drawn) { this.paint(mounted.base, (ctx) => panel.draw(ctx, mounted.layout, scene)); mounted.drawn = drawn; }
     this.paint(mounted.over, (ctx) => panel.mark(ctx, mounted.layout, scene));
     mounted.stage.setAttribute("aria-label", panel.says(scene));
+  }
+
+  private controlled(mounted: Mounted, change: Patch): void {
+    if (change.options) this.set_options(mounted.panel.name, change.options);
+    this.apply({ ...change, options: undefined });
   }
 
   private fit({ base, over, layout, stage }: Mounted): void {
@@ -354,6 +387,7 @@ export class Board {
     on("pointercancel", () => { this.gripped = null; });
     on("pointerleave", () => { if (!this.gripped) { this.hover = {}; this.queue(); } });
     on("focus", () => { this.active = mounted; this.queue(); });
+    mounted.fold.addEventListener("click", () => this.set_options(mounted.panel.name, { folded: !this.is_folded(mounted) }), { signal });
   }
 
   private find(mounted: Mounted, event: PointerEvent): [Hit | null, number, number] {
@@ -380,6 +414,8 @@ export class Board {
     if (!hit || event.button) return;
     if (hit.drag) { this.gripped = { mounted, hit }; mounted.stage.setPointerCapture(event.pointerId); }
     const patch = hit.drag && hit.drag !== "query" && hit.drag !== "key" ? mounted.panel.drag?.(mounted.layout, hit, x, y, this.scene(mounted)) : null;
+    if (hit.options) this.set_options(mounted.panel.name, hit.options);
+    if (hit.act) this.act(hit.act);
     const at = { ...hit.at };
     if (at.query !== undefined && at.key === undefined) at.key = null; // a new query shows its strongest key
     if (at.key !== undefined && at.key !== null && at.query === undefined) at.query = Math.max(this.look.query ?? 0, at.key);
@@ -392,7 +428,7 @@ export class Board {
       event.stopPropagation();
       return this.submit();
     }
-    if ((event.target as HTMLElement).tagName === "INPUT" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (/^(INPUT|SELECT|BUTTON)$/.test((event.target as HTMLElement).tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
     const mounted = this.mounted.find((one) => one.stage === event.target);
     const patch = this.shortcut(event.key) ?? (mounted?.layout ? mounted.panel.press?.(event.key, this.scene(mounted)) : null);
     if (!patch) return;

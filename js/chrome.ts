@@ -10,7 +10,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(tag: K, name = "", w
 }
 
 export interface Mounted {
-  panel: Panel; section: HTMLElement; title: HTMLElement; subtitle: HTMLElement; stage: HTMLElement;
+  panel: Panel; section: HTMLElement; title: HTMLElement; subtitle: HTMLElement; fold: HTMLButtonElement; controls: HTMLElement; stage: HTMLElement;
   base: HTMLCanvasElement; over: HTMLCanvasElement; layout: any; laid: string; drawn: string;
 }
 
@@ -22,15 +22,24 @@ export function mount(panel: Panel): Mounted {
   stage.tabIndex = 0;
   stage.setAttribute("role", panel.name === "step" ? "slider" : "img");
   for (const canvas of [base, over]) canvas.setAttribute("aria-hidden", "true");
-  head.append(title, subtitle);
+  const fold = make("button", "gv-fold"), controls = make("span", "gv-controls");
+  fold.type = "button"; fold.hidden = true; controls.hidden = true;
+  head.append(fold, title, subtitle, controls);
   stage.append(base, over);
   section.append(head, stage);
-  return { panel, section, title, subtitle, stage, base, over, layout: null, laid: "", drawn: "" };
+  return { panel, section, title, subtitle, fold, controls, stage, base, over, layout: null, laid: "", drawn: "" };
 }
 
-export function show_heading(mounted: Mounted, heading: Heading): void {
+/** `folded` is null for a panel that cannot fold. */
+export function show_heading(mounted: Mounted, heading: Heading, folded: boolean | null): void {
   put(mounted.title, heading.title);
-  put(mounted.subtitle, heading.subtitle);
+  put(mounted.subtitle, folded ? "" : heading.subtitle);
+  mounted.fold.hidden = folded === null;
+  put(mounted.fold, folded ? "▸ show" : "▾ hide");
+  mounted.fold.setAttribute("aria-expanded", String(!folded));
+  mounted.fold.setAttribute("aria-label", `${folded ? "show" : "hide"} ${heading.title}`);
+  mounted.stage.hidden = Boolean(folded);
+  if (folded) mounted.controls.hidden = true;
   const head = mounted.title.parentElement!;
   if (!heading.keys || head.querySelector(".gv-keys")) return;
   const keys = make("span", "gv-keys");

@@ -1,12 +1,12 @@
 // The line to the kernel: one request at a time, the latest wins, and what was painted is acknowledged.
 
-export interface Ask { ask: "frame"; step: number | null; text: string }
+export interface Ask { ask: string; [name: string]: unknown }
 export interface Answer { id: string; error?: string; [name: string]: unknown }
 
 const patience = 2000; // ms: a kernel that is busy or gone must not block the next request for ever
 
 export class Link {
-  private sent: { id: string; at: number } | null = null;
+  private sent: { id: string; at: number; wish: Ask } | null = null;
   private next: Ask | null = null;
   private count = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -16,6 +16,9 @@ export class Link {
 
   get busy(): boolean { return this.sent !== null; }
 
+  /** The wish under way. */
+  get asked(): Ask | null { return this.sent?.wish ?? null; }
+
   ask(wish: Ask): void {
     if (this.sent && this.now() - this.sent.at < patience) {
       this.next = wish;
@@ -24,7 +27,7 @@ export class Link {
       return;
     }
     this.next = null;
-    this.sent = { id: `${this.name}-${++this.count}`, at: this.now() };
+    this.sent = { id: `${this.name}-${++this.count}`, at: this.now(), wish };
     this.send({ ...wish, id: this.sent.id });
   }
 

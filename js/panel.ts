@@ -6,16 +6,32 @@ export type Slot = "top" | "left" | "centre" | "right" | "below";
 export interface Sized { width: number; height: number }
 /** First visible query and key of the large layout's window. */
 export interface Corner { query: number; key: number }
-/** What a gesture changes: the reader's choice, the window, or both. */
-export interface Patch { selection?: Partial<Selection>; window?: Partial<Corner> }
+/** What a control of the board asks the kernel to do. */
+export interface Act { name: string; value?: unknown }
+/** What a gesture changes: the reader's choice, the window, the panel's options; or what the kernel should do. */
+export interface Patch { selection?: Partial<Selection>; window?: Partial<Corner>; options?: Options; act?: Act }
+export type Options = Record<string, any>;
+/** A control in a panel's heading. Its value is kept by the board and comes back as scene.options[name]. */
+export type Control = { name: string; label: string; disabled?: string } & (
+  | { kind: "choice"; choices: [string, string][] } // [value, words]
+  | { kind: "toggle" } | { kind: "search"; hint: string }
+  | { kind: "range"; low: number; high: number; step: number; unit?: string }
+  | { kind: "button"; act?: Act; set?: Options; primary?: boolean });
 /** What lies under the mouse; `drag` names a handle that follows the mouse until it is let go. */
-export interface Hit { at: Partial<Selection>; window?: Partial<Corner>; drag?: string; grip?: number }
+export interface Hit { at: Partial<Selection>; window?: Partial<Corner>; drag?: string; grip?: number; options?: Options; act?: Act }
 export interface Heading { title: string; subtitle: string; keys?: [string, string[]][] }
 
 export interface Panel<L extends Sized = any> {
   /** The view that it draws. */
   kind: string;
   name: string;
+  /** Below the heads, half as wide as the board from 1000 px. */
+  half?: boolean;
+  /** Below the heads a panel folds; this one begins folded, and then neither lays out nor asks the kernel. */
+  folded?: boolean;
+  /** What `scene.options` begins with. */
+  options?: Options;
+  controls?(scene: Scene): Control[];
   /** Where it stands in this arrangement; null where it has nothing to add. */
   slot(scene: Scene): Slot | null;
   heading(scene: Scene): Heading;

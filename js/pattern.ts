@@ -1,81 +1,141 @@
 // Attention as it travels: the lower triangle row by row, one byte of 255*sqrt(p) per cell, or a float32 where the text is
-// short or a value is not finite. Read by offset, never unpacked.
-import type { NumberArray } from "./payload.ts";
+// short or a value is not finite. Read by offset, never unpacked. Of a large model and text only tiles come at first, and
+// the rows of a head when they are looked at.
+import { detail_at } from "./details.ts";
+import type { Values, View } from "./payload.ts";
+
+/** Rows `first` to `last` of a head: cell (query, key) is at `start` + query (query + 1) / 2 + key. */
+interface Rows { values: Values; start: number; first: number; last: number }
+
+const triangle = (n: number) => (n * (n + 1)) / 2;
 
 export class Pattern {
   readonly n_layer: number;
   readonly n_head: number;
-  readonly exact: boolean; // float32 rather than bytes
-  private readonly size: number; // cells of a head
+  readonly n_tokens: number;
+  private readonly block: number; // rows of a head that come at once
   private tiles = new Map<string, Uint8ClampedArray>();
+  private lately: { name: string; rows: Rows } | null = null;
 
-  constructor(private array: NumberArray, readonly n_tokens: number) {
-    [this.n_layer, this.n_head] = array.shape as [number, number];
-    this.size = (n_tokens * (n_tokens + 1)) / 2;
-    this.exact = array.values instanceof Float32Array;
+  constructor(private view: View) {
+    const { pattern, tiles, block } = view.arrays;
+    this.n_tokens = view.labels.token!.length;
+    [this.n_layer, this.n_head] = (pattern ?? tiles!).shape as [number, number];
+    this.block = block?.values[0] ?? this.n_tokens;
   }
 
-  private offset(layer: number, head: number, query: number, key: number): number {
-    return (layer * this.n_head + head) * this.size + (query * (query + 1)) / 2 + key;
+  /** Whether all heads came at once. */
+  get whole(): boolean { return this.view.arrays.pattern !== undefined; }
+
+  private rows(layer: number, head: number, query: number): Rows | null {
+    const name = `${layer} ${head}`, late = this.lately;
+    if (late && late.name === name && query >= late.rows.first && query < late.rows.last) return late.rows;
+    const rows = this.whole ? this.own_rows(layer, head) : this.asked_rows(layer, head, query);
+    if (rows) this.lately = { name, rows };
+    return rows;
   }
 
-  /** Probability that `query` gives `key`; NaN and infinities as recorded; 0 above the diagonal. */
+  private own_rows(layer: number, head: number): Rows {
+    return { values: this.view.arrays.pattern!.values, start: (layer * this.n_head + head) * triangle(this.n_tokens), first: 0, last: this.n_tokens };
+  }
+
+  private asked_rows(layer: number, head: number, query: number): Rows | null {
+    const own = Math.floor(query / this.block) * this.block;
+    for (const block of [own, own - this.block]) { // a block holds some rows of the next
+      const detail = block >= 0 ? detail_at(this.view, { layer, head, rows: block }) : null;
+      if (!detail) continue;
+      const [first, last] = detail.arrays.rows!.values as unknown as [number, number];
+      if (query < last) return { values: detail.arrays.cells!.values, start: -triangle(first), first, last };
+    }
+    return null;
+  }
+
+  /** Whether the row of a head is here; else its weights are NaN and its bytes those of the tile. */
+  has(layer: number, head: number, query: number): boolean { return this.rows(layer, head, query) !== null; }
+
+  /** Whether the weights of a head's row are the model's own floats. */
+  exact(layer: number, head: number, query: number): boolean { return this.rows(layer, head, query)?.values instanceof Float32Array; }
+
+  /** Probability that `query` gives `key`; NaN and infinities as recorded; 0 above the diagonal; NaN where it is not here. */
   weight(layer: number, head: number, query: number, key: number): number {
     if (key > query) return 0;
-    const value = this.array.values[this.offset(layer, head, query, key)]!;
-    return this.exact ? value : (value / 255) ** 2;
+    const rows = this.rows(layer, head, query);
+    if (!rows) return NaN;
+    const value = rows.values[rows.start + triangle(query) + key]!;
+    return rows.values instanceof Float32Array ? value : (value / 255) ** 2;
   }
 
   /** 0..255, the index in the colour scale. */
   byte(layer: number, head: number, query: number, key: number): number {
-    const value = this.array.values[this.offset(layer, head, query, key)]!;
-    return this.exact ? Math.round(255 * Math.sqrt(Math.min(1, Math.max(0, value || 0)))) : value;
+    const rows = this.rows(layer, head, query);
+    if (!rows) return this.tile_byte(layer, head, query, key);
+    const value = rows.values[rows.start + triangle(query) + key]!;
+    return rows.values instanceof Float32Array ? Math.round(255 * Math.sqrt(Math.min(1, Math.max(0, value || 0)))) : value;
+  }
+
+  private tile_byte(layer: number, head: number, query: number, key: number): number {
+    const { values, shape } = this.view.arrays.tiles!, side = shape[2]!, at = (i: number) => Math.floor((i * side) / this.n_tokens);
+    return values[((layer * this.n_head + head) * side + at(query)) * side + at(key)]!;
   }
 
   /** How far a weight may be from the model's float: half a step of sqrt(p). */
-  rounding(p: number): number {
-    return this.exact ? 0 : Math.sqrt(p) / 255 + (0.5 / 255) ** 2;
+  rounding(layer: number, head: number, query: number, p: number): number {
+    return this.exact(layer, head, query) ? 0 : Math.sqrt(p) / 255 + (0.5 / 255) ** 2;
   }
 
-  /** The key that this query attends to most. */
+  /** The key that this query attends to most; without the row, the first key under the brightest place of the tile. */
   strongest(layer: number, head: number, query: number): number {
+    const weigh = this.has(layer, head, query) ? this.weight : this.byte;
     let best = 0, most = -1;
     for (let key = 0; key <= query; key++) {
-      const p = this.weight(layer, head, query, key);
+      const p = weigh.call(this, layer, head, query, key);
       if (p > most) { most = p; best = key; }
     }
     return best;
   }
 
-  /** Whether any cell of the head is not finite. */
+  /** The largest weight of a row. */
+  peak(layer: number, head: number, query: number): number {
+    const peaks = this.view.arrays.peaks;
+    if (this.has(layer, head, query) || !peaks) return this.weight(layer, head, query, this.strongest(layer, head, query));
+    return (peaks.values[(layer * this.n_head + head) * this.n_tokens + query]! / 255) ** 2;
+  }
+
+  /** Whether any cell of the head, as far as it is here, is not finite. */
   broken(layer: number, head: number): boolean {
-    if (!this.exact) return false;
-    const start = this.offset(layer, head, 0, 0);
-    return (this.array.values as Float32Array).subarray(start, start + this.size).some((p) => !Number.isFinite(p));
+    const rows = this.rows(layer, head, 0);
+    if (!(rows?.values instanceof Float32Array)) return false;
+    const first = rows.start + triangle(rows.first);
+    return rows.values.subarray(first, rows.start + triangle(rows.last)).some((p) => !Number.isFinite(p));
   }
 
   /** A head as `size` x `size` bytes, each the largest of the cells that it covers; kept for as long as the frame is. */
   tile(layer: number, head: number, size: number): Uint8ClampedArray {
     const name = `${layer} ${head} ${size}`;
     let tile = this.tiles.get(name);
-    if (!tile) this.tiles.set(name, (tile = this.pooled(layer, head, size)));
+    if (!tile) this.tiles.set(name, (tile = this.whole ? this.pooled(layer, head, size) : this.resampled(layer, head, size)));
     return tile;
   }
 
-  private pooled(layer: number, head: number, size: number): Uint8ClampedArray {
-    const out = new Uint8ClampedArray(size * size), n = this.n_tokens;
-    const column = new Int32Array(n + 1).map((_, key) => Math.floor((key * size) / n));
-    for (let query = 0; query < n; query++) {
-      const start = this.offset(layer, head, query, 0);
-      // With fewer tokens than pixels one cell covers several rows and columns of pixels.
-      const last = Math.max(column[query]! + 1, column[query + 1]!);
-      for (let key = 0; key <= query; key++) {
-        const value = this.exact ? this.byte(layer, head, query, key) : this.array.values[start + key]!;
-        const right = Math.max(column[key]! + 1, column[key + 1]!);
-        for (let y = column[query]!; y < last; y++)
-          for (let x = column[key]!; x < right; x++) if (value > out[y * size + x]!) out[y * size + x] = value;
-      }
-    }
-    return out;
+  private resampled(layer: number, head: number, size: number): Uint8ClampedArray {
+    const { values, shape } = this.view.arrays.tiles!, side = shape[2]!, start = (layer * this.n_head + head) * side * side;
+    return spread(side, size, (row, column) => values[start + row * side + column]!, () => side);
   }
+
+  private pooled(layer: number, head: number, size: number): Uint8ClampedArray {
+    return spread(this.n_tokens, size, (query, key) => this.byte(layer, head, query, key), (query) => query + 1);
+  }
+}
+
+/** `n` x `n` cells as `size` x `size` pixels: each pixel the largest of its cells; a cell may cover several pixels. */
+function spread(n: number, size: number, byte: (row: number, column: number) => number, length: (row: number) => number): Uint8ClampedArray {
+  const out = new Uint8ClampedArray(size * size), first = new Int32Array(n + 1).map((_, i) => Math.floor((i * size) / n));
+  for (let row = 0; row < n; row++) {
+    const bottom = Math.max(first[row]! + 1, first[row + 1]!), end = length(row);
+    for (let column = 0; column < end; column++) {
+      const value = byte(row, column), right = Math.max(first[column]! + 1, first[column + 1]!);
+      for (let y = first[row]!; y < bottom; y++) for (let x = first[column]!; x < right; x++) if (value > out[y * size + x]!) out[y * size + x] = value;
+    }
+  }
+  return out;
 }

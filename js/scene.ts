@@ -1,7 +1,7 @@
 // What the panels draw from: the frame, the theme, and the shared selection resolved to one cell.
 import type { Arrangement } from "./arrange.ts";
 import { Pattern } from "./pattern.ts";
-import type { Corner } from "./panel.ts";
+import type { Corner, Options } from "./panel.ts";
 import type { RawBoard, Selection, View } from "./payload.ts";
 import type { Measure } from "./text.ts";
 import type { Theme } from "./theme.ts";
@@ -16,6 +16,10 @@ export interface Scene {
   /** Under the mouse: a preview over the selection. */
   hover: Partial<Selection>;
   look: Look; corner: Corner; place: Arrangement; theme: Theme; measure: Measure;
+  /** More of `view` where the reader looks; while it is not here, the words say why. */
+  detail: View | null; detail_words: string;
+  /** The values of the panel's own controls. */
+  options: Options;
 }
 
 const patterns = new WeakMap<View, Pattern>();
@@ -24,7 +28,7 @@ export function pattern_of(views: View[]): Pattern | null {
   const view = views.find((one) => one.kind === "attention");
   if (!view) return null;
   let pattern = patterns.get(view);
-  if (!pattern) patterns.set(view, (pattern = new Pattern(view.arrays.pattern!, view.labels.token!.length)));
+  if (!pattern) patterns.set(view, (pattern = new Pattern(view)));
   return pattern;
 }
 

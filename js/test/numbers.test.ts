@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { at, ink_on, luminance, make_scale, parse, points, type Rgb } from "../colour.ts";
 import { Pattern } from "../pattern.ts";
-import { decode_array, decode_view, type RawBoard } from "../payload.ts";
+import { decode_array, decode_view, type RawBoard, type View } from "../payload.ts";
 import { ellipsis, fixed, relation, short, size, whole, wrap } from "../text.ts";
 
 const golden = JSON.parse(readFileSync("../tests/golden/board.json", "utf8")) as RawBoard;
@@ -12,8 +12,8 @@ const [attention, tokens, training] = golden.views.map((view) => decode_view(vie
 const measure = (text: string) => 7 * [...text].length;
 
 test("the golden payload decodes to Python's numbers", () => {
-  const pattern = new Pattern(attention!.arrays.pattern!, 3);
-  assert.deepEqual([pattern.n_layer, pattern.n_head, pattern.exact], [1, 2, true]);
+  const pattern = new Pattern(attention!);
+  assert.deepEqual([pattern.n_layer, pattern.n_head, pattern.exact(0, 0, 0)], [1, 2, true]);
   assert.equal(pattern.weight(0, 0, 1, 1), 0.75);
   assert.equal(pattern.weight(0, 1, 2, 2).toFixed(4), "0.6000");
   assert.equal(pattern.weight(0, 1, 0, 2), 0);
@@ -38,10 +38,14 @@ test("arrays come as base64, DataViews at any offset, and numbered buffers", () 
   assert.throws(() => decode_array({ ...raw, dtype: "float64", data: unaligned }), /it is float64/);
 });
 
+function view_of(arrays: View["arrays"], n: number, more: Partial<View> = {}): View {
+  return { kind: "attention", title: "", subtitle: "", arrays, labels: { token: Array(n).fill("t") }, units: {}, range: {}, checks: [], ...more };
+}
+
 function bytes_pattern(n: number, p: (query: number, key: number) => number): Pattern {
   const values = new Uint8Array((n * (n + 1)) / 2);
   for (let query = 0, i = 0; query < n; query++) for (let key = 0; key <= query; key++) values[i++] = Math.round(255 * Math.sqrt(p(query, key)));
-  return new Pattern({ shape: [1, 1, values.length], axes: ["layer", "head", "packed"], values }, n);
+  return new Pattern(view_of({ pattern: { shape: [1, 1, values.length], axes: ["layer", "head", "packed"], values } }, n));
 }
 
 test("a byte is off by no more than it says", () => {
@@ -49,7 +53,7 @@ test("a byte is off by no more than it says", () => {
   for (let query = 0; query < 40; query++)
     for (let key = 0; key <= query; key++) {
       const p = pattern.weight(0, 0, query, key);
-      assert.ok(Math.abs(p - truth(query, key)) <= pattern.rounding(p) + 1e-12);
+      assert.ok(Math.abs(p - truth(query, key)) <= pattern.rounding(0, 0, query, p) + 1e-12);
     }
 });
 
@@ -64,7 +68,7 @@ test("a tile keeps the largest cell and the triangle", () => {
 });
 
 test("a head with a NaN says so", () => {
-  const pattern = new Pattern({ shape: [1, 1, 3], axes: [], values: new Float32Array([1, NaN, 0.5]) }, 2);
+  const pattern = new Pattern(view_of({ pattern: { shape: [1, 1, 3], axes: [], values: new Float32Array([1, NaN, 0.5]) } }, 2));
   assert.ok(pattern.broken(0, 0));
   assert.ok(Number.isNaN(pattern.weight(0, 0, 1, 0)));
   assert.equal(pattern.byte(0, 0, 1, 0), 0);
@@ -121,4 +125,23 @@ test("the relation of a key to a query is a fact about the text", () => {
   assert.equal(relation(text, 4, 4), "itself");
   assert.equal(relation(text, 2, 0), "the first token");
   assert.equal(relation(["a", "b", "c", "d", "e"], 4, 1), "3 tokens back");
+});
+
+test("a long text's head comes in rows, and until then only its tile is known", () => {
+  const array = (shape: number[], values: number[], type: any = Uint8Array) => ({ shape, axes: shape.map(() => ""), values: new type(values) });
+  const raw = (values: number[], first: number, last: number) => ({
+    kind: "attention", title: "", subtitle: "", labels: {}, units: {}, range: {}, checks: [],
+    arrays: { cells: { dtype: "uint8", shape: [values.length], axes: ["packed"], data: new Uint8Array(values) },
+              rows: { dtype: "int32", shape: [2], axes: ["end"], data: new Uint8Array(new Int32Array([first, last]).buffer) } },
+  });
+  const pattern = new Pattern(view_of({ tiles: array([1, 1, 2, 2], [255, 0, 51, 102]), peaks: array([1, 1, 4], [255, 204, 51, 102]), block: array([1], [2], Int32Array) }, 4,
+    { detail_axes: ["layer", "head", "rows"], details: { "0,0,2": raw([51, 0, 0, 255, 102, 204, 0], 2, 4) } }));
+  assert.ok(!pattern.has(0, 0, 1) && pattern.has(0, 0, 2) && pattern.has(0, 0, 3));
+  assert.ok(Number.isNaN(pattern.weight(0, 0, 1, 0)));
+  assert.equal(pattern.byte(0, 0, 1, 1), 255);
+  assert.equal(pattern.peak(0, 0, 1).toFixed(2), "0.64");
+  assert.equal(pattern.weight(0, 0, 2, 0).toFixed(2), "0.04");
+  assert.equal(pattern.weight(0, 0, 3, 2).toFixed(2), "0.64");
+  assert.equal(pattern.strongest(0, 0, 3), 0);
+  assert.equal(pattern.tile(0, 0, 4)[2 * 4 + 3], 102);
 });

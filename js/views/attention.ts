@@ -61,7 +61,7 @@ function mark(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
       if (!grid.words) continue;
       pen.line(x - 5, row, x - 1, row, theme.accent, Math.max(1.5, Math.min(3, cell)));
       pen.line(column, y + grid.tile + 1, column, y + grid.tile + 5, theme.ink, Math.max(1.5, Math.min(3, cell)));
-      const most = pattern!.weight(layer, head, look.query, pattern!.strongest(layer, head, look.query));
+      const most = pattern!.peak(layer, head, look.query);
       const lit = layer === look.layer && head === look.head;
       pen.text(head_name(layer, head), x, y + grid.tile + 18, { colour: lit ? theme.ink : theme.ink_2, weight: lit ? 600 : 400 });
       pen.text(short(most), x + grid.tile, y + grid.tile + 18, { align: "right", weight: 600, colour: theme.ink });
@@ -109,7 +109,7 @@ const grid: Panel<Grid> = {
   layout, draw, mark, hit, press,
   says({ look, pattern, tokens, selection }) {
     const key = pattern!.strongest(look.layer, look.head, look.query);
-    const most = fixed(pattern!.weight(look.layer, look.head, look.query, key), 4);
+    const most = fixed(pattern!.peak(look.layer, look.head, look.query), 4);
     const locked = selection.layer === look.layer && selection.head === look.head ? ", locked" : "";
     return `Head ${head_name(look.layer, look.head)}${locked}: from ${quoted(tokens[look.query] ?? "")} most, ${most}, on ${quoted(tokens[key] ?? "")}.`;
   },

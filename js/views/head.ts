@@ -76,10 +76,13 @@ function name_mask(pen: Pen, square: Square): void {
 
 function draw_cell(pen: Pen, square: Square, scene: Scene, query: number, key: number): void {
   const { look, pattern, theme } = scene, [x, y] = at_cell(square, query, key), size = square.cell - 1;
+  const here = pattern!.has(look.layer, look.head, query);
   const p = pattern!.weight(look.layer, look.head, query, key), byte = pattern!.byte(look.layer, look.head, query, key);
   pen.fill(x, y, size, size, theme.paper); // the hatch must not show at the rounded corners
-  if (!Number.isFinite(p)) return pen.strange(p, x, y, size);
+  if (here && !Number.isFinite(p)) return pen.strange(p, x, y, size);
+  if (!here) pen.ctx.globalAlpha = 0.55; // the tile's colour, pale, until the row is here
   pen.fill(x, y, size, size, theme.sequential.css[byte]!, square.cell > 10 ? 2 : 0);
+  pen.ctx.globalAlpha = 1;
   if (square.cell >= 24 && p >= 0.395) {
     const ink = { align: "center", weight: 500, colour: theme.sequential.ink[byte]! } as const;
     pen.text(short(p), x + size / 2, y + size / 2 + 4.5, ink);
@@ -117,6 +120,7 @@ function draw_outside(pen: Pen, square: Square, scene: Scene): void {
   const { look, pattern } = scene, x = square.x + square.n * square.cell + 6;
   for (let i = 0; i < square.n; i++) {
     const query = square.query + i;
+    if (!pattern!.has(look.layer, look.head, query)) continue;
     let inside = 0, all = 0;
     for (let key = 0; key <= query; key++) {
       const p = pattern!.weight(look.layer, look.head, query, key) || 0;
@@ -189,6 +193,7 @@ function share(p: number): string {
 export function sentence(scene: Scene): string {
   const { look, tokens, pattern } = scene, from = quoted(tokens[look.query] ?? ""), to = quoted(tokens[look.key] ?? "");
   if (look.key > look.query) return `${to} comes after ${from}: a query reads only itself and what stands before it.`;
+  if (!pattern!.has(look.layer, look.head, look.query)) return `The weights of ${head_name(look.layer, look.head)}: ${scene.detail_words}.`;
   const p = pattern!.weight(look.layer, look.head, look.query, look.key);
   if (!Number.isFinite(p)) return `At ${from} this head's attention on ${to} is not a finite number: the model's softmax failed here.`;
   return `At ${from} this head puts ${share(p)} of its attention on ${to}: ${relation(tokens, look.query, look.key)}.`;
@@ -200,10 +205,10 @@ function draw_callout(pen: Pen, square: Square, scene: Scene): void {
   pen.fill(x, y, w, h, theme.paper, 8);
   pen.stroke(x, y, w, h, theme.rule_2, 1, 8);
   pen.fill(x - 0.5, y + 16, 3, h - 32, theme.accent);
-  const p = masked ? 0 : pattern!.weight(look.layer, look.head, look.query, look.key);
-  pen.text(masked ? "masked" : fixed(p, 4), x + 16, y + 33, { size: 24, weight: 600, colour: theme.ink });
+  const waiting = !masked && !pattern!.has(look.layer, look.head, look.query), p = masked ? 0 : pattern!.weight(look.layer, look.head, look.query, look.key);
+  pen.text(masked ? "masked" : waiting ? "…" : fixed(p, 4), x + 16, y + 33, { size: 24, weight: 600, colour: theme.ink });
   const meta = { align: "right", colour: theme.ink_2 } as const, wide = w > 380;
-  const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = pattern!.rounding(p);
+  const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern!.rounding(look.layer, look.head, look.query, p);
   const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)}, kept in one byte`;
   pen.text(wide && doubt ? `${pair} · ${doubt}` : pair, x + w - 14, y + 23, meta);
   if (!wide && doubt) pen.text(doubt, x + w - 14, y + 39, { ...meta, colour: theme.ink_3 });

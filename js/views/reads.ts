@@ -17,6 +17,8 @@ export function largest({ pattern, look }: Pick<Scene, "pattern" | "look">): { k
 }
 
 function mark(ctx: CanvasRenderingContext2D, rows: Rows, scene: Scene): void {
+  const here = scene.pattern!.has(scene.look.layer, scene.look.head, scene.look.query);
+  if (!here) return new Pen(ctx, scene.theme).text(scene.detail_words, 0, 18, { colour: scene.theme.ink_3 });
   const pen = new Pen(ctx, scene.theme), { theme, tokens, look, measure } = scene, { keys, others, rest, sum } = largest(scene);
   const digits = 8 * String(look.query).length, name = 96 + digits, bar = Math.max(40, rows.width - name - 64), ink = { mono: true, colour: theme.ink } as const;
   const line = (i: number) => 8 + i * rows.pitch;
@@ -32,7 +34,7 @@ function mark(ctx: CanvasRenderingContext2D, rows: Rows, scene: Scene): void {
     pen.text(fixed(Math.max(0, rest), 3), rows.width, line(most) + 10, { align: "right", colour: theme.ink_3 });
   }
   pen.line(0, line(most + 1) - 2.5, rows.width, line(most + 1) - 2.5, theme.rule);
-  pen.text(Math.abs(sum - 1) > 5e-4 && !scene.pattern!.exact ? "sum of the rounded values" : "sum", digits + 8, line(most + 1) + 16);
+  pen.text(Math.abs(sum - 1) > 5e-4 && !scene.pattern!.exact(look.layer, look.head, look.query) ? "sum of the rounded values" : "sum", digits + 8, line(most + 1) + 16);
   pen.text(fixed(sum, 3), rows.width, line(most + 1) + 16, { align: "right" });
 }
 
@@ -44,10 +46,12 @@ const reads: Panel<Rows> = {
   draw() {},
   mark,
   hit(rows, _x, y, scene): Hit | null {
+    if (!scene.pattern!.has(scene.look.layer, scene.look.head, scene.look.query)) return null;
     const key = largest(scene).keys[Math.floor((y - 2) / rows.pitch)]?.[0];
     return key == null ? null : { at: { key, query: scene.look.query } };
   },
   says(scene) {
+    if (!scene.pattern!.has(scene.look.layer, scene.look.head, scene.look.query)) return scene.detail_words;
     const { keys } = largest(scene), { tokens, look } = scene;
     const words = keys.map(([key, p]) => `${quoted(tokens[key]!)} ${fixed(p, 3)}`).join(", ");
     return `${head_name(look.layer, look.head)} reads from position ${look.query}: ${words}.`;
