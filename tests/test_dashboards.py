@@ -60,10 +60,12 @@ def test_explore_runs_another_text(model, tokenizer):
 
 
 def test_explore_errors(model, tokenizer):
-    with pytest.raises(ValueError, match="one of them is missing"):
-        explore(record(model, "the", tokenizer), model)
-    with pytest.raises(ValueError, match="needs pattern of the trace"):
+    with pytest.raises(ValueError, match="the model is missing"):
+        explore(record(model, "the", tokenizer), tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="'heads' needs pattern of the trace"):
         explore(record(model, "the", tokenizer, names=["logits"]))
+    with pytest.raises(ValueError, match="views must be some of heads, text"):
+        explore(record(model, "the", tokenizer), views=["head"])
     with pytest.raises(ValueError, match="A board needs all 2 layers"):
         explore(record(model, "the", tokenizer, layers=[0]))
 

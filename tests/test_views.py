@@ -8,6 +8,7 @@ from golden import make_golden
 
 from gptviz.packing import pack_pattern
 from gptviz.views import Check, View, attention_view, board_payload, frame_payload, tokens_view, training_view
+from gptviz.views.attention import head_pattern
 from gptviz.views.board import payload_json, split_bytes
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -126,3 +127,45 @@ def test_payload_bytes_are_little_endian():
     loss = make_golden.golden_payload()["views"][1]["arrays"]["loss"]
     np.testing.assert_array_equal(np.frombuffer(loss["data"], "<f4"), np.array([np.nan, 0.5, 7], "<f4"))
     assert base64.b64encode(loss["data"][4:8]) == b"AAAAPw=="
+
+
+@pytest.mark.parametrize("n_tokens", [200, 1500])
+def test_a_large_pattern_travels_as_tiles_and_its_heads_in_rows(n_tokens, monkeypatch):
+    monkeypatch.setattr("gptviz.views.attention.WHOLE", 10_000)
+    rng = np.random.default_rng(0)
+    pattern = np.tril(rng.random((1, 2, n_tokens, n_tokens), np.float32))
+    pattern /= pattern.sum(axis=-1, keepdims=True)
+    view = attention_view(pattern, [str(i) for i in range(n_tokens)])
+    assert view.arrays["tiles"].shape == (1, 2, 64, 64)
+    assert all(view.detail_of(layer=0, head=0, rows=rows).nbytes <= 1_000_008 for rows in view.detail_places[2])
+    np.testing.assert_allclose(head_pattern(view, 0, 1), pattern[0, 1], atol=0 if n_tokens == 200 else 0.004)
+    np.testing.assert_allclose((view.arrays["peaks"] / 255) ** 2, pattern.max(-1), atol=0.004)
+    np.testing.assert_allclose((view.arrays["tiles"][0, 0, -1, 0] / 255) ** 2, pattern[0, 0, -3:, :3].max(), atol=0.02)
+
+
+def test_packed_and_float_patterns_give_the_same_rows(monkeypatch):
+    monkeypatch.setattr("gptviz.views.attention.WHOLE", 10)
+    pattern = np.tril(np.ones((1, 1, 30, 30), np.float32)) / np.arange(1, 31, dtype=np.float32)[:, None]
+    words = [str(i) for i in range(30)]
+    floats, packed = attention_view(pattern, words), attention_view(pack_pattern(pattern), words)
+    np.testing.assert_allclose(head_pattern(packed, 0, 0), head_pattern(floats, 0, 0), atol=0.004)
+    np.testing.assert_array_equal(packed.arrays["tiles"], floats.arrays["tiles"])
+
+
+def test_details_of_a_page_begin_where_the_reader_looks(monkeypatch):
+    monkeypatch.setattr("gptviz.views.attention.WHOLE", 10)
+    pattern = np.tril(np.ones((2, 3, 20, 20), np.float32)) / np.arange(1, 21, dtype=np.float32)[:, None]
+    view = attention_view(pattern, list("abcdefghijklmnopqrst"))
+    one = view.detail_of(layer=1, head=2, rows=0).nbytes
+    kept = view.details({"layer": 1, "head": 2, "rows": 0}, 2.5 * one)
+    assert len(kept) == 2
+    assert next(iter(kept)) == "1,2,0"
+    with pytest.raises(ValueError, match=r"head of a detail must be one of range\(0, 3\); it is 3"):
+        view.detail_of(layer=0, head=3, rows=0)
+    with pytest.raises(ValueError, match="only where it was made with one"):
+        attention_view(np.ones((1, 1, 1, 1), np.float32), ["a"]).detail_of(layer=0)
+
+
+def test_a_view_must_name_the_places_of_its_details():
+    with pytest.raises(ValueError, match="detail_places must name the values"):
+        View("x", "", "", {}, {}, detail_axes=("layer",))

@@ -1,7 +1,8 @@
 """One trace as a board; with a model, of any text that the reader types into it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,48 @@ from gptviz.widgets import Board
 N_CHOICES = 5  # next tokens shown at a position
 
 
-def explore(trace: Any, model: Any = None, tokenizer: Any = None, *, title: str = "") -> Board:
-    """The heads and the text of one trace, linked; with a model and its tokenizer, of any text typed into the board.
+@dataclass(frozen=True)
+class Part:
+    """One part of a board: what it needs of a trace, and how it is made.
 
     Args:
-        trace: A Trace that holds pattern and logits of all layers, heads and positions.
-        model: The model for other texts.
+        names: The activations it reads.
+        make: (trace, model, tokenizer) -> View.
+        needs_model: Whether it uses weights.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[[Any, Any, Any], View]
+    needs_model: bool = True
+
+
+def parts() -> dict[str, Part]:
+    """Every part of the board by name, in the order of the page."""
+    return {
+        "heads": Part(("pattern",), lambda trace, *_: heads_part(trace), needs_model=False),
+        "text": Part(("logits",), lambda trace, _, tokenizer: text_part(trace, tokenizer), needs_model=False),
+    }
+
+
+def explore(
+    trace: Any, model: Any = None, tokenizer: Any = None, *, views: Sequence[str] | None = None, title: str = ""
+) -> Board:
+    """The inside of one forward pass, linked; with a model and its tokenizer, of any text typed into the board.
+
+    Args:
+        trace: A Trace of all layers, heads and positions; of all names, or of those that the chosen views read.
+        model: The model: for the views that read weights, and for other texts.
         tokenizer: Its tokenizer.
+        views: Which parts, by name; all that the trace and model allow by default. The names are in
+            `gptviz.dashboards.parts()`.
         title: The model's name.
 
     Returns:
         A Board; the value of a notebook cell draws it, `gptviz.export_html(board, path)` keeps it.
 
     Raises:
-        ValueError: If the trace lacks pattern or logits, or only some layers, heads or positions were recorded; or if
-            one of model and tokenizer is given without the other.
+        ValueError: If a chosen view needs a name, or the model, that is not there; if only some layers, heads or
+            positions were recorded; or if a tokenizer is given without the model.
 
     Example:
         >>> from gptviz.loading import load
@@ -35,41 +63,73 @@ def explore(trace: Any, model: Any = None, tokenizer: Any = None, *, title: str 
         >>> board = explore(record(model, "CBABBC", tokenizer), model, tokenizer)
         >>> board.layer, board.head = 1, 2
     """
-    if (model is None) != (tokenizer is None):
-        raise ValueError("explore() shows other texts with a model and its tokenizer; one of them is missing. "
+    if model is None and tokenizer is not None:
+        raise ValueError("explore() shows other texts with a model and its tokenizer; the model is missing. "
                          "Pass both or neither.")
-    views = trace_views(trace, tokenizer)
+    chosen = _chosen(trace, model, views)
     text = tokenizer.decode(trace.ids.tolist()) if tokenizer is not None else "".join(trace.tokens)
-    board = Board(views, title=title, facts=facts(trace.config), text=text, limit=trace.config.block_size,
-                  editable=model is not None, source=_source_of(model, tokenizer) if model is not None else None)
+    editable = model is not None and tokenizer is not None
+    board = Board(trace_views(trace, tokenizer, model=model, views=chosen), title=title, facts=facts(trace.config),
+                  text=text, limit=trace.config.block_size, editable=editable,
+                  source=_source_of(model, tokenizer, chosen) if editable else None)
     board.picture = lambda: picture(board)
     return board
 
 
-def trace_views(trace: Any, tokenizer: Any = None) -> list[View]:
-    """The views of one trace: all heads, and the text by loss with the likeliest next tokens.
+def _chosen(trace: Any, model: Any, views: Sequence[str] | None) -> list[str]:
+    """The names of the parts to show; what was asked for must be there, the rest is left out where it is not."""
+    known = parts()
+    unknown = set(views or ()) - set(known)
+    if unknown or (views is not None and not list(views)):
+        raise ValueError(f"views must be some of {', '.join(known)}; given were {list(views or ())}.")
+    if views is None:
+        always = ("heads", "text")
+        views = [name for name, part in known.items() if name in always or _missing(part, trace, model) is None]
+    for name in views:
+        if lack := _missing(known[name], trace, model):
+            raise ValueError(f"The view {name!r} needs {lack}. Record without names=, and pass the model.")
+    return list(views)
+
+
+def _missing(part: Part, trace: Any, model: Any) -> str | None:
+    """What a part would need that is not there, in words."""
+    absent = [name for name in part.names if name not in trace]
+    if absent:
+        return f"{', '.join(absent)} of the trace; it holds {', '.join(trace.names)}"
+    return "the model" if part.needs_model and model is None else None
+
+
+def trace_views(
+    trace: Any, tokenizer: Any = None, *, model: Any = None, views: Sequence[str] = ("heads", "text")
+) -> list[View]:
+    """The views of one trace, by the names of `parts()`: all heads, the text by loss, and what more is asked for.
 
     Raises:
-        ValueError: If pattern or logits of all layers, heads and positions are not in the trace.
+        ValueError: If not all layers, heads and positions were recorded, or a view needs what is not there.
     """
-    for name in ("pattern", "logits"):
-        if name not in trace:
-            raise ValueError(f"A board needs {name} of the trace; it holds {', '.join(trace.names)}. "
-                             f"Record without names=.")
+    known = parts()
+    for name in views:
+        if lack := _missing(known[name], trace, model):
+            raise ValueError(f"A board needs {lack}. Record without names=.")
     config, n = trace.config, len(trace)
     recorded = (len(trace.layers), len(trace.heads), len(trace.positions))
     if recorded != (config.n_layer, config.n_head, n):
         raise ValueError(f"A board needs all {config.n_layer} layers, {config.n_head} heads and {n} positions; "
                          f"recorded are {recorded[0]}, {recorded[1]} and {recorded[2]}. "
                          f"Record without layers=, heads=, positions=.")
+    return [known[name].make(trace, model, tokenizer) for name in views]
+
+
+def heads_part(trace: Any) -> View:
+    """All heads, with the identities that the trace satisfies."""
     heads = attention_view([_numpy(trace["pattern", layer]) for layer in trace.layers], trace.tokens)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check().items())
-    return [dataclasses.replace(heads, checks=checks or heads.checks),
-            _text_view(trace, tokenizer.visible if tokenizer is not None else str)]
+    return dataclasses.replace(heads, checks=checks or heads.checks)
 
 
-def _text_view(trace: Any, visible: Callable[[int], str]) -> View:
+def text_part(trace: Any, tokenizer: Any = None) -> View:
     """Loss, rank and the likeliest next tokens from the logits of a trace."""
+    visible = tokenizer.visible if tokenizer is not None else str
     logits, ids = _numpy(trace["logits"]).astype(np.float64), trace.ids.tolist()
     k = min(N_CHOICES, logits.shape[1])
     top = np.argsort(-logits, axis=1, kind="stable")[:, :k]
@@ -85,11 +145,17 @@ def _text_view(trace: Any, visible: Callable[[int], str]) -> View:
                        words=words, rank=rank)
 
 
-def _source_of(model: Any, tokenizer: Any) -> Callable[[int | None, str], list[View]]:
+def _source_of(model: Any, tokenizer: Any, views: Sequence[str]) -> Callable[[int | None, str], list[View]]:
     """A source that runs the model on the text the reader typed."""
     from gptviz.trace import record
 
-    return lambda _step, text: trace_views(record(model, text, tokenizer, names=["pattern", "logits"]), tokenizer)
+    names = sorted({name for view in views for name in parts()[view].names})
+
+    def source(_step: int | None, text: str) -> list[View]:
+        trace = record(model, text, tokenizer, names=names)
+        return trace_views(trace, tokenizer, model=model, views=views)
+
+    return source
 
 
 def named(ids: np.ndarray, visible: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:

@@ -140,8 +140,7 @@ def head_pattern(view: View, layer: int, head: int) -> Float[np.ndarray, "query 
     if "pattern" in view.arrays:
         cells = view.arrays["pattern"][layer, head]
     else:
-        assert view.detail is not None, "tiles come with a detail"
-        blocks = [view.detail({"layer": layer, "head": head, "rows": first}) for first in view.detail_places[2]]
+        blocks = [view.detail_of(layer=layer, head=head, rows=first) for first in view.detail_places[2]]
         cells = np.concatenate([_without_margin(one, first, view.detail_places[2], n)
                                 for one, first in zip(blocks, view.detail_places[2], strict=True)])
     if cells.dtype == np.uint8:

@@ -53,13 +53,10 @@ def detail_payload(views: Sequence[View], kind: str, at: dict[str, int]) -> dict
         ValueError: If no such view has details, or a place is not one of its own.
     """
     view = next((one for one in views if one.kind == kind and one.detail), None)
-    if view is None or view.detail is None:
+    if view is None:
         raise ValueError(f"A detail belongs to a view that has some; {kind!r} has none here. "
                          f"Ask one of {', '.join(one.kind for one in views if one.detail) or 'none'}.")
-    for axis, places in zip(view.detail_axes, view.detail_places, strict=True):
-        if at.get(axis) not in places:
-            raise ValueError(f"{axis} of a detail must be one of {places}; it is {at.get(axis)}. Choose one of them.")
-    return view.detail({axis: int(at[axis]) for axis in view.detail_axes}).payload()
+    return view.detail_of(**at).payload()
 
 
 def frame_payload(step: int | None, views: Sequence[View], text: str = "", base: Sequence[View] = ()) -> dict:

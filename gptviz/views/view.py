@@ -109,6 +109,19 @@ class View:
             "checks": [check.payload() for check in self.checks],
         }
 
+    def detail_of(self, **at: int) -> "View":
+        """The detail at a place, as `detail_axes` names it.
+
+        Raises:
+            ValueError: If the view has no detail, or not there.
+        """
+        if self.detail is None:
+            raise ValueError(f"A {self.kind} view has a detail only where it was made with one; this has none.")
+        for axis, places in zip(self.detail_axes, self.detail_places, strict=True):
+            if at.get(axis) not in places:
+                raise ValueError(f"{axis} of a detail must be one of {places}; it is {at.get(axis)}. Choose one.")
+        return self.detail({axis: int(at[axis]) for axis in self.detail_axes})
+
     def details(self, first: Mapping[str, int | None], budget: float) -> dict[str, dict]:
         """The payloads of as many details as a page has room for, by the values of `detail_axes` joined by commas.
 
