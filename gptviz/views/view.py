@@ -50,6 +50,7 @@ class View:
         units: The unit of an array's values.
         range: (lowest, highest) of an array's colour scale.
         checks: What was measured about the arrays.
+        content: What is neither array nor label: JSON that the view's own module describes.
         detail: Gives more of the view where the reader looks: a function of a dict of `detail_axes` to a View of the
             same kind, or None. The browser asks the kernel for it; a page holds as many as its budget lets in.
         detail_axes: What the detail depends on: any of layer, head, query, key, rows (see `detail_places`); none for
@@ -76,6 +77,7 @@ class View:
     units: Mapping[str, str] = field(default_factory=dict)
     range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    content: Mapping[str, Any] = field(default_factory=dict)
     detail: Callable[[dict[str, int]], "View"] | None = field(default=None, compare=False, repr=False)
     detail_axes: tuple[str, ...] = ()
     detail_places: Sequence[Sequence[int]] = ()
@@ -100,6 +102,7 @@ class View:
     def payload(self) -> dict:
         """The one dict that widget, page and tests read: JSON, with raw little-endian bytes under "data"."""
         more: dict[str, Any] = {"detail_axes": list(self.detail_axes)} if self.detail else {}
+        more |= {"content": dict(self.content)} if self.content else {}
         return more | {
             "kind": self.kind, "title": self.title, "subtitle": self.subtitle,
             "arrays": {name: _array_payload(array, self.axes[name]) for name, array in self.arrays.items()},
