@@ -9,10 +9,17 @@ export interface Arrangement {
 
 export const gap = 32;
 const smallest_cell = 15; // a row of 12 px text
+const least_cell = 6;     // zoomed out: only some rows keep their text
 const labels = 118;       // beside the cells of the locked head
 
+/** The arrangement, with the window as large as the reader zoomed it; 0 for as large as its rows of text can be. */
+export function arrange(outer: number, n_layer: number, n_head: number, n_tokens: number, zoom = 0): Arrangement {
+  const place = natural(outer, n_layer, n_head, n_tokens), most = Math.floor((place.widths.right - labels - 30) / least_cell);
+  return zoom ? { ...place, window: Math.max(1, Math.min(n_tokens, zoom, most)) } : place;
+}
+
 /** From 48 tokens or 36 heads, or where a row of text would not fit, the overview and the window part. */
-export function arrange(outer: number, n_layer: number, n_head: number, n_tokens: number): Arrangement {
+function natural(outer: number, n_layer: number, n_head: number, n_tokens: number): Arrangement {
   const width = Math.max(280, outer - 2 * (outer < 700 ? 16 : 24));
   const many = n_tokens >= 48 || n_layer * n_head >= 36;
   const small = many ? null : three(width) ?? two(width) ?? one(width);

@@ -1,7 +1,7 @@
 // The board: the only file with state and listeners. All of them end with one AbortController.
 import { panels } from "gptviz:views";
 import { arrange, gap, type Arrangement } from "./arrange.ts";
-import { footer, header, help, make, mount, put, show_heading, text_form, type Mounted } from "./chrome.ts";
+import { footer, header, help, make, mount, put, show_heading, show_lines, text_form, type Mounted } from "./chrome.ts";
 import { show_controls } from "./controls.ts";
 import { Details, place_of } from "./details.ts";
 import type { Host } from "./host.ts";
@@ -129,7 +129,7 @@ export class Board {
     if (content.hello) return this.greeted(content);
     if (content.frame && content.push) return this.pushed(content, buffers);
     if (this.details.receive(content, buffers)) { this.detail_count++; return this.queue(); }
-    if (content.acted) return this.show_error(content.error ?? "");
+    if (content.acted || (content.error && content.id == null)) return this.show_error(content.error ?? "");
     if (!this.link.answers(content)) return;
     this.root.classList.remove("gv-loading");
     this.show_error(content.error ?? "");
@@ -242,16 +242,23 @@ export class Board {
     const view = this.views.find((one) => one.kind === mounted?.panel.kind) ?? this.views[0]!;
     const asks = mounted && !this.is_folded(mounted) && view.detail_axes && this.look.layer !== undefined;
     const found = asks ? this.details.find(view, place_of(view, this.look as Look, this.corner), this.selection.step, this.text) : { view: null, words: "" };
-    return { detail: found.view, detail_words: found.words, options: (mounted && this.options.get(mounted.panel.name)) ?? {}, board: this.board, views: this.views, view, pattern: pattern_of(this.views), tokens: tokens_of(this.views), selection: this.selection,
+    return { detail: found.view, detail_words: found.words, options: (mounted && this.options.get(mounted.panel.name)) ?? {}, options_of: this.options_of, live: this.is_live(), board: this.board, views: this.views, view, pattern: pattern_of(this.views), tokens: tokens_of(this.views), selection: this.selection,
              hover: this.hover, look: this.look as Look, corner: this.corner, place: this.place, theme: this.theme, measure: this.measure };
   }
+
+  private options_of = (name: string): Options => this.options.get(name) ?? {};
+
+  private zoom = (): number => Number(this.options_of("head").window ?? 0);
+
+  /** A kernel has answered, or may still. */
+  private is_live = (): boolean => this.host.live && (this.alive || !this.chrome || this.chrome.header.saved.hidden);
 
   private is_folded = ({ panel }: Mounted): boolean => Boolean(this.options.get(panel.name)?.folded);
 
   private resize(width: number): void {
     this.width = width;
     const pattern = pattern_of(this.views);
-    this.place = arrange(width, pattern?.n_layer ?? 1, pattern?.n_head ?? 1, tokens_of(this.views).length);
+    this.place = arrange(width, pattern?.n_layer ?? 1, pattern?.n_head ?? 1, tokens_of(this.views).length, this.zoom());
     this.recentre();
     this.queue();
   }
@@ -273,7 +280,7 @@ export class Board {
     if (!this.theme.ink) this.set_theme();
     if (!this.theme.ink) return this.queue();
     const pattern = pattern_of(this.views), count = tokens_of(this.views).length;
-    const place = arrange(this.width, pattern?.n_layer ?? 1, pattern?.n_head ?? 1, count);
+    const place = arrange(this.width, pattern?.n_layer ?? 1, pattern?.n_head ?? 1, count, this.zoom());
     if (JSON.stringify(place) !== JSON.stringify(this.place)) { this.place = place; this.recentre(); }
     this.look = look_at(this.selection, this.hover, this.look, this.views, this.last_step());
     this.arrange_panels();
@@ -308,7 +315,8 @@ export class Board {
     if (panel !== slider && !slot) { mounted.layout = null; return; }
     if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" ? this.is_folded(mounted) : null);
     mounted.section.classList.toggle("gv-half", Boolean(panel.half));
-    if (slot === "below" && this.is_folded(mounted)) { mounted.layout = null; mounted.laid = ""; return; }
+    if (slot === "below" && this.is_folded(mounted)) { mounted.layout = null; mounted.laid = ""; mounted.lines.hidden = true; return; }
+    if (panel !== slider) show_lines(mounted, panel.lines?.(scene) ?? []);
     const { options } = scene, halves = slot === "below" && panel.half && this.place.width >= 1000;
     show_controls(mounted, panel.controls?.(scene) ?? [], options, (change) => this.controlled(mounted, change));
     const width = panel === slider ? (this.width < 700 ? 150 : 212) : halves ? Math.floor((this.place.width - gap) / 2) : this.place.widths[slot!];
@@ -428,6 +436,7 @@ export class Board {
       event.stopPropagation();
       return this.submit();
     }
+    if (event.key === "Enter" && (event.target as HTMLInputElement).type === "search") return this.search(event);
     if (/^(INPUT|SELECT|BUTTON)$/.test((event.target as HTMLElement).tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
     const mounted = this.mounted.find((one) => one.stage === event.target);
     const patch = this.shortcut(event.key) ?? (mounted?.layout ? mounted.panel.press?.(event.key, this.scene(mounted)) : null);
@@ -437,6 +446,15 @@ export class Board {
     this.hover = {};
     this.apply(patch);
   };
+
+  /** Enter in a search belongs to its panel. */
+  private search(event: KeyboardEvent): void {
+    const mounted = this.mounted.find((one) => one.controls.contains(event.target as Node));
+    event.preventDefault();
+    event.stopPropagation();
+    const patch = mounted?.panel.press?.("Enter", this.scene(mounted));
+    if (mounted && patch) this.controlled(mounted, patch);
+  }
 
   /** Keys that mean the same in every view. */
   private shortcut(key: string): Patch | null {

@@ -10,7 +10,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(tag: K, name = "", w
 }
 
 export interface Mounted {
-  panel: Panel; section: HTMLElement; title: HTMLElement; subtitle: HTMLElement; fold: HTMLButtonElement; controls: HTMLElement; stage: HTMLElement;
+  panel: Panel; section: HTMLElement; title: HTMLElement; subtitle: HTMLElement; fold: HTMLButtonElement; controls: HTMLElement; stage: HTMLElement; lines: HTMLElement;
   base: HTMLCanvasElement; over: HTMLCanvasElement; layout: any; laid: string; drawn: string;
 }
 
@@ -26,8 +26,10 @@ export function mount(panel: Panel): Mounted {
   fold.type = "button"; fold.hidden = true; controls.hidden = true;
   head.append(fold, title, subtitle, controls);
   stage.append(base, over);
-  section.append(head, stage);
-  return { panel, section, title, subtitle, fold, controls, stage, base, over, layout: null, laid: "", drawn: "" };
+  const lines = make("dl", "gv-lines");
+  lines.hidden = true;
+  section.append(head, stage, lines);
+  return { panel, section, title, subtitle, fold, controls, stage, lines, base, over, layout: null, laid: "", drawn: "" };
 }
 
 /** `folded` is null for a panel that cannot fold. */
@@ -45,6 +47,15 @@ export function show_heading(mounted: Mounted, heading: Heading, folded: boolean
   const keys = make("span", "gv-keys");
   for (const [what, caps] of heading.keys) keys.append(make("span", "", what), ...caps.map((cap) => make("kbd", "", cap)));
   head.append(keys);
+}
+
+/** Text to copy, below a picture: each line in an element of its own, which a click selects whole. */
+export function show_lines({ lines }: Pick<Mounted, "lines">, wanted: [string, string][]): void {
+  const name = JSON.stringify(wanted);
+  lines.hidden = !wanted.length;
+  if (lines.dataset.made === name) return;
+  lines.dataset.made = name;
+  lines.replaceChildren(...wanted.flatMap(([caption, text]) => [make("dt", "", caption), make("dd", "", text)]));
 }
 
 /** Set text only where it differs: a screen reader hears each change. */

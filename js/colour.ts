@@ -7,10 +7,14 @@ export const points = {
   light: {
     sequential: "#EFF6F8 #B6DEF2 #82C4EA #57A8DD #3B8AC9 #2F6CAC #2B5188 #26385F #1C2336",
     loss: "#FCFAF7 #F5ECE1 #EFDECA #EAD0B4 #E4C29E #DEB488 #D9A672 #D3975C #CD8844",
+    negative: "#F2F2F2 #D2DFEC #B6CCE3 #9BB8D8 #80A5CD #6592C1 #4A80B5 #2E6DA9 #025A9C", // from 0 outward
+    positive: "#F2F2F2 #EDDDD2 #E5C9B7 #DCB69D #D2A383 #C88F69 #BD7D4F #B26A34 #A6560D",
   },
   dark: {
     sequential: "#20252C #273C55 #28557B #24729A #2991AF #4BAFB9 #83CABC #BFDFC7 #F1F4E8",
     loss: "#24211E #302820 #3C2F22 #493724 #563E26 #644527 #724C29 #81542B #905B2C",
+    negative: "#262728 #2D3842 #384A5B #425C75 #4D6F90 #5883AB #6497C7 #70ACE4 #7CC1FF",
+    positive: "#262728 #41352A #594432 #72553A #8C6543 #A7774B #C28954 #DE9B5D #FBAE67",
   },
 };
 
@@ -33,6 +37,10 @@ export function luminance(rgb: Rgb): number {
 
 /** Black or white, whichever reads at >= 4.5:1 on the colour. */
 export const ink_on = (rgb: Rgb): string => (luminance(rgb) > 0.179 ? "#000000" : "#FFFFFF");
+
+/** The scale around zero: blue below, orange above; byte 128 is 0. */
+export const make_diverging = ({ negative, positive }: { negative: string; positive: string }): Scale =>
+  make_scale([...negative.split(" ").reverse(), ...positive.split(" ").slice(1)].join(" "));
 
 export function make_scale(hexes: string): Scale {
   const stops = hexes.split(" ").map(parse);

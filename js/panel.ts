@@ -45,7 +45,9 @@ export interface Panel<L extends Sized = any> {
   mark(ctx: CanvasRenderingContext2D, layout: L, scene: Scene): void;
   hit(layout: L, x: number, y: number, scene: Scene): Hit | null;
   drag?(layout: L, hit: Hit, x: number, y: number, scene: Scene): Patch;
-  /** What an arrow, Home or End does while the panel has the focus. */
+  /** Lines that a reader may copy: a caption and its text, below the picture. */
+  lines?(scene: Scene): [string, string][];
+  /** What a key does while the panel has the focus; also "Enter" in a search of its heading. */
   press?(key: string, scene: Scene): Patch | null;
   /** The sentence for screen readers. */
   says(scene: Scene): string;

@@ -20,6 +20,10 @@ export interface Scene {
   detail: View | null; detail_words: string;
   /** The values of the panel's own controls. */
   options: Options;
+  /** Those of another panel, by its name. */
+  options_of(panel: string): Options;
+  /** Whether a kernel answers: without one there is nothing to edit, generate or ask. */
+  live: boolean;
 }
 
 const patterns = new WeakMap<View, Pattern>();

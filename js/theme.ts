@@ -1,15 +1,15 @@
 // The colours in force: read from the CSS variables of the widget's root, so that a page may override them.
-import { luminance, make_scale, points, type Rgb, type Scale } from "./colour.ts";
+import { luminance, make_diverging, make_scale, points, type Rgb, type Scale } from "./colour.ts";
 
 export interface Theme {
   dark: boolean; paper: string; raised: string; sunk: string; ink: string; ink_2: string; ink_3: string; rule: string;
   rule_2: string; accent: string; on_accent: string; accent_soft: string; good: string; series: string[];
-  sans: string; mono: string; sequential: Scale; loss: Scale;
+  sans: string; mono: string; sequential: Scale; loss: Scale; diverging: Scale;
 }
 
 const scales = {
-  light: { sequential: make_scale(points.light.sequential), loss: make_scale(points.light.loss) },
-  dark: { sequential: make_scale(points.dark.sequential), loss: make_scale(points.dark.loss) },
+  light: { sequential: make_scale(points.light.sequential), loss: make_scale(points.light.loss), diverging: make_diverging(points.light) },
+  dark: { sequential: make_scale(points.dark.sequential), loss: make_scale(points.dark.loss), diverging: make_diverging(points.dark) },
 };
 
 export function read_theme(root: HTMLElement, dark: boolean): Theme {
