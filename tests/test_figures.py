@@ -1,6 +1,5 @@
 """Figures: what is drawn are the view's numbers; text is literal; files are whole."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +96,8 @@ def test_series_are_named_at_their_right_end_without_overlap():
 def test_colours_are_those_of_the_front_end():
     source = COLOUR.read_text(encoding="utf-8").upper()
     for palette in THEMES.values():
-        for colour in (*palette.sequential, *palette.loss):
-            assert re.search(colour.lstrip("#"), source), colour
+        for scale in (palette.sequential, palette.loss, palette.negative, palette.positive):
+            assert " ".join(scale) in source, scale
 
 
 def test_bad_input(tmp_path):
