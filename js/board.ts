@@ -40,6 +40,7 @@ export class Board {
   private text = "";
   private selection: Selection = { step: null, layer: null, head: null, query: null, key: null };
   private hover: Partial<Selection> = {};
+  private spot: { mounted: Mounted; at: unknown } | null = null; // under the mouse, and of no concern to other panels
   private look: Partial<Look> = {};
   private corner: Corner = { query: 0, key: 0 };
   private theme!: Theme;
@@ -129,7 +130,7 @@ export class Board {
     if (content.hello) return this.greeted(content);
     if (content.frame && content.push) return this.pushed(content, buffers);
     if (this.details.receive(content, buffers)) { this.detail_count++; return this.queue(); }
-    if (content.acted || (content.error && content.id == null)) return this.show_error(content.error ?? "");
+    if (content.acted || (content.error && content.id == null)) return this.acted(content);
     if (!this.link.answers(content)) return;
     this.root.classList.remove("gv-loading");
     this.show_error(content.error ?? "");
@@ -185,6 +186,15 @@ export class Board {
   }
 
   private act(act: Act): void { this.host.send({ ask: "act", ...act }); }
+
+  /** What an action answered: an error in words, options of panels, a text to run. */
+  private acted(content: any): void {
+    this.show_error(content.error ?? "");
+    for (const [panel, change] of Object.entries(content.options ?? {})) this.set_options(panel, change as Options);
+    if (content.text === undefined) return;
+    this.chrome.form.input.value = content.text;
+    this.submit();
+  }
 
   private move(to: Partial<Corner>): void {
     const wish = { ...this.corner, ...to }, n = this.place.window, last = tokens_of(this.views).length - n;
@@ -242,7 +252,7 @@ export class Board {
     const view = this.views.find((one) => one.kind === mounted?.panel.kind) ?? this.views[0]!;
     const asks = mounted && !this.is_folded(mounted) && view.detail_axes && this.look.layer !== undefined;
     const found = asks ? this.details.find(view, place_of(view, this.look as Look, this.corner), this.selection.step, this.text) : { view: null, words: "" };
-    return { detail: found.view, detail_words: found.words, options: (mounted && this.options.get(mounted.panel.name)) ?? {}, options_of: this.options_of, live: this.is_live(), board: this.board, views: this.views, view, pattern: pattern_of(this.views), tokens: tokens_of(this.views), selection: this.selection,
+    return { detail: found.view, detail_words: found.words, options: (mounted && this.options.get(mounted.panel.name)) ?? {}, spot: this.spot?.mounted === mounted ? this.spot?.at : undefined, options_of: this.options_of, live: this.is_live(), board: this.board, views: this.views, view, pattern: pattern_of(this.views), tokens: tokens_of(this.views), selection: this.selection,
              hover: this.hover, look: this.look as Look, corner: this.corner, place: this.place, theme: this.theme, measure: this.measure };
   }
 
@@ -314,10 +324,11 @@ export class Board {
     const { panel } = mounted, scene = this.scene(mounted), slot = panel.slot(scene);
     if (panel !== slider && !slot) { mounted.layout = null; return; }
     if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" ? this.is_folded(mounted) : null);
-    mounted.section.classList.toggle("gv-half", Boolean(panel.half));
+    const half = typeof panel.half === "function" ? panel.half(scene) : Boolean(panel.half);
+    mounted.section.classList.toggle("gv-half", half);
     if (slot === "below" && this.is_folded(mounted)) { mounted.layout = null; mounted.laid = ""; mounted.lines.hidden = true; return; }
     if (panel !== slider) show_lines(mounted, panel.lines?.(scene) ?? []);
-    const { options } = scene, halves = slot === "below" && panel.half && this.place.width >= 1000;
+    const { options } = scene, halves = slot === "below" && half && this.place.width >= 1000;
     show_controls(mounted, panel.controls?.(scene) ?? [], options, (change) => this.controlled(mounted, change));
     const width = panel === slider ? (this.width < 700 ? 150 : 212) : halves ? Math.floor((this.place.width - gap) / 2) : this.place.widths[slot!];
     const laid = JSON.stringify([width, this.frame_count, this.detail_count, options, this.corner, this.place, this.theme_name, devicePixelRatio]);
@@ -393,7 +404,7 @@ export class Board {
     on("pointerdown", (event) => this.pressed(mounted, event));
     on("pointerup", () => { this.gripped = null; });
     on("pointercancel", () => { this.gripped = null; });
-    on("pointerleave", () => { if (!this.gripped) { this.hover = {}; this.queue(); } });
+    on("pointerleave", () => { if (!this.gripped) { this.hover = {}; this.spot = null; this.queue(); } });
     on("focus", () => { this.active = mounted; this.queue(); });
     mounted.fold.addEventListener("click", () => this.set_options(mounted.panel.name, { folded: !this.is_folded(mounted) }), { signal });
   }
@@ -413,6 +424,7 @@ export class Board {
     }
     mounted.stage.style.cursor = hit ? (hit.drag ? "ew-resize" : "pointer") : "";
     this.hover = hit?.at ?? {};
+    this.spot = hit?.spot === undefined ? null : { mounted, at: hit.spot };
     this.active = mounted;
     this.queue();
   }
@@ -444,6 +456,7 @@ export class Board {
     event.preventDefault();
     event.stopPropagation();
     this.hover = {};
+    this.spot = null;
     this.apply(patch);
   };
 
@@ -480,5 +493,5 @@ export class Board {
   }
 }
 
-const order = ["ruler", "text", "heads", "after", "head", "reads", "loss"];
+const order = ["ruler", "text", "heads", "after", "next", "head", "reads", "lens", "tree", "loss"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

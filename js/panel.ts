@@ -17,8 +17,8 @@ export type Control = { name: string; label: string; disabled?: string } & (
   | { kind: "toggle" } | { kind: "search"; hint: string }
   | { kind: "range"; low: number; high: number; step: number; unit?: string }
   | { kind: "button"; act?: Act; set?: Options; primary?: boolean });
-/** What lies under the mouse; `drag` names a handle that follows the mouse until it is let go. */
-export interface Hit { at: Partial<Selection>; window?: Partial<Corner>; drag?: string; grip?: number; options?: Options; act?: Act }
+/** What lies under the mouse; `spot` is more that only this panel tells apart (scene.spot); `drag` names a handle that follows the mouse until it is let go. */
+export interface Hit { at: Partial<Selection>; spot?: unknown; window?: Partial<Corner>; drag?: string; grip?: number; options?: Options; act?: Act }
 export interface Heading { title: string; subtitle: string; keys?: [string, string[]][] }
 
 export interface Panel<L extends Sized = any> {
@@ -26,7 +26,7 @@ export interface Panel<L extends Sized = any> {
   kind: string;
   name: string;
   /** Below the heads, half as wide as the board from 1000 px. */
-  half?: boolean;
+  half?: boolean | ((scene: Scene) => boolean);
   /** Below the heads a panel folds; this one begins folded, and then neither lays out nor asks the kernel. */
   folded?: boolean;
   /** What `scene.options` begins with. */

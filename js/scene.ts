@@ -20,6 +20,8 @@ export interface Scene {
   detail: View | null; detail_words: string;
   /** The values of the panel's own controls. */
   options: Options;
+  /** What more of this panel is under the mouse: the `spot` of its hit. */
+  spot: unknown;
   /** Those of another panel, by its name. */
   options_of(panel: string): Options;
   /** Whether a kernel answers: without one there is nothing to edit, generate or ask. */

@@ -28,7 +28,7 @@ function scene_of(n: number, n_layer: number, n_head: number, width: number, kin
   const board = { steps: [...steps] } as unknown as RawBoard, place = arrange(width, n_layer, n_head, n);
   return { board, views, view: views.find((view) => view.kind === kind)!, pattern: pattern_of(views), tokens: tokens_of(views), selection: nothing, hover: {},
            look: look_at(nothing, {}, {}, views, 1000), corner: { query: 0, key: 0 }, place, theme: { sans: "s", mono: "m" } as Scene["theme"],
-           measure: (text) => 7 * text.length, detail: null, detail_words: "", options: {}, options_of: () => ({}), live: true };
+           measure: (text) => 7 * text.length, detail: null, detail_words: "", options: {}, spot: undefined, options_of: () => ({}), live: true };
 }
 
 /** Hits of every fourth pixel of a panel. */
