@@ -24,7 +24,10 @@ FORMATS = ("png", "svg", "pdf")
 EMBEDDED_FONTS: dict[Any, Any] = {"svg.fonttype": "path", "pdf.fonttype": 42}
 
 
-def figure(view: View, *, theme: str = "light", layer: int | None = None, head: int | None = None) -> Figure:
+def figure(
+    view: View, *, theme: str = "light", layer: int | None = None, head: int | None = None, query: int | None = None,
+    key: int | None = None,
+) -> Figure:
     """The view as a matplotlib figure.
 
     Args:
@@ -32,6 +35,8 @@ def figure(view: View, *, theme: str = "light", layer: int | None = None, head: 
         theme: "light" or "dark".
         layer: For attention, the layer of the head shown large; the last by default.
         head: For attention, the head shown large; the first by default.
+        query: For a view of one position, or of one query, which; the last by default.
+        key: For a view of one query and key, which key; the first by default.
 
     Raises:
         ValueError: there is no such theme, layer or head, or no figure of this kind of view.
@@ -47,7 +52,7 @@ def figure(view: View, *, theme: str = "light", layer: int | None = None, head: 
     if view.kind not in _DRAW:
         raise ValueError(f"There is a figure for {sorted(_DRAW)}, not for a view of kind {view.kind!r}.")
     palette = THEMES[theme]
-    drawn = _DRAW[view.kind](view, palette, layer, head)
+    drawn = _DRAW[view.kind](view, palette, layer, head, query, key)
     drawn.set_facecolor(palette.paper)
     return drawn
 
@@ -58,7 +63,7 @@ def save(shown: View | Figure, path: str | os.PathLike, **options: Any) -> Path:
     Args:
         shown: A View, or a figure made of one.
         path: Where to; an existing file is replaced.
-        options: `theme`, `layer` and `head`, as for `figure`.
+        options: `theme`, `layer`, `head`, `query` and `key`, as for `figure`.
 
     Raises:
         ValueError: another ending, or a folder that does not exist.

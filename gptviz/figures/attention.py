@@ -18,7 +18,7 @@ THUMBNAIL_CELLS = 64  # cells along a thumbnail; longer texts are pooled
 CELL_NUMBERS = 20  # tokens up to which the large head prints its values
 
 
-def draw_attention(view: View, palette: Palette, layer: int | None, head: int | None) -> Figure:
+def draw_attention(view: View, palette: Palette, layer: int | None, head: int | None, *_: object) -> Figure:
     """All heads as thumbnails, one of them large with its tokens."""
     tiles, n_tokens = head_tiles(view, THUMBNAIL_CELLS), len(view.labels["token"])
     n_layer, n_head = tiles.shape[:2]
