@@ -71,6 +71,19 @@ def test_after_the_last_token_there_is_no_truth():
     assert lens.logits is None
 
 
+def test_some_positions_are_columns_of_the_whole():
+    model = make_model()
+    trace = record(model, IDS)
+    whole, some = analysis.logit_lens(trace, model), analysis.logit_lens(trace, model, positions=[5, -1, 2])
+    assert some.positions == (5, len(IDS) - 1, 2)
+    for name in ("top_ids", "top_probs", "entropy", "kl_to_final", "true_rank", "true_prob"):
+        assert np.allclose(getattr(some, name), getattr(whole, name)[:, [5, -1, 2]], atol=1e-6, equal_nan=True), name
+    with pytest.raises(ValueError, match="positions must name at least one position"):
+        analysis.logit_lens(trace, model, positions=[])
+    with pytest.raises(UnknownNameError, match="position 3 was not recorded"):
+        analysis.logit_lens(record(model, IDS, positions=[2, 7]), model, positions=[3])
+
+
 def test_chunks_give_the_numbers_of_the_whole(monkeypatch):
     model = make_model()
     trace = record(model, IDS)

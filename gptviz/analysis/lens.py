@@ -3,7 +3,7 @@
 Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float32, Int, Int64
 from torch import Tensor, nn
 
-from gptviz.analysis.requirements import matching_model, require_recorded
+from gptviz.analysis.requirements import matching_model, require_recorded, row_of
 from gptviz.capture import plain_unembed
 from gptviz.model import GPT
 from gptviz.trace import Check, Trace
@@ -29,7 +29,7 @@ class LogitLens:
         points: Where the stream was read, in order: "embed", then "L0", "L1", ... after each block; with
             `mid` also "L0 mid" between a block's attention and its MLP. The last is the model's own
             prediction.
-        positions: Positions of the text, from 0.
+        positions: Positions of the text, from 0, in the order of the columns.
         top_ids: The likeliest next tokens, likeliest first.
         top_probs: Their probabilities.
         entropy: Of the predicted distribution, nats; between 0 and ln(d_vocab).
@@ -57,7 +57,13 @@ class LogitLens:
 
 @torch.no_grad()
 def logit_lens(
-    trace: Trace, model: nn.Module, *, top: int = 5, mid: bool = False, keep_logits: bool = False
+    trace: Trace,
+    model: nn.Module,
+    *,
+    top: int = 5,
+    mid: bool = False,
+    positions: Sequence[int] | None = None,
+    keep_logits: bool = False,
 ) -> LogitLens:
     """Apply the last LayerNorm and the unembedding to the residual stream after every layer.
 
@@ -73,15 +79,17 @@ def logit_lens(
         model: The model that made the trace.
         top: How many tokens to keep in each cell.
         mid: Also read the stream between attention and MLP.
+        positions: Of the text, -1 the last: only these are read; all that were recorded by default.
         keep_logits: Also keep all logits: 4 bytes x points x positions x vocabulary, 1.3 GB for GPT-2 at 512
             tokens.
 
     Returns:
-        One row per point, one column per recorded position.
+        One row per point, one column per position.
 
     Raises:
-        UnknownNameError: the trace does not hold what is needed.
-        ValueError: the model is not the one that made the trace, or `top` is not 1 to d_vocab.
+        UnknownNameError: the trace does not hold what is needed, or not there.
+        ValueError: the model is not the one that made the trace, `top` is not 1 to d_vocab, or `positions` is
+            empty.
 
     Example:
         >>> from gptviz.model import GPTConfig
@@ -96,20 +104,24 @@ def logit_lens(
     inner = matching_model(trace, model)
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= inner.config.vocab_size:
         raise ValueError(f"top must be 1 to {inner.config.vocab_size} (vocab_size), not {top!r}.")
-    streams = dict(_streams(trace, mid))
-    check = _check_last(trace, inner, streams)
-    cells = _Cells(len(streams), len(trace.positions), top, inner.config.vocab_size if keep_logits else 0)
-    targets = _next_tokens(trace)
+    if positions is not None and not len(positions):
+        raise ValueError("positions must name at least one position of the text; it is empty. Leave it out for all.")
+    rows = slice(None) if positions is None else [row_of(trace, position)[1] for position in positions]
+    streams = {point: stream[rows] for point, stream in _streams(trace, mid)}
+    recorded, places = trace["logits"][rows], tuple(np.array(trace.positions)[rows].tolist())
+    check = _check_last(trace, inner, list(streams.values())[-1], recorded)
+    cells = _Cells(len(streams), len(places), top, inner.config.vocab_size if keep_logits else 0)
+    targets = _next_tokens(trace)[rows]
     step = max(1, CHUNK_NUMBERS // inner.config.vocab_size)
-    for start in range(0, len(trace.positions), step):
+    for start in range(0, len(places), step):
         part = slice(start, start + step)
-        final = trace["logits"][part].float()
+        final = recorded[part].float()
         final_log_probs = final.log_softmax(-1)
         for point, stream in enumerate(streams.values()):
             last = point == len(streams) - 1
             logits = final if last else _unembed(inner, stream[part]).to(final)
             cells.fill(point, part, logits, final_log_probs, targets[part].to(final.device))
-    return LogitLens(tuple(streams), trace.positions, check=check, **cells.arrays())
+    return LogitLens(tuple(streams), places, check=check, **cells.arrays())
 
 
 class _Cells:
@@ -162,11 +174,11 @@ def _next_tokens(trace: Trace) -> Int[Tensor, "pos"]:
     return following[torch.tensor(trace.positions, device=following.device)]
 
 
-def _check_last(trace: Trace, model: GPT, streams: dict[str, Tensor]) -> Check:
+def _check_last(
+    trace: Trace, model: GPT, last: Float[Tensor, "pos d_model"], recorded: Float[Tensor, "pos d_vocab"]
+) -> Check:
     """The lens of the last layer is the logits; an edit behind the last layer makes that untrue on purpose."""
-    recorded = trace["logits"]
     step = max(1, CHUNK_NUMBERS // model.config.vocab_size)
-    last = list(streams.values())[-1]
     errors = [
         (_unembed(model, last[start : start + step]).to(recorded) - recorded[start : start + step])
         .abs()

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gptviz.dashboards.explore import N_CHOICES, facts, named, picture, trace_views
+from gptviz.dashboards.explore import facts, picture, trace_views
+from gptviz.dashboards.next import N_CHOICES
+from gptviz.dashboards.tensors import named
 from gptviz.export import export_html
 from gptviz.views import View, attention_view, tokens_view, training_view
 from gptviz.widgets import Board

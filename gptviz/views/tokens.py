@@ -1,9 +1,9 @@
 """The text, coloured by what surprised the model, and what it expected instead."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from gptviz.views.view import View
 
@@ -18,9 +18,11 @@ def tokens_view(
     top_probs: Float[np.ndarray, "pos k"] | None = None,
     words: Sequence[str] = (),
     rank: Int[np.ndarray, "pos"] | None = None,
+    entropy: Float[np.ndarray, "pos"] | None = None,
+    arrays: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
     title: str = "Text",
 ) -> View:
-    """The token strip: loss per token, and the predictions for the token that follows each position.
+    """The token strip: one number per token, of the reader's choice, and the predictions for what follows.
 
     Args:
         loss: [pos], nats: -log p(token at pos given those before it); NaN where there is none (position 0).
@@ -29,34 +31,72 @@ def tokens_view(
         top_probs: [pos, k], their probabilities.
         words: The visible forms that `top_ids` points to.
         rank: [pos], 1 for a token that was the likeliest; 0 where there is none.
+        entropy: [pos], nats: of the prediction in which the token's loss was measured; NaN where there is none.
+        arrays: Any numbers per token by name, [pos] each; coloured from their smallest to their largest, or around 0
+            where they have both signs. NaN where there is none.
         title: The panel's title.
 
     Raises:
         ValueError: If lengths do not match.
 
     Example:
-        >>> tokens_view(np.array([np.nan, 0.5]), ["·a", "·b"]).labels["token"]
-        ('·a', '·b')
+        >>> view = tokens_view(np.array([np.nan, 0.5]), ["·a", "·b"], arrays={"sink": np.array([0.9, 0.1])})
+        >>> view.labels["token"], view.labels["value"]
+        (('·a', '·b'), ('sink',))
     """
-    n = len(tokens)
-    arrays, axes = {"loss": loss.astype(np.float32)}, {"loss": ("pos",)}
+    values: dict[str, np.ndarray] = {"loss": loss.astype(np.float32)}
+    axes: dict[str, tuple[str, ...]] = {"loss": ("pos",)}
     if (top_ids is None) != (top_probs is None):
         raise ValueError("top_ids and top_probs belong together; one of them was given. Pass both or neither.")
     if top_ids is not None and top_probs is not None:
-        if top_ids.size and not 0 <= int(top_ids.min()) <= int(top_ids.max()) < len(words):
-            raise ValueError(f"top_ids must point into words (0..{len(words) - 1}); they run from "
-                             f"{top_ids.min()} to {top_ids.max()}. Pass the visible form of every id.")
-        used, short = np.unique(top_ids, return_inverse=True)  # a page needs the words shown, not all 50,257
-        words = [words[i] for i in used]
-        arrays |= {"top_words": short.reshape(top_ids.shape).astype(np.int32),
-                   "top_probs": top_probs.astype(np.float32)}
+        short, words = _words_shown(top_ids, words)
+        values |= {"top_words": short, "top_probs": top_probs.astype(np.float32)}
         axes |= {"top_words": ("pos", "choice"), "top_probs": ("pos", "choice")}
     if rank is not None:
-        arrays["rank"], axes["rank"] = rank.astype(np.int32), ("pos",)
+        values["rank"], axes["rank"] = rank.astype(np.int32), ("pos",)
+    if entropy is not None:
+        values["entropy"], axes["entropy"] = entropy.astype(np.float32), ("pos",)
+    named = {f"value_{i}": np.asarray(array, np.float32) for i, array in enumerate((arrays or {}).values())}
+    _check_lengths(values | dict(zip(arrays or {}, named.values(), strict=True)), len(tokens))
+    ranges = {"loss": LOSS_RANGE, "entropy": LOSS_RANGE, "top_probs": (0.0, 1.0)}
+    units = {"loss": "nats", "entropy": "nats", "top_probs": "probability"}
+    return View("tokens", title, "what surprised the model", values | named, axes | dict.fromkeys(named, ("pos",)),
+                labels={"token": tuple(tokens), "word": tuple(words)} | ({"value": tuple(arrays)} if arrays else {}),
+                units={name: unit for name, unit in units.items() if name in values},
+                range={name: ends for name, ends in ranges.items() if name in values}
+                | {name: _ends(array) for name, array in named.items()})
+
+
+def _words_shown(
+    top_ids: Int[np.ndarray, "pos k"], words: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:
+    """A page needs the words shown, not all 50,257: indices into those, and those."""
+    if top_ids.size and not 0 <= int(top_ids.min()) <= int(top_ids.max()) < len(words):
+        raise ValueError(f"top_ids must point into words (0..{len(words) - 1}); they run from "
+                         f"{top_ids.min()} to {top_ids.max()}. Pass the visible form of every id.")
+    used, short = np.unique(top_ids, return_inverse=True)
+    return short.reshape(top_ids.shape).astype(np.int32), [words[int(i)] for i in used]
+
+
+def _check_lengths(arrays: Mapping[str, np.ndarray], n: int) -> None:
     for name, array in arrays.items():
-        if len(array) != n:
-            raise ValueError(f"{name} must have one row for each of the {n} tokens; it has {len(array)}. "
+        if array.ndim == 0 or len(array) != n or (array.ndim > 1 and name not in ("top_words", "top_probs")):
+            given = array.shape if array.ndim != 1 else len(array)
+            raise ValueError(f"{name} must have one row for each of the {n} tokens; it has {given}. "
                              f"Pass arrays of the same text.")
-    return View("tokens", title, "what surprised the model", arrays, axes,
-                labels={"token": tuple(tokens), "word": tuple(words)},
-                units={"loss": "nats", "top_probs": "probability"}, range={"loss": LOSS_RANGE, "top_probs": (0.0, 1.0)})
+
+
+def _ends(array: Float[np.ndarray, "pos"]) -> tuple[float, float]:
+    """The smallest and largest finite value; symmetric around 0 where there are both signs.
+
+    Example:
+        >>> _ends(np.array([-1.0, 3.0, np.nan]))
+        (-3.0, 3.0)
+    """
+    finite = array[np.isfinite(array)]
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    if low < 0 < high:
+        return -max(-low, high), max(-low, high)
+    return (low, high) if high > low else (low, low + 1.0)
