@@ -89,12 +89,36 @@ def composition_scores(model: nn.Module, *, n_null: int = 200, seed: int = 0) ->
                 ((q, k.swapaxes(-1, -2)), (k, q.swapaxes(-1, -2)), (later_v, later_o))
             ):
                 scores[kind, writer, :, reader] = norm_ratios(v[:, None], o[:, None], left[None], right[None])
-    rng = np.random.Generator(np.random.PCG64(seed))
-    thin = [rng.standard_normal((n_null, inner.config.n_embd, inner.config.d_head)) for _ in range(4)]
-    null = norm_ratios(thin[0], thin[1].swapaxes(-1, -2), thin[2], thin[3].swapaxes(-1, -2))
+    null = random_ratios(inner.config.n_embd, inner.config.d_head, n_null=n_null, seed=seed)
     low, high = np.quantile(null, (0.025, 0.975))
     by_q, by_k, by_v = scores
     return CompositionScores(by_q, by_k, by_v, float(null.mean()), float(low), float(high))
+
+
+@torch.no_grad()
+def k_composition(model: nn.Module, layer: int, head: int) -> Float64[np.ndarray, "from_layer from_head"]:
+    """The K-composition of one head with every head below it: a row of `composition_scores(model).k`, at its cost.
+
+    Example:
+        >>> from gptviz.model import GPTConfig
+        >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=2, n_head=2, n_embd=8))
+        >>> bool(np.allclose(k_composition(model, 1, 0), composition_scores(model).k[:1, :, 1, 0]))
+        True
+    """
+    inner = unwrapped(model)
+    q, k, _, _ = (part[head] for part in _factors(inner, layer))
+    scores = np.zeros((layer, inner.config.n_head))
+    for writer in range(layer):
+        _, _, v, o = _factors(inner, writer)
+        scores[writer] = norm_ratios(v, o, k[None], q.swapaxes(-1, -2)[None])
+    return scores
+
+
+def random_ratios(d_model: int, d_head: int, *, n_null: int = 200, seed: int = 0) -> Float64[np.ndarray, "draw"]:
+    """The ratios of random matrices of a head's size: the null of composition scores."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    thin = [rng.standard_normal((n_null, d_model, d_head)) for _ in range(4)]
+    return norm_ratios(thin[0], thin[1].swapaxes(-1, -2), thin[2], thin[3].swapaxes(-1, -2))
 
 
 def norm_ratios(

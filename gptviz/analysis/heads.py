@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
+
+from gptviz.arguments import must_be, several, whole_number
 
 SCORES = (
     "previous_token",
@@ -247,6 +249,24 @@ def _normalised(row: Float[np.ndarray, "head key"], without_sink: bool) -> Float
     row = row.astype(np.float64)
     mass = row.sum(-1, keepdims=True)
     return row / (np.where(mass < LEAST_MASS, np.nan, mass) if without_sink else mass)
+
+def score_targets(
+    ids: Int[np.ndarray, "pos"], n_null: int, rng: np.random.Generator
+) -> tuple[Float32[np.ndarray, "score draw query key"], Bool[np.ndarray, "score draw query"]]:
+    """What every cell of a text's pattern counts for in each score but entropy, and which rows count.
+
+    For a text whose patterns are scored again and again. A score is the sum of pattern * targets over the cells,
+    divided by the number of rows that count; draw 0 is the real text, the others are its null.
+    """
+    n_tokens = len(ids)
+    texts = np.stack([ids, *(rng.permutation(ids) for _ in range(n_null))])
+    targets = np.zeros((len(SCORES) - 1, n_null + 1, n_tokens, n_tokens), np.float32)
+    counts = np.zeros((len(SCORES) - 1, n_null + 1, n_tokens), bool)
+    for query in range(1, n_tokens):
+        row, counts[:, :, query] = _targets(texts, query, 0, rng)
+        targets[:, :, query, : query + 1] = row * counts[:, :, query, None]
+    return targets, counts
+
 
 
 def _targets(

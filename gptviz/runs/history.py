@@ -19,6 +19,7 @@ class History:
         live: Committed files that count, by name.
         segments: One record per start: from_step, max_iters, the first metrics file.
         events: Things that happened at a step (a loss that is not finite, a changed number of threads).
+        observations: What each recorded step measured about itself, by step.
         end: How the newest segment ended, or None while it runs (or if it was killed).
     """
 
@@ -29,6 +30,7 @@ class History:
         self.live: dict[str, Record] = {}
         self.segments: list[Record] = []
         self.events: list[Record] = []
+        self.observations: dict[int, Record] = {}
         self.end: Record | None = None
         self.poll()
 
@@ -59,15 +61,24 @@ class History:
         elif kind == "segment":
             self._start(record)
         elif kind == "event":
-            self.events.append(restored(record))
+            self.events = [event for event in self.events if _what(event) != _what(record)] + [restored(record)]
+        elif kind == "observation":
+            self.observations[int(record["step"])] = record
         elif kind == "end":
             self.end = restored(record)
 
     def _start(self, segment: Record) -> None:
         step, self.end = segment["from_step"], None
         self.live = {name: record for name, record in self.live.items() if record["step"] <= step}
-        self.events = [event for event in self.events if event["step"] < step]
+        # An event with a score was found in an observation, and the step that training goes on from keeps its own.
+        self.events = [event for event in self.events if event["step"] < step + ("score" in event)]
+        self.observations = {at: one for at, one in self.observations.items() if at <= step}
         self.segments.append(segment)
+
+
+def _what(event: Record) -> tuple:
+    """What makes two records the same event: a step that is trained again finds its events again."""
+    return tuple(event.get(name) for name in ("step", "name", "layer", "head"))
 
 
 class Scalars:

@@ -161,11 +161,39 @@ class Run:
 
     @property
     def events(self) -> list[Record]:
-        """What happened at a step: {"step", "name", ...}."""
+        """What happened at a step: {"step", "name", ...}.
+
+        What was found in the model also has a score, its null, the threshold, a sentence of evidence and one of what
+        would make it false: `gptviz.analysis.events.Event`.
+        """
         self._history.poll()
         return list(self._history.events)
 
     @property
+    @property
+    def observations(self) -> list[Record]:
+        """What recorded steps measured about the model, by step: see `ProgressMeasures.observe`."""
+        self._history.poll()
+        return [self._history.observations[step] for step in sorted(self._history.observations)]
+
+    def head_scores(self) -> dict[str, np.ndarray]:
+        """The heads over training, on a few random texts with a repeat; without torch.
+
+        Returns:
+            "step" `[n]`, each score (previous_token, current_token, first_token, duplicate_token, induction) as
+            `[n layer head]`, and the 97.5 % point of its null under "null_high/" and its name; {} where nothing was
+            measured.
+
+        Example:
+            >>> open_run("sorter").head_scores()
+            {}
+        """
+        seen = [one for one in self.observations if "heads" in one]
+        names = seen[0]["heads"] if seen else ()
+        scores = {name: np.array([one["heads"][name] for one in seen], float) for name in names}
+        highs = {f"null_high/{name}": np.array([one["null_high"][name] for one in seen], float) for name in scores}
+        return {"step": np.array([one["step"] for one in seen]), **scores, **highs} if seen else {}
+
     def status(self) -> str:
         """Whether it is "running", or how it ended: "finished", "interrupted", "stopped", "failed", "killed"."""
         if lock.holder(self.path):

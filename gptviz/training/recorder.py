@@ -4,6 +4,7 @@ The model does not know: a probe runs in evaluation mode without gradients and l
 as they were, so a recorded run is bit-identical to an unrecorded one.
 """
 
+import math
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gptviz.analysis.events import Detector, loss_bins
+from gptviz.analysis.measures import ProgressMeasures
 from gptviz.model import GPT
 from gptviz.naming import AXES
 from gptviz.packing import pack_pattern
@@ -90,7 +93,14 @@ class Recorder:
         self.run = Run(writer.folder)
         self._probes = probes
         self._steps = None if steps is None else frozenset(steps)
-        self._warned = False
+        self._measures = ProgressMeasures(unwrapped(model).config, probes) if steps is None or self._steps else None
+        self._detector = Detector()
+        for observation in self.run.observations:  # of a run that goes on
+            self._detector.take(observation)
+        self._losses: list[tuple[int, float]] = []  # since the last recorded step
+        self._unsent: list[dict[str, Any]] = []
+        self._seen = max((one["step"] for one in self.run.observations), default=-1)
+        self._warned = self._saw_nonfinite = False
         self._last = -1
 
     def __enter__(self) -> "Recorder":
@@ -129,6 +139,10 @@ class Recorder:
         if self.due(step):
             self.capture(step)
         self.log(step, **scalars if loss is None else {"loss": loss, **scalars})
+        if loss is not None and not math.isfinite(loss) and not self._saw_nonfinite:
+            self._saw_nonfinite = True
+            texts = [torch.tensor(ids) for ids in self._probes]
+            self.writer.event(step, "nonfinite_loss", **nonfinite_details(loss, *first_nonfinite(self.model, texts)))
 
     def capture(
         self, step: int, training_state: dict[str, Any] | None = None, *, end: dict[str, Any] | None = None
@@ -140,14 +154,31 @@ class Recorder:
             training_state: "optimizer" arrays and a "state" of JSON values, to make this a resume point.
             end: A journal record that ends the run; such a capture is never dropped.
         """
-        contents: dict[str, Any] = {"snapshot": self._snapshot()} if self._probes else {}
+        traces = record(self.model, self._probes, names=SNAPSHOT_NAMES, dtype=torch.float32) if self._probes else []
+        contents: dict[str, Any] = {"snapshot": snapshot_arrays(traces)} if traces else {}
         contents |= {"weights": weight_arrays(self.model), **(training_state or {})}
-        self.writer.commit(step, contents, [end] if end else [], final=end is not None)
+        records = [*self._unsent, *self._observed(step, traces), *([end] if end else [])]
+        queued = self.writer.commit(step, contents, records, final=end is not None)
+        self._unsent = [] if queued else records
         self._warn_once()
 
     def log(self, step: int, **scalars: float) -> None:
         """Records the scalars of a step; NaN and infinities are kept and flagged."""
+        if "loss" in scalars:
+            self._losses.append((step, float(scalars["loss"])))
         self.writer.log({"step": step, **{name: float(value) for name, value in scalars.items()}})
+
+    def _observed(self, step: int, traces: list[Trace]) -> list[dict[str, Any]]:
+        """Journal records of what the model is like now, and of the events that this shows."""
+        if self._measures is None or step <= self._seen:
+            return []
+        self._seen = step
+        known = frozenset(self._detector.found["induction_head"])
+        seen = self._measures.observe(self.model, known, [array(trace["loss"]) for trace in traces])
+        losses = loss_bins([step for step, _ in self._losses], [loss for _, loss in self._losses])
+        self._losses = []
+        observation = {"kind": "observation", "step": step, "losses": losses, **seen}
+        return [observation, *(event.record() for event in self._detector.take(observation))]
 
     def close(self, reason: str = "finished", **details: Any) -> bool:
         """Writes what is left and gives the run directory back; idempotent.
@@ -164,14 +195,6 @@ class Recorder:
         saved = self.writer.close()
         self._warn_once()
         return saved
-
-    def _snapshot(self) -> dict[str, np.ndarray]:
-        traces = record(self.model, self._probes, names=SNAPSHOT_NAMES, dtype=torch.float32)
-        return {
-            f"probe{number}.{name}": value
-            for number, trace in enumerate(traces)
-            for name, value in probe_arrays(trace).items()
-        }
 
     def _warn_once(self) -> None:
         if self.writer.error and not self._warned:
@@ -235,6 +258,12 @@ def weight_arrays(model: nn.Module) -> dict[str, np.ndarray]:
     return {name: array(state[name]) for name in seen.values()}
 
 
+def snapshot_arrays(traces: list[Trace]) -> dict[str, np.ndarray]:
+    """What a snapshot keeps of all probes."""
+    return {f"probe{number}.{name}": value for number, trace in enumerate(traces)
+            for name, value in probe_arrays(trace).items()}
+
+
 def probe_arrays(trace: Trace) -> dict[str, np.ndarray]:
     """What a snapshot keeps of a probe: attention as bytes, and numbers computed from floats before that."""
     probabilities = trace["logits"].softmax(-1)
@@ -270,8 +299,16 @@ def row_entropy(pattern: Float[Tensor, "layer head query key"]) -> Float[Tensor,
     return (rows / largest).mean(-1)
 
 
-def first_nonfinite(model: nn.Module, x: Int[Tensor, "batch pos"]) -> tuple[str, int | None]:
-    """Where NaN or infinity first shows in a forward pass over a batch: (parameter or activation, layer)."""
+def nonfinite_details(loss: float, first: str, layer: int | None) -> dict[str, Any]:
+    """What the journal says of a loss that is not finite."""
+    place = first if layer is None else f"{first} of layer {layer}"
+    return {"loss": loss, "first": first, "layer": layer,
+            "evidence": f"The loss is {loss}. In the order of the computation it shows first in {place}.",
+            "false_if": f"It would be false if a forward pass over the same batch gave finite numbers in {place}."}
+
+
+def first_nonfinite(model: nn.Module, x: Iterable[Int[Tensor, "_pos"]]) -> tuple[str, int | None]:
+    """Where NaN or infinity first shows in a forward pass over each text: (parameter or activation, layer)."""
     for name, parameter in unwrapped(model).named_parameters():
         if not parameter.isfinite().all():
             return name, None
