@@ -374,7 +374,7 @@ def test_a_run_in_memory_is_named_by_what_it_learns(tmp_path):
 def test_where_the_time_went_is_kept(data, tmp_path):
     run = train(small(data, out=tmp_path / "run", max_iters=5), progress=False)
     summary = run.summary()
-    assert set(summary["seconds"]) == {"data", "forward_backward", "optimizer", "eval", "recording", "other"}
+    assert set(summary["seconds"]) == {"data", "forward_backward", "optimizer", "eval", "recording", "paused", "other"}
     assert summary["tokens_per_second"] > 0
     assert summary["threads"] == 1
     assert summary["recorder"]["dropped"] == 0

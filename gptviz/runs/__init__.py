@@ -17,6 +17,7 @@ of every tenth of the run. Weights are kept at every recorded step.
 
 from gptviz.runs.cadence import resume_points, schedule
 from gptviz.runs.faults import CorruptSnapshot, NotARun, RunLocked
+from gptviz.runs.follower import Follower, Standing
 from gptviz.runs.reader import SCHEMA_VERSION, STOP, Problem, Run, Snapshot, open_run
 from gptviz.runs.writer import RunWriter
 
@@ -24,12 +25,14 @@ __all__ = [
     "SCHEMA_VERSION",
     "STOP",
     "CorruptSnapshot",
+    "Follower",
     "NotARun",
     "Problem",
     "Run",
     "RunLocked",
     "RunWriter",
     "Snapshot",
+    "Standing",
     "open_run",
     "resume_points",
     "schedule",

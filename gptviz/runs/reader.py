@@ -201,6 +201,32 @@ class Run:
         self._history.poll()
         return self._history.end["reason"] if self._history.end else "killed"
 
+    @property
+    def outcome(self) -> str:
+        """How it stands, in a sentence: that it trains, or where and why it ended.
+
+        Example:
+            >>> open_run("sorter").outcome
+            'Finished at step 600.'
+        """
+        status, end = self.status, self._history.end or {}
+        at = f" at step {end['step']}" if "step" in end else ""
+        if status == "failed":
+            return f"Failed{at}: {end.get('error') or 'no reason was recorded'}."
+        if status == "killed":
+            return f"Its process was killed after step {max(self.steps, default=0)}."
+        return f"{status.capitalize()}{at}."
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """What only the process that trains knows at this moment; nothing for a run that another process writes."""
+        return {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the run directory that count."""
+        return sum(self._sizes().values())
+
     @cached_property
     def tokenizer(self) -> Any:
         """The run's tokenizer (a `gptviz.tokenizers.Tokenizer`), or None if it was recorded without one."""
@@ -319,15 +345,20 @@ class Run:
         max_iters: int | None = None,
         *,
         step: int | None = None,
+        background: bool = False,
         progress: bool = True,
         on_step: Callable[[int, float], None] | None = None,
     ) -> "Run":
         """Goes on training from the newest resume point, bit-exactly on the CPU.
 
+        This continues a run that has ended. A run that trains in the background and was paused goes on with
+        `resume()` too, without arguments.
+
         Args:
             max_iters: Train up to this step instead of the one the run was started with. The learning rate keeps
                 its schedule (lr_decay_iters), so that the steps up to the old end stay the same.
             step: One of `resume_steps` to go on from; what was recorded after it no longer counts.
+            background: Whether to return a run that trains in a thread, as `gptviz.train` does.
             progress: Whether to show a progress bar.
             on_step: Called after each step with the step and its loss.
 
@@ -337,7 +368,7 @@ class Run:
         """
         from gptviz.training import resume
 
-        return resume(self, max_iters, step=step, progress=progress, on_step=on_step)
+        return resume(self, max_iters, step=step, background=background, progress=progress, on_step=on_step)
 
     # --- care -------------------------------------------------------------------------------------------------
 
@@ -363,7 +394,7 @@ class Run:
         """The run in numbers: status, steps, last losses, seconds by activity, bytes on disk by kind.
 
         Returns:
-            "seconds" maps data, forward_backward, optimizer, eval, recording and other to seconds of the newest
+            "seconds" maps data, forward_backward, optimizer, eval, recording, paused and other to seconds of the newest
             segment; "bytes" maps weights, optimizer, state, snapshot, metrics and journal to bytes.
         """
         metrics = self.metrics()
@@ -425,6 +456,7 @@ class Run:
         sizes: dict[str, int] = dict.fromkeys(("weights", "optimizer", "state", "snapshot"), 0)
         for record in self._history.live.values():
             sizes[record["kind"]] += record["bytes"]
+        self._history.poll()
         sizes["metrics"] = sum(path.stat().st_size for path in self._scalars.folder.glob("*.jsonl"))
         sizes["journal"] = self._history.lines.path.stat().st_size
         return sizes

@@ -25,18 +25,21 @@ from gptviz.runs import STOP
 from gptviz.training.config import TrainConfig
 from gptviz.training.optimization import array, learning_rate, optimizer_arrays
 from gptviz.training.progress import Progress
+from gptviz.training.randomness import OwnRandom
 from gptviz.training.recorder import Recorder, end_record, first_nonfinite
 from gptviz.training.threads import Threads
 
 IMPATIENT_SECONDS = 5.0  # a second Ctrl-C this long after the first no longer waits for a clean end
 STOP_FILE_SECONDS = 1.0
 
+Requests = queue.SimpleQueue[Callable[["Trainer"], None]]
+
 
 class Clock:
     """Adds up the seconds spent in each activity."""
 
     def __init__(self) -> None:
-        activities = ("data", "forward_backward", "optimizer", "eval", "recording")
+        activities = ("data", "forward_backward", "optimizer", "eval", "recording", "paused")
         self.seconds: dict[str, float] = dict.fromkeys(activities, 0.0)
         self.start = time.perf_counter()
 
@@ -66,9 +69,17 @@ class Trainer:
         rng: Draws the training batches.
         recorder: Takes down what happens.
         step: How many updates the model has had.
+        random: What dropout draws from on the CPU.
         threads: The number of CPU threads.
         progress: Where to say how it goes, or None.
         on_step: Called after each step with the step and its loss.
+        requests: Where others ask for something between two steps.
+
+    Attributes:
+        reason: Why it ends, or None while it goes on.
+        paused: Whether it waits for requests instead of training.
+        rate: The learning rate that was set by hand, or None for the schedule.
+        latest: The scalars of the last step.
     """
 
     def __init__(
@@ -83,20 +94,27 @@ class Trainer:
         *,
         step: int,
         resume_steps: set[int],
+        random: OwnRandom,
         threads: Threads,
         progress: Progress | None,
         on_step: Callable[[int, float], None] | None,
+        requests: Requests | None = None,
     ) -> None:
         self.config, self.source, self.rng, self.recorder = config, source, rng, recorder
         self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
-        self.step, self.resume_steps, self.threads = step, resume_steps, threads
+        self.step, self.resume_steps, self.random, self.threads = step, resume_steps, random, threads
         self.progress, self.on_step = progress, on_step
         self.clock = Clock()
         self.val_loss: float | None = None
         self.reason: str | None = None
+        self.paused = False
+        self.rate: float | None = None
+        self.latest: dict[str, float] = {}
         self._first = step
+        self._by_hand, self._stepped = 0, False  # steps to do although it is paused; whether some were done
+        self._captured = -1
         self._saw_nonfinite = False
-        self._requests: queue.SimpleQueue[Callable[[Trainer], None]] = queue.SimpleQueue()
+        self._requests: Requests = requests or queue.SimpleQueue()
         self._stop_file = recorder.writer.folder / STOP
         self._looked_for_stop = time.monotonic()
 
@@ -108,21 +126,64 @@ class Trainer:
 
     def stop(self, reason: str = "stopped") -> None:
         """Asks for a clean end after the current step; may be called more than once and from anywhere."""
+        self.request(lambda trainer: trainer.end(reason))
 
-        def end(trainer: Trainer) -> None:
-            trainer.reason = trainer.reason or reason
+    # What a request may do; only the thread that trains calls these.
 
-        self.request(end)
+    def end(self, reason: str) -> None:
+        """Ends before the next step, with the first reason that was given."""
+        self.reason = self.reason or reason
+
+    def pause(self) -> None:
+        """Waits before the next step until `go_on`, `do_steps` or `end`."""
+        self.paused = True
+
+    def go_on(self) -> None:
+        """Ends a pause."""
+        self.paused, self._by_hand = False, 0
+
+    def do_steps(self, count: int) -> None:
+        """Does `count` steps, records the one it gets to, and pauses."""
+        self.paused, self._stepped, self._by_hand = True, True, self._by_hand + count
+
+    def set_rate(self, rate: float | None) -> None:
+        """Trains with this learning rate from here on; None gives it back to the schedule."""
+        self.rate = rate
+        self.recorder.writer.event(self.step, "learning_rate", rate=rate)
+
+    def capture(self) -> None:
+        """Records weights and probes of this step, once."""
+        if self._captured != self.step:
+            self._captured = self.step
+            self.recorder.capture(self.step, self._state() if self.step in self.resume_steps else None)
 
     def _execute_requests(self) -> None:
+        """What others asked for; while paused it waits here for more of it, and the processor is free."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._requests.get_nowait()(self)
+        self._look_for_stop_file()
+        if self.paused and not self._by_hand:
+            self._wait()
+        self._by_hand = max(0, self._by_hand - 1)
+
+    def _wait(self) -> None:
+        if self._stepped:
+            self._stepped = False
+            with self.clock("recording"):
+                self.capture()
+        with self.clock("paused"):
+            while self.paused and not self._by_hand and not self.reason:
+                with contextlib.suppress(queue.Empty):
+                    self._requests.get(timeout=STOP_FILE_SECONDS)(self)
+                self._look_for_stop_file()
+
+    def _look_for_stop_file(self) -> None:
         if time.monotonic() - self._looked_for_stop > STOP_FILE_SECONDS:
             self._looked_for_stop = time.monotonic()
             if self._stop_file.exists():
                 self._stop_file.unlink(missing_ok=True)
-                self.reason = self.reason or "stopped"
+                self.end("stopped")
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
@@ -166,18 +227,18 @@ class Trainer:
             if self.reason:
                 self.recorder.log(self.step, **scalars)
             elif self.recorder.due(self.step):
-                self.recorder.capture(self.step, self._state() if self.step in self.resume_steps else None)
+                self.capture()
         return scalars
 
     def _train_step(self, scalars: dict[str, float]) -> None:
         with self.clock("data"):
             x, y = self.batch("train", self.rng)
         start = time.perf_counter()
-        rate = learning_rate(self.config, self.step)
+        rate = learning_rate(self.config, self.step) if self.rate is None else self.rate
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.clock("forward_backward"):
-            with self.autocast():
+            with self.autocast(), self._own_random():
                 _, loss_tensor = self.model(x, y)
             self.optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(loss_tensor)
@@ -192,7 +253,8 @@ class Trainer:
                 scalars["grad_norm"] = float(norm)
             self.optimizer.step()
         with self.clock("recording"):
-            self.recorder.log(self.step, loss=loss, lr=rate, **scalars)
+            self.latest = {"loss": loss, "lr": rate, **scalars}
+            self.recorder.log(self.step, **self.latest)
         if self.progress:
             self.progress.update(self.step + 1, loss, self.val_loss)
         if self.on_step:
@@ -216,6 +278,10 @@ class Trainer:
     def autocast(self) -> contextlib.AbstractContextManager:
         """bfloat16 on a GPU; nothing on a CPU, where it would be slower and less exact."""
         return torch.autocast("cuda", torch.bfloat16, enabled=self.accelerator.device.type == "cuda")
+
+    def _own_random(self) -> contextlib.AbstractContextManager:
+        """Only dropout draws anything; without it the interception would be wasted time."""
+        return self.random if self.config.dropout else contextlib.nullcontext()
 
     @torch.no_grad()
     def estimate_loss(self, split: str) -> float:
@@ -247,17 +313,19 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         """Everything that the coming steps depend on, beside the weights."""
         arrays = optimizer_arrays(self.optimizer, self.model)
-        arrays["random/cpu"] = array(torch.get_rng_state())
+        arrays["random/cpu"] = array(self.random.generator.get_state())
         if self.accelerator.device.type == "cuda":
             arrays["random/cuda"] = array(torch.cuda.get_rng_state())
         state = {"step": self.step, "data": self.rng.bit_generator.state, "threads": self.threads.count}
+        if self.rate is not None:
+            state["rate"] = self.rate
         return {"optimizer": arrays, "state": state}
 
     def _account(self) -> dict[str, Any]:
         """Where the time of this segment went."""
         seconds = self.clock.total()
         tokens = (self.step - self._first) * self.config.batch_size * self.model.config.block_size
-        rate = tokens / max(1e-9, sum(seconds.values()) - seconds["eval"])
+        rate = tokens / max(1e-9, sum(seconds.values()) - seconds["eval"] - seconds["paused"])
         return {"seconds": seconds, "tokens_per_second": rate, "threads": self.threads.count}
 
     def _not_finite(self, loss: float, x: Tensor) -> None:

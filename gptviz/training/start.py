@@ -1,21 +1,25 @@
 """Starting a run and going on with one."""
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gptviz.corpora import DataSource, source_from_spec
 from gptviz.model import GPT, GPTConfig
 from gptviz.runs import Run, RunWriter, resume_points, schedule
+from gptviz.training.background import LiveRun, OneTraining, new_requests
 from gptviz.training.config import TEXT_BLOCK_SIZE, TrainConfig
 from gptviz.training.loop import Trainer
 from gptviz.training.optimization import make_optimizer, restore_optimizer
 from gptviz.training.progress import Progress
+from gptviz.training.randomness import OwnRandom
 from gptviz.training.recorder import Recorder, encode_probes, run_info
 from gptviz.training.sources import open_source
 from gptviz.training.threads import Threads
@@ -24,7 +28,11 @@ PROBES = 2
 
 
 def train(
-    config: TrainConfig, *, progress: bool = True, on_step: Callable[[int, float], None] | None = None
+    config: TrainConfig,
+    *,
+    background: bool = False,
+    progress: bool = True,
+    on_step: Callable[[int, float], None] | None = None,
 ) -> Run:
     """Trains a model and records how it learns.
 
@@ -33,14 +41,19 @@ def train(
 
     Args:
         config: What to train.
-        progress: Whether to show a progress bar (on standard error).
+        background: Whether to return at once and train in a thread, for a notebook: `gptviz.watch(run)` shows it,
+            `run.pause()`, `run.resume()`, `run.step()`, `run.stop()` ask it for something, `await run` (or
+            `run.wait()`) waits for it. The losses are the same to the bit, and your own random numbers are not
+            touched (on a GPU, dropout draws from the GPU's random state while it trains).
+        progress: Whether to show a progress bar (on standard error); in the background there is none.
         on_step: Called after each step with the step and its loss.
 
     Returns:
-        The run, closed: `run.status` says how it ended.
+        The run; in the foreground closed: `run.status` says how it ended.
 
     Raises:
-        ValueError: The corpus or task is unknown, a probe does not fit, or `config.out` is not empty.
+        ValueError: The corpus or task is unknown, a probe does not fit, `config.out` is not empty, or another training
+            of this process is under way.
         OSError: `config.out` cannot be written.
 
     Example:
@@ -49,20 +62,24 @@ def train(
         ('finished', [0, 1, 2])
         >>> run.close()
     """
-    source = open_source(config, progress=progress)
-    accelerator = make_accelerator(config.device)
-    block_size = config.block_size or getattr(source, "n_positions", TEXT_BLOCK_SIZE)
-    with _as_it_was():
-        torch.manual_seed(config.seed)
-        model = GPT(config.model_config(source.vocab_size, block_size)).to(accelerator.device)
+    with OneTraining() as claim:
+        progress = progress and not background
+        source = open_source(config, progress=progress)
+        accelerator = make_accelerator(config.device)
+        block_size = config.block_size or getattr(source, "n_positions", TEXT_BLOCK_SIZE)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            model = GPT(config.model_config(source.vocab_size, block_size)).to(accelerator.device)
+            random = torch.get_rng_state()
         probes = _probes(config, source, model)
-        data = {"data": source.spec(), "train": config.to_json()}
         out = Path(config.out or tempfile.mkdtemp(prefix="gptviz-"))
-        info = run_info(model, source.tokenizer, probes, **data)
+        info = run_info(model, source.tokenizer, probes, data=source.spec(), train=config.to_json())
         try:
             writer = RunWriter.create(out, info, max_iters=config.max_iters)
-            start = _Start(config, source, accelerator, writer, progress, on_step)
-            return start.go(model, probes, temporary=config.out is None)
+            start = _Start(config, source, accelerator, writer, progress, on_step, claim)
+            run = start.run(background, temporary=config.out is None)
+            start.go(run, model, probes, random)
+            return run
         except BaseException:
             if config.out is None:  # nobody else knows of the folder
                 shutil.rmtree(out, ignore_errors=True)
@@ -74,6 +91,7 @@ def resume(
     max_iters: int | None = None,
     *,
     step: int | None = None,
+    background: bool = False,
     progress: bool = True,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Run:
@@ -83,16 +101,19 @@ def resume(
     if step > config.max_iters or (step == config.max_iters and run.status == "finished"):
         raise ValueError(f"max_iters must be greater than the step to go on from ({step}); it is {config.max_iters}. "
                          f"Train longer with resume(max_iters={2 * step or 1}).")
-    source = source_from_spec(run.info["data"])
-    accelerator = make_accelerator(config.device)
-    writer = RunWriter(run.path, max_iters=config.max_iters, from_step=step)
-    with _as_it_was():
-        model = GPT(GPTConfig(**run.info["model"]))
+    with OneTraining() as claim:
+        source = source_from_spec(run.info["data"])
+        accelerator = make_accelerator(config.device)
+        writer = RunWriter(run.path, max_iters=config.max_iters, from_step=step)
+        with torch.random.fork_rng():
+            model = GPT(GPTConfig(**run.info["model"]))
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-        start = _Start(config, source, accelerator, writer, progress, on_step)
+        start = _Start(config, source, accelerator, writer, progress and not background, on_step, claim)
         probes = [probe["ids"] for probe in run.info["probes"]]
-        start.go(model.to(accelerator.device), probes, step=step, arrays=arrays, state=state)
-    return run
+        going = start.run(background) if background else run
+        random = torch.from_numpy(arrays["random/cpu"])
+        start.go(going, model.to(accelerator.device), probes, random, step=step, arrays=arrays, state=state)
+    return going
 
 
 def make_accelerator(device: str) -> Any:
@@ -127,30 +148,50 @@ class _Start:
         writer: RunWriter,
         progress: bool,
         on_step: Callable[[int, float], None] | None,
+        claim: OneTraining,
     ) -> None:
         self.config, self.source, self.accelerator, self.writer = config, source, accelerator, writer
-        self.show, self.on_step = progress, on_step
+        self.show, self.on_step, self.claim = progress, on_step, claim
+        self.requests = new_requests()
+        claim.folder = writer.folder
+
+    def run(self, background: bool, *, temporary: bool = False) -> Run:
+        """The run to return."""
+        folder = self.writer.folder
+        return LiveRun(folder, self.requests, temporary=temporary) if background else Run(folder, temporary=temporary)
 
     def go(
         self,
+        run: Run,
         model: GPT,
         probes: list[list[int]],
+        random: Tensor,
         *,
         step: int = 0,
         arrays: dict[str, np.ndarray] | None = None,
         state: dict[str, Any] | None = None,
-        temporary: bool = False,
-    ) -> Run:
-        """Trains from `step` and returns the run; the folder is given back whatever happens."""
-        recorder = Recorder.over(model, probes, self.writer, self._steps())
-        try:
-            trainer = self._trainer(model, recorder, step, arrays or {}, state or {})
-            saved = trainer.run()
-        finally:
-            recorder.close("failed")
-        run = Run(self.writer.folder, temporary=temporary)
-        self._say_how_it_ended(trainer, run, saved)
-        return run
+    ) -> None:
+        """Trains from `step`, in a thread if the run is a live one; the folder is given back whatever happens."""
+
+        def work(take: Callable[[Trainer], None] = lambda trainer: None) -> None:
+            recorder = Recorder.over(model, probes, self.writer, self._steps())
+            try:
+                with _as_it_was():
+                    trainer = self._trainer(model, recorder, random, step, arrays or {}, state or {})
+                    take(trainer)
+                    saved = trainer.run()
+            except BaseException as error:
+                recorder.close("failed", step=step, error=f"{type(error).__name__}: {error}")  # nothing after a run()
+                raise
+            finally:
+                self.claim.release()
+            self._say_how_it_ended(trainer, run, saved)
+
+        if isinstance(run, LiveRun):
+            self.claim.in_thread = True
+            run.start(work)
+        else:
+            work()
 
     def _steps(self) -> list[int]:
         if not self.config.record:
@@ -158,9 +199,17 @@ class _Start:
         return schedule(self.config.max_iters) if self.config.record_steps is None else [*self.config.record_steps]
 
     def _trainer(
-        self, model: GPT, recorder: Recorder, step: int, arrays: dict[str, np.ndarray], state: dict[str, Any]
+        self,
+        model: GPT,
+        recorder: Recorder,
+        random: Tensor,
+        step: int,
+        arrays: dict[str, np.ndarray],
+        state: dict[str, Any],
     ) -> Trainer:
         config = self.config
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.manual_seed(config.seed)
         progress = Progress(step, config.max_iters, config.batch_size * model.config.block_size) if self.show else None
         if self.writer.notice and progress:
             progress.say(self.writer.notice)
@@ -174,15 +223,16 @@ class _Start:
         if state:
             restore_optimizer(optimizer, model, arrays)
             rng.bit_generator.state = state["data"]
-            torch.set_rng_state(torch.from_numpy(arrays["random/cpu"]))
             if "random/cuda" in arrays and self.accelerator.device.type == "cuda":
                 torch.cuda.set_rng_state(torch.from_numpy(arrays["random/cuda"]))
         model, optimizer = self.accelerator.prepare(model, optimizer)
-        return Trainer(
+        trainer = Trainer(
             config, model, optimizer, self.accelerator, self.source, rng, recorder,
-            step=step, resume_steps=resume_points(self._steps(), config.max_iters), threads=threads,
-            progress=progress, on_step=self.on_step,
+            step=step, resume_steps=resume_points(self._steps(), config.max_iters), random=OwnRandom(random),
+            threads=threads, progress=progress, on_step=self.on_step, requests=self.requests,
         )  # fmt: skip
+        trainer.rate = state.get("rate")
+        return trainer
 
     def _say_how_it_ended(self, trainer: Trainer, run: Run, saved: bool) -> None:
         if not (progress := trainer.progress):
@@ -221,14 +271,14 @@ def _within(steps: list[int] | None, max_iters: int) -> list[int] | None:
     return None if steps is None else [step for step in steps if step <= max_iters]
 
 
-class _as_it_was:
-    """Restores torch's random state and number of threads."""
-
-    def __enter__(self) -> None:
-        self.threads = torch.get_num_threads()
-        self.fork = torch.random.fork_rng()
-        self.fork.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self.fork.__exit__(*error)
-        torch.set_num_threads(self.threads)
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Restores the GPUs' random states and the number of threads; the CPU's random state is never touched."""
+    threads = torch.get_num_threads()
+    states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        if states:
+            torch.cuda.set_rng_state_all(states)
+        torch.set_num_threads(threads)

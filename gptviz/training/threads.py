@@ -5,6 +5,7 @@ than it gains as soon as one core is busy with something else: a forward pass of
 take 92 ms on two threads beside a busy browser.
 """
 
+import contextlib
 import copy
 import os
 import time
@@ -16,6 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gptviz.model import GPT
+from gptviz.training.randomness import OwnRandom
 
 WORTH_IT = 1.3  # many threads must be this much faster than one
 ROUNDS = 4
@@ -71,7 +73,7 @@ class Threads:
             return
         timings: dict[int, list[float]] = {1: [], cores: []}
         trial, start = copy.deepcopy(model), time.perf_counter()
-        with torch.random.fork_rng(devices=[]):
+        with OwnRandom(torch.get_rng_state()) if model.config.dropout else contextlib.nullcontext():
             for round_number in range(1 + ROUNDS):  # the first warms up
                 for count, seconds in timings.items():
                     torch.set_num_threads(count)
