@@ -13,6 +13,7 @@ Source of the architecture: Radford et al. 2019 (GPT-2) as written down in karpa
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -90,12 +91,18 @@ class LayerNorm(nn.Module):
         return self.normalised(F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps))
 
 
+@lru_cache(maxsize=1)  # one for all layers, and usable by autograd:
+@torch.inference_mode(False)
+def causal_mask(n_tokens: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "query key"]:
+    """0, and -inf where the key is later than the query."""
+    return torch.full((n_tokens, n_tokens), -math.inf, dtype=dtype, device=device).triu(1)
+
+
 def attention_scores(q: PerHead, k: PerHead) -> Float[Tensor, "batch head query key"]:
-    """Each query times each key: q k' / sqrt(d) + mask, the mask -inf where the key is later than the query."""
-    batch, n_head, n_tokens, d_head = q.shape
-    mask = torch.full((n_tokens, n_tokens), -math.inf, dtype=q.dtype, device=q.device).triu(1)  # query key
-    scores = torch.baddbmm(mask, q.flatten(0, 1), k.flatten(0, 1).mT, alpha=1 / math.sqrt(d_head))
-    return scores.view(batch, n_head, n_tokens, n_tokens)
+    """Each query times each key: q k' / sqrt(d) + mask."""
+    mask = causal_mask(q.shape[2], q.dtype, q.device)
+    scores = torch.baddbmm(mask, q.flatten(0, 1), k.flatten(0, 1).mT, alpha=1 / math.sqrt(q.shape[3]))
+    return scores.view(*q.shape[:3], q.shape[2])
 
 
 class CausalSelfAttention(nn.Module):
@@ -105,10 +112,8 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
-        self.attn_dropout = nn.Dropout(config.dropout)
-        self.resid_dropout = nn.Dropout(config.dropout)
-        self.n_head = config.n_head
-        self.d_head = config.d_head
+        self.attn_dropout, self.resid_dropout = nn.Dropout(config.dropout), nn.Dropout(config.dropout)
+        self.n_head, self.d_head = config.n_head, config.d_head
         self.q, self.k, self.v = HookPoint("q"), HookPoint("k"), HookPoint("v")
         self.scores, self.pattern, self.z = HookPoint("scores"), HookPoint("pattern"), HookPoint("z")
 
@@ -119,17 +124,14 @@ class CausalSelfAttention(nn.Module):
         if self.scores.heard or self.pattern.heard:
             z = self.explicit_attention(q, k, v)
         else:
-            dropout = self.attn_dropout.p if self.training else 0.0
-            z = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
-        z = self.z(z)                                                  # b h t d
-        attn_out = self.c_proj(z.transpose(1, 2).flatten(2))           # b t (h d)
-        return self.resid_dropout(attn_out)                            # b t c
+            z = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_dropout.p * self.training, is_causal=True)
+        z = self.z(z).transpose(1, 2).flatten(2)                       # b h t d -> b t (h d)
+        return self.resid_dropout(self.c_proj(z))                      # b t c
 
     def explicit_attention(self, q: PerHead, k: PerHead, v: PerHead) -> PerHead:
         """What `scaled_dot_product_attention` computes, one line per step."""
         scores = self.scores(attention_scores(q, k))                   # b h query key
-        pattern = scores.softmax(dim=-1)                               # b h query key, each row sums to 1
-        pattern = self.pattern(pattern)
+        pattern = self.pattern(scores.softmax(dim=-1))                 # b h query key, each row sums to 1
         return self.attn_dropout(pattern) @ v                          # (b h query key) x (b h key d) -> b h query d
 
 
@@ -140,8 +142,7 @@ class MLP(nn.Module):
         super().__init__()
         self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
-        self.dropout = nn.Dropout(config.dropout)
-        self.approximate = ACTIVATIONS[config.activation]
+        self.dropout, self.approximate = nn.Dropout(config.dropout), ACTIVATIONS[config.activation]
         self.mlp_pre, self.mlp_post = HookPoint("mlp_pre"), HookPoint("mlp_post")
 
     def forward(self, x: Stream) -> Stream:
@@ -204,8 +205,7 @@ class GPT(nn.Module):
     def embedding(self, idx: Int[Tensor, "batch pos"]) -> Stream:
         """The residual stream before the first block: token embedding plus position embedding."""
         batch, n_tokens = idx.shape
-        if n_tokens > self.config.block_size:
-            limit = self.config.block_size
+        if n_tokens > (limit := self.config.block_size):
             raise ValueError(f"The model reads at most {limit} tokens (block_size), not {n_tokens}. Shorten the text.")
         positions = torch.arange(n_tokens, device=idx.device)
         embed = self.embed(self.transformer.wte(idx))                                              # b t c
@@ -230,8 +230,7 @@ class GPT(nn.Module):
         if targets is None:
             return self.unembed(x[:, [-1], :]), None
         logits = self.unembed(x)
-        loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1), ignore_index=-1)
-        return logits, loss
+        return logits, F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1), ignore_index=-1)
 
     @staticmethod
     def _init_weights(module: nn.Module) -> None:
@@ -246,5 +245,6 @@ class GPT(nn.Module):
             for module in block.modules():
                 if isinstance(module, HookPoint):
                     module.layer = layer
-        points = (module for module in self.modules() if isinstance(module, HookPoint))
-        return {(point.name, point.layer): point for point in points}
+        for module in self.modules():  # plain attributes: nn.Module takes 0.5 us to find a part, 73 times a pass
+            vars(module).update(part for part in module.named_children() if isinstance(part[1], HookPoint))
+        return {(point.name, point.layer): point for point in self.modules() if isinstance(point, HookPoint)}

@@ -1,6 +1,7 @@
 """The model against a GPT written out in this file, against Hugging Face's GPT-2, and against itself."""
 
 import copy
+import io
 import math
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 import torch.nn as nn
 from torch.nn import functional as F
 
-from gptviz.model import GPT, GPTConfig
+from gptviz.model import GPT, GPTConfig, HookPoint, causal_mask
 
 TINY = {"block_size": 32, "vocab_size": 61, "n_layer": 3, "n_head": 4, "n_embd": 32}
 VARIANTS = [
@@ -405,6 +406,40 @@ def test_hook_points_have_one_name_each_and_know_their_layer():
         assert (point.name, point.layer) == (name, layer)
 
 
+def loaded(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, loaded, lambda model: model.double().float()])
+def test_hook_points_are_plain_attributes_and_modules_at_once(again):
+    """One object under both: an edit registered on either is the one that runs."""
+    model = again(make())
+    points = {}
+    for module in model.modules():
+        for name, part in module.named_children():
+            if isinstance(part, HookPoint):
+                assert vars(module)[name] is part
+                points[part.name, part.layer] = part
+    assert points == model.hook_points
+    model.transformer.h[0].attn.z = replaced = HookPoint("z")
+    assert model.transformer.h[0].attn.z is replaced is model.transformer.h[0].attn._modules["z"]
+
+
+def test_a_mask_made_in_inference_mode_serves_training():
+    model, idx = make(), torch.tensor([[1, 2, 3, 4, 5, 6, 7]])
+    model.hook_points["pattern", 0].listeners.append(lambda value: None)
+    causal_mask.cache_clear()
+    with torch.inference_mode():
+        model(idx)
+    model(idx, idx)[1].backward()
+    assert not causal_mask(7, torch.float32, torch.device("cpu")).is_inference()
+    assert model.transformer.h[0].attn.c_attn.weight.grad.abs().max() > 0
+    model.hook_points["pattern", 0].listeners.clear()
+
+
 def test_a_copied_model_has_hook_points_of_its_own():
     model = make()
     twin = copy.deepcopy(model)
@@ -415,7 +450,7 @@ def test_a_copied_model_has_hook_points_of_its_own():
 
 COMPILE = """
 import sys, torch
-from gptviz.model import GPT, GPTConfig
+from gptviz.model import GPT, GPTConfig, HookPoint, causal_mask
 torch.manual_seed(0)
 model = GPT(GPTConfig(block_size=16, vocab_size=11, n_layer=2, n_head=2, n_embd=16)).eval()
 idx = torch.randint(11, (2, 16))
