@@ -170,7 +170,6 @@ class Run:
         return list(self._history.events)
 
     @property
-    @property
     def observations(self) -> list[Record]:
         """What recorded steps measured about the model, by step: see `ProgressMeasures.observe`."""
         self._history.poll()
@@ -194,6 +193,7 @@ class Run:
         highs = {f"null_high/{name}": np.array([one["null_high"][name] for one in seen], float) for name in scores}
         return {"step": np.array([one["step"] for one in seen]), **scores, **highs} if seen else {}
 
+    @property
     def status(self) -> str:
         """Whether it is "running", or how it ended: "finished", "interrupted", "stopped", "failed", "killed"."""
         if lock.holder(self.path):
@@ -225,6 +225,7 @@ class Run:
     @property
     def nbytes(self) -> int:
         """Bytes of the run directory that count."""
+        self._history.poll()
         return sum(self._sizes().values())
 
     @cached_property
@@ -456,7 +457,6 @@ class Run:
         sizes: dict[str, int] = dict.fromkeys(("weights", "optimizer", "state", "snapshot"), 0)
         for record in self._history.live.values():
             sizes[record["kind"]] += record["bytes"]
-        self._history.poll()
         sizes["metrics"] = sum(path.stat().st_size for path in self._scalars.folder.glob("*.jsonl"))
         sizes["journal"] = self._history.lines.path.stat().st_size
         return sizes
