@@ -331,7 +331,7 @@ export class Board {
     const { options } = scene, halves = slot === "below" && half && this.place.width >= 1000;
     show_controls(mounted, panel.controls?.(scene) ?? [], options, (change) => this.controlled(mounted, change));
     const width = panel === slider ? (this.width < 700 ? 150 : 212) : halves ? Math.floor((this.place.width - gap) / 2) : this.place.widths[slot!];
-    const laid = JSON.stringify([width, this.frame_count, this.detail_count, options, this.corner, this.place, this.theme_name, devicePixelRatio]);
+    const laid = JSON.stringify([width, this.frame_count, this.detail_count, options, panel.reads?.map(this.options_of), this.corner, this.place, this.theme_name, devicePixelRatio]);
     if (laid !== mounted.laid) { mounted.layout = panel.layout(scene, width); mounted.laid = laid; this.fit(mounted); mounted.drawn = ""; }
     const drawn = panel.stale?.(scene) ?? "same";
     if (drawn !== mounted.drawn) { this.paint(mounted.base, (ctx) => panel.draw(ctx, mounted.layout, scene)); mounted.drawn = drawn; }
@@ -493,5 +493,5 @@ export class Board {
   }
 }
 
-const order = ["ruler", "text", "heads", "after", "next", "head", "reads", "lens", "tree", "loss"];
+const order = ["ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "tree", "loss"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

@@ -31,6 +31,8 @@ export interface Panel<L extends Sized = any> {
   folded?: boolean;
   /** What `scene.options` begins with. */
   options?: Options;
+  /** Panels whose options it draws from. */
+  reads?: string[];
   controls?(scene: Scene): Control[];
   /** Where it stands in this arrangement; null where it has nothing to add. */
   slot(scene: Scene): Slot | null;

@@ -2,7 +2,7 @@
 // short or a value is not finite. Read by offset, never unpacked. Of a large model and text only tiles come at first, and
 // the rows of a head when they are looked at.
 import { detail_at } from "./details.ts";
-import type { Values, View } from "./payload.ts";
+import type { NumberArray, Values, View } from "./payload.ts";
 
 /** Rows `first` to `last` of a head: cell (query, key) is at `start` + query (query + 1) / 2 + key. */
 interface Rows { values: Values; start: number; first: number; last: number }
@@ -17,15 +17,24 @@ export class Pattern {
   private tiles = new Map<string, Uint8ClampedArray>();
   private lately: { name: string; rows: Rows } | null = null;
 
-  constructor(private view: View) {
-    const { pattern, tiles, block } = view.arrays;
+  /** `prefix` chooses among two patterns of one view: "" or "other_". */
+  constructor(protected view: View, private prefix = "") {
+    const { block } = view.arrays;
     this.n_tokens = view.labels.token!.length;
-    [this.n_layer, this.n_head] = (pattern ?? tiles!).shape as [number, number];
+    [this.n_layer, this.n_head] = (this.own("pattern") ?? this.own("tiles")!).shape as [number, number];
     this.block = block?.values[0] ?? this.n_tokens;
   }
 
+  private own(name: string): NumberArray | undefined { return this.view.arrays[this.prefix + name]; }
+
   /** Whether all heads came at once. */
-  get whole(): boolean { return this.view.arrays.pattern !== undefined; }
+  get whole(): boolean { return this.own("pattern") !== undefined; }
+
+  /** Whether weights are differences: bytes then count from 128, which is 0. */
+  get around_zero(): boolean { return false; }
+
+  /** Whether a cell was taken out of the picture, as the first key is without its sink. */
+  removed(_layer: number, _head: number, _query: number, _key: number): boolean { return false; }
 
   private rows(layer: number, head: number, query: number): Rows | null {
     const name = `${layer} ${head}`, late = this.lately;
@@ -36,7 +45,7 @@ export class Pattern {
   }
 
   private own_rows(layer: number, head: number): Rows {
-    return { values: this.view.arrays.pattern!.values, start: (layer * this.n_head + head) * triangle(this.n_tokens), first: 0, last: this.n_tokens };
+    return { values: this.own("pattern")!.values, start: (layer * this.n_head + head) * triangle(this.n_tokens), first: 0, last: this.n_tokens };
   }
 
   private asked_rows(layer: number, head: number, query: number): Rows | null {
@@ -45,7 +54,7 @@ export class Pattern {
       const detail = block >= 0 ? detail_at(this.view, { layer, head, rows: block }) : null;
       if (!detail) continue;
       const [first, last] = detail.arrays.rows!.values as unknown as [number, number];
-      if (query < last) return { values: detail.arrays.cells!.values, start: -triangle(first), first, last };
+      if (query < last) return { values: detail.arrays[`${this.prefix}cells`]!.values, start: -triangle(first), first, last };
     }
     return null;
   }
@@ -74,7 +83,7 @@ export class Pattern {
   }
 
   private tile_byte(layer: number, head: number, query: number, key: number): number {
-    const { values, shape } = this.view.arrays.tiles!, side = shape[2]!, at = (i: number) => Math.floor((i * side) / this.n_tokens);
+    const { values, shape } = this.own("tiles")!, side = shape[2]!, at = (i: number) => Math.floor((i * side) / this.n_tokens);
     return values[((layer * this.n_head + head) * side + at(query)) * side + at(key)]!;
   }
 
@@ -96,7 +105,7 @@ export class Pattern {
 
   /** The largest weight of a row. */
   peak(layer: number, head: number, query: number): number {
-    const peaks = this.view.arrays.peaks;
+    const peaks = this.own("peaks");
     if (this.has(layer, head, query) || !peaks) return this.weight(layer, head, query, this.strongest(layer, head, query));
     return (peaks.values[(layer * this.n_head + head) * this.n_tokens + query]! / 255) ** 2;
   }
@@ -117,24 +126,24 @@ export class Pattern {
     return tile;
   }
 
-  private resampled(layer: number, head: number, size: number): Uint8ClampedArray {
-    const { values, shape } = this.view.arrays.tiles!, side = shape[2]!, start = (layer * this.n_head + head) * side * side;
+  protected resampled(layer: number, head: number, size: number): Uint8ClampedArray {
+    const { values, shape } = this.own("tiles")!, side = shape[2]!, start = (layer * this.n_head + head) * side * side;
     return spread(side, size, (row, column) => values[start + row * side + column]!, () => side);
   }
 
-  private pooled(layer: number, head: number, size: number): Uint8ClampedArray {
+  protected pooled(layer: number, head: number, size: number): Uint8ClampedArray {
     return spread(this.n_tokens, size, (query, key) => this.byte(layer, head, query, key), (query) => query + 1);
   }
 }
 
-/** `n` x `n` cells as `size` x `size` pixels: each pixel the largest of its cells; a cell may cover several pixels. */
-function spread(n: number, size: number, byte: (row: number, column: number) => number, length: (row: number) => number): Uint8ClampedArray {
-  const out = new Uint8ClampedArray(size * size), first = new Int32Array(n + 1).map((_, i) => Math.floor((i * size) / n));
+/** `n` x `n` cells as `size` x `size` pixels: each pixel the one of its cells that is farthest from `zero`; a cell may cover several pixels. */
+export function spread(n: number, size: number, byte: (row: number, column: number) => number, length: (row: number) => number, zero = 0): Uint8ClampedArray {
+  const out = new Uint8ClampedArray(size * size).fill(zero), first = new Int32Array(n + 1).map((_, i) => Math.floor((i * size) / n));
   for (let row = 0; row < n; row++) {
     const bottom = Math.max(first[row]! + 1, first[row + 1]!), end = length(row);
     for (let column = 0; column < end; column++) {
       const value = byte(row, column), right = Math.max(first[column]! + 1, first[column + 1]!);
-      for (let y = first[row]!; y < bottom; y++) for (let x = first[column]!; x < right; x++) if (value > out[y * size + x]!) out[y * size + x] = value;
+      for (let y = first[row]!; y < bottom; y++) for (let x = first[column]!; x < right; x++) if (Math.abs(value - zero) > Math.abs(out[y * size + x]! - zero)) out[y * size + x] = value;
     }
   }
   return out;

@@ -15,12 +15,14 @@ TILES = 1_000_000  # bytes that all tiles may have together
 LARGEST_TILE = 64
 CHUNK = 1_000_000  # bytes of the rows of a head that are sent at once
 MARGIN = 64  # rows sent beyond those asked for, so that a window over the edge of a block is whole
+AXES = {"tiles": ("layer", "head", "y", "x"), "peaks": ("layer", "head", "pos"), "block": ("one",)}
 HALF_STEP = 0.5 / 255  # a stored byte is off by at most this in sqrt(p)
 
 
 def attention_view(
     pattern: Shaped[np.ndarray, "layer head *cells"] | Sequence[np.ndarray], tokens: Sequence[str], *,
-    title: str = "Heads",
+    title: str = "Heads", other: np.ndarray | Sequence[np.ndarray] | None = None,
+    compared: tuple[str, str] = ("this", "the other"),
 ) -> View:
     """The attention pattern of all heads, with the real tokens on both axes.
 
@@ -35,9 +37,13 @@ def attention_view(
             `pack_pattern` made of it, uint8 [layer, head, packed].
         tokens: The visible form of each token, one per position.
         title: The panel's title.
+        other: A second pattern of as many tokens, one [head, query, key] per layer: the board shows either, or the
+            difference, other minus pattern.
+        compared: What the two are: ("original", "edited").
 
     Raises:
-        ValueError: If the pattern does not fit the tokens, or attends to later keys, which would not travel.
+        ValueError: If the pattern does not fit the tokens, or attends to later keys, which would not travel; or if
+            the other pattern has another shape, or one of the two is packed.
 
     Example:
         >>> view = attention_view(np.tril(np.ones((1, 2, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
@@ -49,13 +55,27 @@ def attention_view(
     _check_shapes(layers, n, packed)
     cells = len(layers) * len(layers[0]) * triangle_cells(n)
     checks = (_check_packed(layers, n),) if packed else (_check_rows(layers),)
-    shared: dict[str, Any] = dict(labels={"token": tuple(tokens)}, checks=checks)
-    if cells > WHOLE:
-        return _in_parts(layers, n, title, shared)
-    array = np.stack([one if packed else _travelling(one, cells * 4 <= EXACT) for one in layers])
-    return View("attention", title, "hover looks, click locks", {"pattern": array},
-                {"pattern": ("layer", "head", "packed")}, units={"pattern": "probability"},
+    others = [] if other is None else list(other)
+    if other is not None:
+        _check_other(layers, others, n, packed)
+    labels = {"token": tuple(tokens)} | ({"compared": compared} if others else {})
+    shared: dict[str, Any] = dict(labels=labels, checks=checks)
+    if cells * (2 if others else 1) > WHOLE:
+        return _in_parts(layers, others, n, title, shared)
+    arrays = {name: np.stack([one if packed else _travelling(one, cells * 4 <= EXACT) for one in those])
+              for name, those in (("pattern", layers), ("other_pattern", others)) if those}
+    return View("attention", title, "hover looks, click locks", arrays,
+                dict.fromkeys(arrays, ("layer", "head", "packed")), units={"pattern": "probability"},
                 range={"pattern": (0.0, 1.0)}, **shared)
+
+
+def _check_other(layers: list[np.ndarray], others: list[np.ndarray], n: int, packed: bool) -> None:
+    if packed or [one.shape for one in layers] != [one.shape for one in others]:
+        raise ValueError(f"Two patterns are compared when both are [layer, head, {n}, {n}] probabilities; the other is "
+                         f"{[len(others), *(others[0].shape if others else ())]}, the first "
+                         f"{[len(layers), *layers[0].shape]}. Record both from texts of as many tokens.")
+    for layer, one in enumerate(others):
+        _refuse_future(one, layer)
 
 
 def _check_shapes(layers: list[np.ndarray], n: int, packed: bool) -> None:
@@ -69,24 +89,33 @@ def _check_shapes(layers: list[np.ndarray], n: int, packed: bool) -> None:
             _refuse_future(one, layer)
 
 
-def _in_parts(layers: list[np.ndarray], n: int, title: str, shared: dict[str, Any]) -> View:
+def _in_parts(
+    layers: list[np.ndarray], others: list[np.ndarray], n: int, title: str, shared: dict[str, Any]
+) -> View:
     """Tiles of all heads and the largest weight of every row; the rows of one head as the detail."""
     side = max(16, min(LARGEST_TILE, n, int((TILES / (len(layers) * len(layers[0]))) ** 0.5)))
-    tiles, peaks = zip(*(_tile_and_peaks(one, n, side) for one in layers), strict=True)
-    arrays = {"tiles": np.stack(tiles), "peaks": np.stack(peaks)}
+    arrays: dict[str, np.ndarray] = {}
+    for prefix, those in (("", layers), ("other_", others)):
+        made = [_tile_and_peaks(one, n, side) for one in those]
+        if made:
+            arrays |= {f"{prefix}tiles": np.stack([tile for tile, _ in made]),
+                       f"{prefix}peaks": np.stack([peak for _, peak in made])}
+    if others:
+        arrays["change_tiles"] = np.stack([_change_tile(b - a, side) for a, b in zip(layers, others, strict=True)])
     exact = layers[0].dtype != np.uint8 and triangle_cells(n) * 4 <= CHUNK
     block = n if triangle_cells(n) <= CHUNK else max(1, CHUNK // n - MARGIN)
     arrays["block"] = np.array([block], np.int32)
 
     def rows(at: dict[str, int]) -> View:
         first, last = at["rows"], min(n, at["rows"] + block + (0 if block == n else MARGIN))
-        cells = _rows_of(layers[at["layer"]][at["head"]], first, last, exact)
-        return View("attention", title, "", {"cells": cells, "rows": np.array([first, last], np.int32)},
-                    {"cells": ("packed",), "rows": ("end",)})
+        here = {f"{prefix}cells": _rows_of(those[at["layer"]][at["head"]], first, last, exact)
+                for prefix, those in (("", layers), ("other_", others)) if those}
+        return View("attention", title, "", here | {"rows": np.array([first, last], np.int32)},
+                    dict.fromkeys(here, ("packed",)) | {"rows": ("end",)})
 
     places = (range(len(layers)), range(len(layers[0])), range(0, n, block))
     return View("attention", title, "hover looks, click locks", arrays,
-                {"tiles": ("layer", "head", "y", "x"), "peaks": ("layer", "head", "pos"), "block": ("one",)},
+                {name: AXES[name.split("_")[-1]] for name in arrays},
                 units={"tiles": "probability"}, range={"tiles": (0.0, 1.0)}, detail=rows,
                 detail_axes=("layer", "head", "rows"), detail_places=places, **shared)
 
@@ -96,6 +125,14 @@ def _tile_and_peaks(one: np.ndarray, n: int, side: int) -> tuple[UInt8[np.ndarra
     """The heads of a layer as `side` x `side` bytes, each the largest of its cells, and each row's largest."""
     pattern = unpack_pattern(one, n) if one.dtype == np.uint8 else one
     return _bytes(largest_of(pattern, side)), _bytes(pattern.max(axis=-1))
+
+
+def _change_tile(change: Float[np.ndarray, "head query key"], side: int) -> UInt8[np.ndarray, "head y x"]:
+    """Differences as `side` x `side` bytes, 128 + 127 sign(d) sqrt|d| of the cell that changed most."""
+    change = np.nan_to_num(change)
+    up, down = largest_of(np.maximum(change, 0), side), largest_of(np.maximum(-change, 0), side)
+    most = np.where(up >= down, up, -down)
+    return np.rint(128 + 127 * np.sign(most) * np.sqrt(np.minimum(1, np.abs(most)))).astype(np.uint8)
 
 
 def largest_of(pattern: Shaped[np.ndarray, "*head query key"], side: int) -> Shaped[np.ndarray, "*head y x"]:

@@ -1,7 +1,9 @@
 // The locked head, large: real tokens on both named axes, the chosen row, and the value in words.
+import { score_of } from "../head_scores.ts";
 import { font, Pen } from "../paint.ts";
-import type { Hit, Panel, Patch, Sized } from "../panel.ts";
+import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
+import { has_other, shown_of, shown_pattern } from "../shown.ts";
 import { ellipsis, fixed, head_name, quoted, relation, short, whole, wrap } from "../text.ts";
 
 interface Legend { x: number; y: number; w: number; stacked: boolean }
@@ -9,10 +11,17 @@ interface Box { x: number; y: number; w: number; h: number }
 interface Square extends Sized {
   x: number; y: number; cell: number; n: number; query: number; key: number; n_tokens: number; tall: number;
   callout: Box; inside: boolean; map: Box | null; legend: Legend; bars: number;
+  /** What the shown keys receive from all queries of the head drawn; null where not all its rows are here. */
+  sums: Float64Array | null;
 }
 
 const mono = { mono: true } as const;
 const query_axis = "query (attends) ↓", key_axis = "key (attended to) →";
+const sums_height = 36;
+const windows = [8, 16, 24, 32, 48, 64]; // tokens along a side
+const legend_words = (scene: Scene): string => ({
+  this: "attention, colour by √p", other: "attention of the other, by √p", difference: "change, colour by √|Δ|", no_sink: "without token 0, rows again 1, by √p",
+})[shown_of(scene)];
 const index_width = (n_tokens: number) => 10 + 7.5 * String(n_tokens - 1).length;
 
 function layout(scene: Scene, width: number): Square {
@@ -23,20 +32,34 @@ function layout(scene: Scene, width: number): Square {
   const windowed = n < n_tokens, bars = windowed ? 30 : 0;
   const x = Math.ceil(Math.max(measure(query_axis, font(theme, { weight: 500 })) + 12, Math.min(96, widest) + index_width(n_tokens) + 12));
   const over = widest < 14 ? 0 : Math.max(0, 0.56 * Math.min(84, measure(shown.at(-1)!.slice(0, 24), font(theme, mono))) - 8); // the last name leans out
-  const cell = Math.max(8, Math.min(windowed ? 22 : n <= 12 ? 48 : 34, Math.floor((width - x - Math.max(bars, over)) / n)));
+  const cell = Math.max(6, Math.min(n <= 12 ? 48 : windowed ? 22 : 34, Math.floor((width - x - Math.max(bars, over)) / n)));
   const flat = widest <= cell - 2, tall = flat ? 22 : Math.min(84, widest) * 0.83 + 14;
   const map = windowed && width >= 460 ? { x: 0, y: 4, w: 144, h: 144 } : null;
   const y = Math.round(22 + tall + (map ? map.h + 20 : 0)), bottom = y + n * cell;
   const callout = place_callout(width, x, y, cell, n, map);
-  const below = callout.y > bottom ? callout.y + callout.h : bottom;
-  const legend = map ? place_legend(width, map.w + 32, 122, 0) : place_legend(width, x, below + 16, 90);
-  return { width, height: map ? bottom + 16 : below + (legend.stacked ? 66 : 48), x, y, cell, n, ...corner, n_tokens, tall: flat ? 0 : tall, callout,
-           inside: !map && callout.y < bottom, map, legend, bars };
+  const below = callout.y > bottom ? callout.y + callout.h : bottom + sums_height, words = measure(legend_words(scene), font(theme)) + 24;
+  const legend = map ? place_legend(width, map.w + 32, 122, words) : place_legend(width, x, below + 16, words + 90);
+  return { width, height: map ? bottom + sums_height + 16 : below + (legend.stacked ? 66 : 48), x, y, cell, n, ...corner, n_tokens, tall: flat ? 0 : tall, callout,
+           inside: !map && callout.y < bottom, map, legend, bars, sums: null };
 }
 
-/** The bar with its words beside it, or below it where they would not fit; `more` is the room of the mask's swatch. */
-function place_legend(width: number, x: number, y: number, more: number): Legend {
-  const words = 158 + more, stacked = width - x - words < 120;
+/** What each shown key receives from all queries; null where not all rows are here. */
+function column_sums(scene: Scene, first: number, n: number): Float64Array | null {
+  const { look, tokens } = scene, pattern = shown_pattern(scene), sums = new Float64Array(n);
+  for (let i = 0; i < n; i++)
+    for (let query = first + i; query < tokens.length; query++) sums[i]! += pattern.weight(look.layer, look.head, query, first + i);
+  return sums.every(Number.isFinite) ? sums : null;
+}
+
+const row_sum = (scene: Scene): number => {
+  let sum = 0;
+  for (let key = 0; key <= scene.look.query; key++) sum += shown_pattern(scene).weight(scene.look.layer, scene.look.head, scene.look.query, key);
+  return sum;
+};
+
+/** The bar with its words beside it, or below it where they would not fit; `words` is their room. */
+function place_legend(width: number, x: number, y: number, words: number): Legend {
+  const stacked = width - x - words < 120;
   return { x, y, w: Math.min(240, stacked ? width - x - 24 : width - x - words), stacked };
 }
 
@@ -45,7 +68,7 @@ function place_callout(width: number, x: number, y: number, cell: number, n: num
   if (map) return { x: map.w + 32, y: 4, w: width - map.w - 32, h: 100 };
   for (const [w, h] of [[304, 150], [264, 170], [232, 190]] as const)
     if (x + Math.ceil((h + 8) / cell) * cell + 12 <= width - w && h < n * cell) return { x: width - w - 0.5, y: y + 0.5, w, h };
-  return { x: 0.5, y: y + n * cell + 16.5, w: width - 1, h: width < 480 ? 128 : 92 };
+  return { x: 0.5, y: y + n * cell + sums_height + 16.5, w: width - 1, h: width < 480 ? 128 : 92 };
 }
 
 const at_cell = (square: Square, query: number, key: number): [number, number] =>
@@ -61,6 +84,19 @@ function draw(ctx: CanvasRenderingContext2D, square: Square, scene: Scene): void
   draw_legend(pen, square, scene);
   if (square.map) draw_map(pen, square, scene);
   if (square.bars) draw_outside(pen, square, scene);
+  draw_sums(pen, square, scene);
+}
+
+/** Below the cells: what each key receives from all queries, on the scale of the largest one shown. */
+function draw_sums(pen: Pen, square: Square, scene: Scene): void {
+  const sums = (square.sums = column_sums(scene, square.key, square.n)), { x, y, cell, n } = square, top = y + n * cell + 6, tall = 22, { theme } = scene, around = shown_pattern(scene).around_zero;
+  if (!sums) return pen.text("column sums need all rows of the head", x, top + 14, { colour: theme.ink_3 });
+  const most = Math.max(...sums.map(Math.abs)) || 1, zero = around ? top + tall / 2 : top;
+  sums.forEach((sum, i) => {
+    const long = ((around ? tall / 2 : tall) * Math.abs(sum)) / most;
+    pen.fill(x + i * cell, sum < 0 ? zero - long : zero, Math.max(1, cell - 1), Math.max(1, long), around ? theme.diverging.css[sum < 0 ? 40 : 216]! : theme.ink_3);
+  });
+  pen.line(x, zero - 0.5, x + n * cell - 1, zero - 0.5, theme.rule_2);
 }
 
 /** "masked: later tokens" in the hatch, under the callout where there is one. */
@@ -75,23 +111,24 @@ function name_mask(pen: Pen, square: Square): void {
 }
 
 function draw_cell(pen: Pen, square: Square, scene: Scene, query: number, key: number): void {
-  const { look, pattern, theme } = scene, [x, y] = at_cell(square, query, key), size = square.cell - 1;
-  const here = pattern!.has(look.layer, look.head, query);
-  const p = pattern!.weight(look.layer, look.head, query, key), byte = pattern!.byte(look.layer, look.head, query, key);
+  const { look, theme } = scene, pattern = shown_pattern(scene), [x, y] = at_cell(square, query, key), size = square.cell - 1;
+  if (pattern.removed(look.layer, look.head, query, key)) return;
+  const here = pattern.has(look.layer, look.head, query), scale = pattern.around_zero ? theme.diverging : theme.sequential;
+  const p = pattern.weight(look.layer, look.head, query, key), byte = pattern.byte(look.layer, look.head, query, key);
   pen.fill(x, y, size, size, theme.paper); // the hatch must not show at the rounded corners
   if (here && !Number.isFinite(p)) return pen.strange(p, x, y, size);
   if (!here) pen.ctx.globalAlpha = 0.55; // the tile's colour, pale, until the row is here
-  pen.fill(x, y, size, size, theme.sequential.css[byte]!, square.cell > 10 ? 2 : 0);
+  pen.fill(x, y, size, size, scale.css[byte]!, square.cell > 10 ? 2 : 0);
   pen.ctx.globalAlpha = 1;
-  if (square.cell >= 24 && p >= 0.395) {
-    const ink = { align: "center", weight: 500, colour: theme.sequential.ink[byte]! } as const;
-    pen.text(short(p), x + size / 2, y + size / 2 + 4.5, ink);
+  if (square.cell >= (p < 0 ? 30 : 24) && Math.abs(p) >= (pattern.around_zero ? 0.195 : 0.395)) {
+    const ink = { align: "center", weight: 500, colour: scale.ink[byte]! } as const;
+    pen.text(p < 0 ? `−${short(-p)}` : short(p), x + size / 2, y + size / 2 + 4.5, ink);
   }
 }
 
 function draw_legend(pen: Pen, square: Square, scene: Scene): void {
-  const { x, y, w, stacked } = square.legend, words = "attention, colour by √p";
-  pen.legend(x, y, w, scene.theme.sequential, ["0", ".06", ".25", ".56", "1"]);
+  const { x, y, w, stacked } = square.legend, words = legend_words(scene), { around_zero } = shown_pattern(scene);
+  pen.legend(x, y, w, around_zero ? scene.theme.diverging : scene.theme.sequential, around_zero ? ["−1", "−.25", "0", ".25", "1"] : ["0", ".06", ".25", ".56", "1"]);
   const left = stacked ? x : x + w + 16, line = stacked ? y + 42 : y + 9;
   pen.text(words, left, line);
   if (!square.map) swatch(pen, left + pen.width(words) + 28, line - 11);
@@ -106,10 +143,11 @@ function swatch(pen: Pen, x: number, y: number): void {
 
 function draw_map(pen: Pen, square: Square, scene: Scene): void {
   const { ctx, theme } = pen, map = square.map!, scale = ctx.getTransform().a, size = Math.round(map.w * scale);
-  const bytes = scene.pattern!.tile(scene.look.layer, scene.look.head, size), image = new ImageData(size, size);
+  const pattern = shown_pattern(scene), { rgba } = pattern.around_zero ? theme.diverging : theme.sequential;
+  const bytes = pattern.tile(scene.look.layer, scene.look.head, size), image = new ImageData(size, size);
   const colours = new Uint32Array(image.data.buffer);
   for (let row = 0; row < size; row++)
-    for (let column = 0; column <= row; column++) colours[row * size + column] = theme.sequential.rgba[bytes[row * size + column]!]!;
+    for (let column = 0; column <= row; column++) colours[row * size + column] = rgba[bytes[row * size + column]!]!;
   ctx.putImageData(image, Math.round(map.x * scale), Math.round(map.y * scale));
   pen.line(map.x + 0.5, map.y, map.x + 0.5, map.y + map.h, theme.rule_2);
   pen.line(map.x, map.y + map.h + 0.5, map.x + map.w, map.y + map.h + 0.5, theme.rule_2);
@@ -117,25 +155,26 @@ function draw_map(pen: Pen, square: Square, scene: Scene): void {
 
 /** Grey bars: what each shown query gives to keys outside the window. */
 function draw_outside(pen: Pen, square: Square, scene: Scene): void {
-  const { look, pattern } = scene, x = square.x + square.n * square.cell + 6;
+  const { look } = scene, pattern = shown_pattern(scene), x = square.x + square.n * square.cell + 6, tall = Math.max(2, square.cell - 7), drop = (square.cell - tall) / 2;
   for (let i = 0; i < square.n; i++) {
     const query = square.query + i;
-    if (!pattern!.has(look.layer, look.head, query)) continue;
+    if (!pattern.has(look.layer, look.head, query)) continue;
     let inside = 0, all = 0;
     for (let key = 0; key <= query; key++) {
-      const p = pattern!.weight(look.layer, look.head, query, key) || 0;
+      const p = Math.abs(pattern.weight(look.layer, look.head, query, key)) || 0;
       all += p;
       if (within(square.key, square.n, key)) inside += p;
     }
     const share = all > 0 ? 1 - inside / all : 0;
-    pen.fill(x, square.y + i * square.cell + 3, 22, square.cell - 7, scene.theme.sunk);
-    pen.fill(x, square.y + i * square.cell + 3, 22 * share, square.cell - 7, scene.theme.ink_3);
+    pen.fill(x, square.y + i * square.cell + drop, 22, tall, scene.theme.sunk);
+    pen.fill(x, square.y + i * square.cell + drop, 22 * share, tall, scene.theme.ink_3);
   }
 }
 
 function mark(ctx: CanvasRenderingContext2D, square: Square, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme, look } = scene;
   draw_names(pen, square, scene);
+  mark_sums(pen, square, scene);
   const row = within(square.query, square.n, look.query), column = within(square.key, square.n, look.key), far = square.n * square.cell;
   const [x, y] = at_cell(square, look.query, look.key), cell = square.cell;
   if (column) {
@@ -155,6 +194,19 @@ function mark(ctx: CanvasRenderingContext2D, square: Square, scene: Scene): void
   draw_callout(pen, square, scene);
 }
 
+/** The sums of the looked-at row and column in numbers. */
+function mark_sums(pen: Pen, square: Square, scene: Scene): void {
+  const { x, y, cell, n, sums, key } = square, { look, theme } = scene, top = y + n * cell + 6, column = within(key, n, look.key);
+  pen.text("sum over queries", x - 8, top + 10, { align: "right", colour: theme.ink_3 });
+  if (!sums) return;
+  pen.text(`row ${fixed(row_sum(scene), 3)}`, x - 8, top + 26, { align: "right", colour: theme.ink_3 });
+  if (!column) return;
+  const middle = x + (look.key - key + 0.5) * cell, words = fixed(sums[look.key - key]!, 2), half = pen.width(words, { weight: 600 }) / 2 + 3;
+  const at = Math.max(x + half, Math.min(square.width - half, middle));
+  pen.fill(at - half, top + 13, 2 * half, 15, theme.paper, 3);
+  pen.text(words, at, top + 25, { align: "center", weight: 600, colour: theme.ink });
+}
+
 function mark_cell(pen: Pen, x: number, y: number, cell: number, scene: Scene): void {
   const { theme, selection, look } = scene;
   const locked = selection.query === look.query && selection.key === look.key;
@@ -163,16 +215,19 @@ function mark_cell(pen: Pen, x: number, y: number, cell: number, scene: Scene): 
 }
 
 function draw_names(pen: Pen, square: Square, scene: Scene): void {
-  const { theme, tokens, look, measure } = scene, { x, y, cell, n } = square, right = index_width(square.n_tokens);
+  const { theme, tokens, look, measure } = scene, { x, y, cell, n } = square, right = index_width(square.n_tokens), every = Math.ceil(13 / cell);
+  const named = (at: number, lit: number) => at === lit || (at % every === 0 && Math.abs(at - lit) >= every);
   pen.text(key_axis, x, y - square.tall - (square.tall ? 6 : 26), { weight: 500, colour: theme.ink });
   pen.text(query_axis, x - 8, y - 9, { align: "right", weight: 500, colour: theme.ink });
   for (let i = 0; i < n; i++) {
-    const query = square.query + i, lit = query === look.query, at = y + i * cell + cell / 2 + 4;
+    const query = square.query + i, lit = query === look.query;
+    if (!named(query, look.query)) continue;
+    const at = y + i * cell + cell / 2 + 4;
     const ink = { mono: true, align: "right", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 700 : 400 } as const;
     pen.text(String(query), x - 8, at, { ...ink, mono: false });
     pen.text(ellipsis(tokens[query]!, x - 12 - right, font(theme, ink), measure), x - 4 - right, at, ink);
   }
-  for (let j = 0; j < n; j++) draw_key_name(pen, square, scene, square.key + j, x + j * cell + cell / 2);
+  for (let j = 0; j < n; j++) if (named(square.key + j, look.key)) draw_key_name(pen, square, scene, square.key + j, x + j * cell + cell / 2);
 }
 
 function draw_key_name(pen: Pen, square: Square, scene: Scene, key: number, x: number): void {
@@ -191,24 +246,32 @@ function share(p: number): string {
 }
 
 export function sentence(scene: Scene): string {
-  const { look, tokens, pattern } = scene, from = quoted(tokens[look.query] ?? ""), to = quoted(tokens[look.key] ?? "");
+  const { look, tokens } = scene, pattern = shown_pattern(scene), shown = shown_of(scene), from = quoted(tokens[look.query] ?? ""), to = quoted(tokens[look.key] ?? "");
   if (look.key > look.query) return `${to} comes after ${from}: a query reads only itself and what stands before it.`;
-  if (!pattern!.has(look.layer, look.head, look.query)) return `The weights of ${head_name(look.layer, look.head)}: ${scene.detail_words}.`;
-  const p = pattern!.weight(look.layer, look.head, look.query, look.key);
+  if (!pattern.has(look.layer, look.head, look.query)) return `The weights of ${head_name(look.layer, look.head)}: ${scene.detail_words}.`;
+  if (pattern.removed(look.layer, look.head, look.query, look.key)) return `The first token is taken out, or holds nearly all of the attention at ${from}.`;
+  const p = pattern.weight(look.layer, look.head, look.query, look.key);
   if (!Number.isFinite(p)) return `At ${from} this head's attention on ${to} is not a finite number: the model's softmax failed here.`;
-  return `At ${from} this head puts ${share(p)} of its attention on ${to}: ${relation(tokens, look.query, look.key)}.`;
+  const which = relation(tokens, look.query, look.key);
+  if (shown === "difference") {
+    const before = scene.pattern!.weight(look.layer, look.head, look.query, look.key);
+    return `At ${from} this head's attention on ${to} goes from ${share(before)} to ${share(before + p)}: ${which}.`;
+  }
+  return `At ${from} this head puts ${share(p)} of its attention ${shown === "no_sink" ? "beside the first token " : ""}on ${to}: ${which}.`;
 }
 
 function draw_callout(pen: Pen, square: Square, scene: Scene): void {
-  const { theme, look, pattern, measure } = scene, { x, y, w, h } = square.callout, masked = look.key > look.query;
+  const { theme, look, measure } = scene, { x, y, w, h } = square.callout, pattern = shown_pattern(scene);
+  const masked = look.key > look.query || pattern.removed(look.layer, look.head, look.query, look.key);
   if (square.inside) elbow(pen, square, scene);
   pen.fill(x, y, w, h, theme.paper, 8);
   pen.stroke(x, y, w, h, theme.rule_2, 1, 8);
   pen.fill(x - 0.5, y + 16, 3, h - 32, theme.accent);
-  const waiting = !masked && !pattern!.has(look.layer, look.head, look.query), p = masked ? 0 : pattern!.weight(look.layer, look.head, look.query, look.key);
-  pen.text(masked ? "masked" : waiting ? "…" : fixed(p, 4), x + 16, y + 33, { size: 24, weight: 600, colour: theme.ink });
+  const waiting = !masked && !pattern.has(look.layer, look.head, look.query), p = masked ? 0 : pattern.weight(look.layer, look.head, look.query, look.key);
+  const number = masked ? (look.key > look.query ? "masked" : "removed") : waiting ? "…" : `${pattern.around_zero && p > 0 ? "+" : ""}${fixed(p, 4)}`;
+  pen.text(number, x + 16, y + 33, { size: 24, weight: 600, colour: theme.ink });
   const meta = { align: "right", colour: theme.ink_2 } as const, wide = w > 380;
-  const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern!.rounding(look.layer, look.head, look.query, p);
+  const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern.rounding(look.layer, look.head, look.query, p);
   const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)}, kept in one byte`;
   pen.text(wide && doubt ? `${pair} · ${doubt}` : pair, x + w - 14, y + 23, meta);
   if (!wide && doubt) pen.text(doubt, x + w - 14, y + 39, { ...meta, colour: theme.ink_3 });
@@ -248,7 +311,9 @@ function drag(square: Square, _: Hit, x: number, y: number, scene: Scene): Patch
   return { window: clamped?.window };
 }
 
-function press(key: string, { look, tokens }: Scene): Patch | null {
+function press(key: string, { look, tokens, place }: Scene): Patch | null {
+  const zoom = key === "-" ? windows.find((one) => one > place.window) : key === "+" || key === "=" ? windows.filter((one) => one < place.window).at(-1) : 0;
+  if (zoom) return { options: { window: Math.min(zoom, tokens.length) } };
   const last = tokens.length - 1;
   const to: Record<string, [number, number]> = {
     ArrowUp: [look.query - 1, look.key], ArrowDown: [look.query + 1, look.key], ArrowLeft: [look.query, look.key - 1],
@@ -259,13 +324,26 @@ function press(key: string, { look, tokens }: Scene): Patch | null {
   return { selection: { layer: look.layer, head: look.head, query, key: Math.max(0, Math.min(query, to[key]![1])) } };
 }
 
+function controls(scene: Scene): Control[] {
+  const { view, tokens, pattern } = scene, [first, second] = view.labels.compared ?? ["this", "the other"], n = tokens.length;
+  const sizes = windows.filter((size) => size < n).map((size): [string, string] => [String(size), `${size} tokens`]);
+  const compare: Control = { kind: "choice", name: "compare", label: "show", choices: [["this", first!], ["other", second!], ["difference", "difference"]] };
+  const alone = ["this", "no_sink"].includes(shown_of(scene));
+  return [
+    ...(has_other(view) ? [compare] : []),
+    { kind: "toggle", name: "sink", label: "first token", disabled: alone ? undefined : `with the ${first} only` },
+    ...(sizes.length ? [{ kind: "choice", name: "window", label: "window", choices: [["0", pattern && n > 47 ? "fit" : "all"], ...sizes] } as Control] : []),
+  ];
+}
+
 const head: Panel<Square> = {
-  kind: "attention", name: "head",
+  kind: "attention", name: "head", options: { sink: true, compare: "this", window: 0 }, controls,
   slot: () => "right",
-  heading({ selection, look, place, tokens }) {
+  heading(scene) {
+    const { selection, look, place, tokens, view } = scene, shown = shown_of(scene), at = look.layer * scene.pattern!.n_head + look.head, score = score_of(scene, at);
     const locked = selection.layer === look.layer && selection.head === look.head;
     const bars = place.window < tokens.length && place.widths.right < 460 ? " · grey bars: share outside the window" : "";
-    return { title: head_name(look.layer, look.head), subtitle: `pattern · ${locked ? "locked" : "click a head to lock it"}${bars}`,
+    return { title: head_name(look.layer, look.head), subtitle: `${shown === "this" ? "pattern" : shown === "no_sink" ? "without the first token" : shown === "other" ? view.labels.compared?.[1] ?? "the other" : "difference"}${score ? ` · ${score.words} ${fixed(score.value[at]!, 2)} vs null ${fixed(score.high[at]!, 2)}` : ""} · ${locked ? "locked" : "click a head to lock it"}${bars}`,
              keys: [["head", ["[", "]"]], ["unlock", ["Esc"]]] };
   },
   layout, draw, mark, hit, drag, press,

@@ -1,6 +1,6 @@
 // A long text as a ruler coloured by loss, with two brackets: the keys (ink) and queries (accent) of the window.
 import { Pen } from "../paint.ts";
-import type { Hit, Panel, Patch, Sized } from "../panel.ts";
+import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
 import { whole } from "../text.ts";
 import { summary, walk } from "./tokens.ts";
@@ -30,8 +30,48 @@ function mark(ctx: CanvasRenderingContext2D, ruler: Ruler, scene: Scene): void {
     ctx.beginPath(); ctx.moveTo(x - 5, y - 12); ctx.lineTo(x + 5, y - 12); ctx.lineTo(x, y - 5); ctx.closePath();
     ctx.fillStyle = colour; ctx.fill();
   }
+  for (const token of found(scene)) {
+    const x = Math.round(at(ruler, token + 0.5));
+    ctx.beginPath(); ctx.moveTo(x - 4, y - 12); ctx.lineTo(x + 4, y - 12); ctx.lineTo(x, y - 5); ctx.closePath();
+    ctx.strokeStyle = theme.ink; ctx.lineWidth = 1; ctx.stroke();
+  }
   labels(pen, ruler, scene);
 }
+
+const searched = new WeakMap<string[], { words: string; places: number[] }>();
+
+/** Where the text says what is searched: across tokens, a space as it is drawn or as it is typed. */
+export function found({ tokens, options }: Pick<Scene, "tokens" | "options">): number[] {
+  const words = String(options.find ?? "").replaceAll("·", " ").toLowerCase(), known = searched.get(tokens);
+  if (!words.trim()) return [];
+  if (known?.words === words) return known.places;
+  const starts: number[] = [], parts = tokens.map((token) => token.replaceAll("·", " ").toLowerCase());
+  let text = "";
+  for (const part of parts) { starts.push(text.length); text += part; }
+  const places: number[] = [];
+  for (let from = text.indexOf(words), token = 0; from >= 0; from = text.indexOf(words, from + 1)) {
+    while (token + 1 < starts.length && starts[token + 1]! <= from) token++; // the token that holds the first sign
+    if (places.at(-1) !== token) places.push(token);
+  }
+  searched.set(tokens, { words, places });
+  return places;
+}
+
+/** Enter goes to the next place that was found, after the last to the first; the other keys walk. */
+function press(key: string, scene: Scene): Patch | null {
+  if (key !== "Enter") return walk(key, scene);
+  const places = found(scene), next = places.find((token) => token > scene.look.query) ?? places[0];
+  return next === undefined ? null : { selection: { query: next, key: null } };
+}
+
+/** How many places were found, and which of them is looked at. */
+function matches(scene: Scene): string {
+  const places = found(scene), n = places.length, here = places.indexOf(scene.look.query);
+  if (!String(scene.options.find ?? "").trim()) return "";
+  return `${n} ${n === 1 ? "match" : "matches"}${here >= 0 ? `, at ${here + 1}` : ""} · Enter goes on`;
+}
+
+const controls = (): Control[] => [{ kind: "search", name: "find", label: "find", hint: "text, then Enter" }];
 
 function bracket(pen: Pen, ruler: Ruler, first: number, colour: string): void {
   pen.stroke(at(ruler, first), ruler.y - 3, at(ruler, ruler.size), ruler.tall + 6, colour, 2, 4);
@@ -73,10 +113,10 @@ function drag(ruler: Ruler, start: Hit, x: number): Patch {
 const ruler: Panel<Ruler> = {
   kind: "tokens", name: "ruler",
   slot: ({ place, tokens }) => (place.large && place.window < tokens.length ? "top" : null),
-  heading: (scene) => ({ title: scene.view.title, subtitle: `${whole(scene.tokens.length)} tokens by loss · drag the brackets to move the window` }),
+  heading: (scene) => ({ title: scene.view.title, subtitle: matches(scene) || `${whole(scene.tokens.length)} tokens by loss · drag the brackets to move the window` }),
   layout: ({ place, tokens, corner }, width) => ({ width, height: 72, y: 16, tall: 24, n: tokens.length, size: place.window, ...corner }),
-  draw, mark, hit, drag, press: walk,
-  says: (scene) => `Position ${scene.look.query} of ${scene.tokens.length}: ${summary(scene)}.`,
+  options: { find: "" }, controls, draw, mark, hit, drag, press,
+  says: (scene) => `Position ${scene.look.query} of ${scene.tokens.length}: ${summary(scene)}. ${matches(scene)}`,
 };
 
 export const panels: Panel[] = [ruler];

@@ -1,0 +1,99 @@
+// Which attention the heads show: as recorded, without the first token, of the other trace, or the difference of both.
+import { Pattern, spread } from "./pattern.ts";
+import type { View } from "./payload.ts";
+import type { Scene } from "./scene.ts";
+
+const least_mass = 0.01; // what is left of a row without the first token, below which its shares would be rounding, magnified
+
+/** Each row without key 0, divided by what is left. */
+class WithoutSink extends Pattern {
+  private left(layer: number, head: number, query: number): number { return query ? 1 - super.weight(layer, head, query, 0) : 0; }
+
+  override removed(layer: number, head: number, query: number, key: number): boolean {
+    return key === 0 || (this.has(layer, head, query) && !(this.left(layer, head, query) >= least_mass));
+  }
+
+  override weight(layer: number, head: number, query: number, key: number): number {
+    const left = this.left(layer, head, query);
+    return key === 0 || left < least_mass ? 0 : super.weight(layer, head, query, key) / left;
+  }
+
+  override byte(layer: number, head: number, query: number, key: number): number {
+    if (!this.has(layer, head, query)) return super.byte(layer, head, query, key);
+    return Math.round(255 * Math.sqrt(Math.min(1, Math.max(0, this.weight(layer, head, query, key) || 0))));
+  }
+
+  override rounding(layer: number, head: number, query: number, p: number): number {
+    return super.rounding(layer, head, query, p) / Math.max(least_mass, this.left(layer, head, query));
+  }
+
+  override peak(layer: number, head: number, query: number): number {
+    return this.has(layer, head, query) ? this.weight(layer, head, query, this.strongest(layer, head, query)) : NaN;
+  }
+}
+
+/** The other trace's weight minus this one's; bytes of 128 + 127 sign(d) sqrt|d|. */
+class Difference extends Pattern {
+  private other: Pattern;
+  constructor(view: View) { super(view); this.other = new Pattern(view, "other_"); }
+
+  override get around_zero(): boolean { return true; }
+
+  override weight(layer: number, head: number, query: number, key: number): number {
+    return this.other.weight(layer, head, query, key) - super.weight(layer, head, query, key);
+  }
+
+  override byte(layer: number, head: number, query: number, key: number): number {
+    if (!this.has(layer, head, query)) return 128;
+    const change = this.weight(layer, head, query, key) || 0;
+    return Math.round(128 + 127 * Math.sign(change) * Math.sqrt(Math.min(1, Math.abs(change))));
+  }
+
+  override rounding(layer: number, head: number, query: number): number {
+    return this.exact(layer, head, query) ? 0 : 2 / 255; // two bytes, each at most 1/255 off
+  }
+
+  /** The key whose weight changed most. */
+  override strongest(layer: number, head: number, query: number): number {
+    let best = 0;
+    for (let key = 1; key <= query; key++)
+      if (Math.abs(this.weight(layer, head, query, key)) > Math.abs(this.weight(layer, head, query, best))) best = key;
+    return best;
+  }
+
+  override peak(layer: number, head: number, query: number): number {
+    return this.has(layer, head, query) ? this.weight(layer, head, query, this.strongest(layer, head, query)) : NaN;
+  }
+
+  protected override pooled(layer: number, head: number, size: number): Uint8ClampedArray {
+    return spread(this.n_tokens, size, (query, key) => this.byte(layer, head, query, key), (query) => query + 1, 128);
+  }
+
+  protected override resampled(layer: number, head: number, size: number): Uint8ClampedArray {
+    const { values, shape } = this.view.arrays.change_tiles!, side = shape[2]!, start = (layer * this.n_head + head) * side * side;
+    return spread(side, size, (row, column) => values[start + row * side + column]!, () => side, 128);
+  }
+}
+
+export type Shown = "this" | "other" | "difference" | "no_sink";
+
+const made = new WeakMap<View, Partial<Record<Shown, Pattern>>>();
+
+/** Whether the view holds a second trace's pattern. */
+export const has_other = (view: View): boolean => Boolean(view.arrays.other_pattern ?? view.arrays.other_tiles);
+
+/** What the reader chose in the heading of the large head. */
+export function shown_of({ options_of, views }: Pick<Scene, "options_of" | "views">): Shown {
+  const { compare, sink } = options_of("head"), view = views.find((one) => one.kind === "attention");
+  if (view && has_other(view) && (compare === "other" || compare === "difference")) return compare;
+  return sink === false ? "no_sink" : "this";
+}
+
+/** The pattern that the heads show. */
+export function shown_pattern(scene: Pick<Scene, "options_of" | "views" | "pattern">): Pattern {
+  const shown = shown_of(scene), view = scene.views.find((one) => one.kind === "attention");
+  if (shown === "this" || !view) return scene.pattern!;
+  const kept = made.get(view) ?? {};
+  made.set(view, kept);
+  return (kept[shown] ??= shown === "no_sink" ? new WithoutSink(view) : shown === "other" ? new Pattern(view, "other_") : new Difference(view));
+}

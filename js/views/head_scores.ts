@@ -1,0 +1,91 @@
+// All heads as dots on one scale, with the band of what shuffled texts give.
+import { beats_null, chosen_score, score_named, scores_of, type Score } from "../head_scores.ts";
+import { Pen } from "../paint.ts";
+import type { Hit, Panel, Sized } from "../panel.ts";
+import type { Scene } from "../scene.ts";
+import { fixed, head_name } from "../text.ts";
+
+interface Strip extends Sized { left: number; wide: number; base: number; score: Score | null; dots: [number, number][]; n_head: number }
+
+const radius = 4, most_stacked = 7;
+
+/** The score on the strip: the chosen one, or that of the looked-at head, or induction. */
+function shown(scene: Scene): Score | null {
+  const chosen = chosen_score(scene), all = scores_of(scene);
+  const own = chosen === "stands_out" || chosen === "most" ? "induction" : chosen;
+  return all && score_named(scene, own);
+}
+
+function layout(scene: Scene, width: number): Strip {
+  const score = shown(scene), left = 8, wide = Math.min(width, 640) - 24, base = 76, taken = new Map<number, number>();
+  const dots = [...(score?.value ?? [])].map((value, at): [number, number] => {
+    if (!Number.isFinite(value)) return [NaN, NaN];
+    const x = left + Math.round((wide * Math.min(1, value / score!.most)) / (2 * radius)) * 2 * radius, above = taken.get(x) ?? 0;
+    taken.set(x, above + 1);
+    return at < 0 ? [NaN, NaN] : [x, base - 6 - Math.min(most_stacked, above) * 2 * radius];
+  });
+  return { width, height: 112, left, wide, base, score, dots, n_head: scene.pattern?.n_head ?? 1 };
+}
+
+function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
+  const pen = new Pen(ctx, scene.theme), { left, wide, base, score } = strip;
+  if (!score) return pen.text(scene.detail_words || scene.view.subtitle, 0, 18, { colour: scene.theme.ink_3 });
+  if (score.value.every((value) => !Number.isFinite(value)))
+    return pen.text(`No token of this text lets a head show ${score.words}.`, 0, 18, { colour: scene.theme.ink_3 });
+  const at = (value: number) => left + (wide * Math.min(1, Math.max(0, value / score.most)));
+  const low = at(Math.min(...finite(score.low))), high = at(Math.max(...finite(score.high)));
+  pen.hatch((c) => c.rect(low, 12, Math.max(2, high - low), base - 12), low, 12, Math.max(2, high - low), base - 12, 4, scene.theme.rule_2);
+  pen.line(high + 0.5, 12, high + 0.5, base, scene.theme.ink_3, 1, [3, 3]);
+  const words = "95 % of shuffled texts", room = high + 8 + pen.width(words) < left + wide;
+  pen.text(words, room ? high + 6 : Math.max(low, high - 6), 20, { align: room ? "left" : "right", colour: scene.theme.ink_3 });
+  pen.line(left, base + 0.5, left + wide, base + 0.5, scene.theme.rule_2);
+  for (let i = 0; i <= 4; i++) {
+    const tick = (score.most * i) / 4, x = left + (wide * i) / 4;
+    pen.line(x, base, x, base + 4, scene.theme.rule_2);
+    pen.text(score.most > 2 ? fixed(tick, 1) : String(tick), x, base + 18, { align: i === 0 ? "left" : i === 4 ? "right" : "center" });
+  }
+  strip.dots.forEach(([x, y], i) => { if (Number.isFinite(x)) pen.dot(x, y, radius - 0.5, beats_null(score, i) ? scene.theme.ink_2 : scene.theme.rule_2); });
+}
+
+const finite = (values: Float32Array): number[] => [...values].filter(Number.isFinite);
+
+function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
+  const { look, theme } = scene, at = look.layer * strip.n_head + look.head, [x, y] = strip.dots[at] ?? [NaN, NaN];
+  if (!Number.isFinite(x)) return;
+  const pen = new Pen(ctx, theme), name = head_name(look.layer, look.head), half = pen.width(name, { weight: 600 }) / 2;
+  pen.dot(x, y, radius + 1.5, theme.accent);
+  const middle = Math.max(half, Math.min(strip.width - half, x));
+  pen.fill(middle - half - 2, y - 22, 2 * half + 4, 15, theme.paper, 3);
+  pen.text(name, middle, y - 10, { align: "center", weight: 600, colour: theme.ink });
+}
+
+function hit(strip: Strip, x: number, y: number): Hit | null {
+  let best = -1, near = 12;
+  strip.dots.forEach(([dx, dy], i) => {
+    const far = Math.hypot(x - dx, y - dy);
+    if (far < near) { near = far; best = i; }
+  });
+  return best < 0 ? null : { at: { layer: Math.floor(best / strip.n_head), head: best % strip.n_head } };
+}
+
+const capital = (words: string) => words.slice(0, 1).toUpperCase() + words.slice(1);
+
+const strip: Panel<Strip> = {
+  kind: "head_scores", name: "scores", reads: ["heads"],
+  slot: ({ place }) => (place.large || place.columns === 2 ? "left" : "centre"),
+  heading(scene) {
+    const score = shown(scene), n = score?.value.length ?? 0;
+    if (!score) return { title: scene.view.title, subtitle: scene.view.subtitle };
+    const above = [...score.value].filter((_, at) => beats_null(score, at)).length;
+    return { title: capital(`${score.words}${score.unit ? `, in${score.unit}` : " score"}`), subtitle: `${above} of ${n} heads outside what shuffled texts give` };
+  },
+  layout, draw, mark, hit,
+  stale: (scene) => scene.detail_words || "here",
+  says(scene) {
+    const score = shown(scene), { look } = scene, at = look.layer * (scene.pattern?.n_head ?? 1) + look.head;
+    if (!score) return scene.detail_words || scene.view.subtitle;
+    return `${head_name(look.layer, look.head)}: ${score.words} ${fixed(score.value[at]!, 2)}${score.unit}, shuffled texts ${fixed(score.low[at]!, 2)} to ${fixed(score.high[at]!, 2)}.`;
+  },
+};
+
+export const panels: Panel[] = [strip];
