@@ -25,8 +25,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 
-from gptviz.arguments import must_be, several, whole_number
-
 SCORES = (
     "previous_token",
     "current_token",
