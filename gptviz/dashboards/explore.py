@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from gptviz.views import Check, View, attention_view, tokens_view
+from gptviz.dashboards.head_scores import head_scores_part
+from gptviz.dashboards.lens import lens_part
+from gptviz.dashboards.next import actions_of, next_part, text_part
+from gptviz.dashboards.tensors import as_numpy
+from gptviz.views import Check, View, attention_view
 from gptviz.widgets import Board
-
-N_CHOICES = 5  # next tokens shown at a position
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,10 @@ def parts() -> dict[str, Part]:
     """Every part of the board by name, in the order of the page."""
     return {
         "heads": Part(("pattern",), lambda trace, *_: heads_part(trace), needs_model=False),
+        "head_scores": Part(("pattern",), lambda trace, *_: head_scores_part(trace), needs_model=False),
         "text": Part(("logits",), lambda trace, _, tokenizer: text_part(trace, tokenizer), needs_model=False),
+        "next": Part(("logits",), next_part, needs_model=False),
+        "lens": Part(("resid_pre", "resid_post", "logits"), lens_part),
     }
 
 
@@ -71,7 +74,8 @@ def explore(
     editable = model is not None and tokenizer is not None
     board = Board(trace_views(trace, tokenizer, model=model, views=chosen), title=title, facts=facts(trace.config),
                   text=text, limit=trace.config.block_size, editable=editable,
-                  source=_source_of(model, tokenizer, chosen) if editable else None)
+                  source=_source_of(model, tokenizer, chosen) if editable else None,
+                  actions=actions_of(model, tokenizer) if editable else None)
     board.picture = lambda: picture(board)
     return board
 
@@ -122,27 +126,9 @@ def trace_views(
 
 def heads_part(trace: Any) -> View:
     """All heads, with the identities that the trace satisfies."""
-    heads = attention_view([_numpy(trace["pattern", layer]) for layer in trace.layers], trace.tokens)
+    heads = attention_view([as_numpy(trace["pattern", layer]) for layer in trace.layers], trace.tokens)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check().items())
     return dataclasses.replace(heads, checks=checks or heads.checks)
-
-
-def text_part(trace: Any, tokenizer: Any = None) -> View:
-    """Loss, rank and the likeliest next tokens from the logits of a trace."""
-    visible = tokenizer.visible if tokenizer is not None else str
-    logits, ids = _numpy(trace["logits"]).astype(np.float64), trace.ids.tolist()
-    k = min(N_CHOICES, logits.shape[1])
-    top = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    rank, loss = np.zeros(len(ids), np.int32), np.full(len(ids), np.nan)
-    for position, token in enumerate(ids[1:], start=1):
-        before = logits[position - 1]
-        loss[position] = -log_p[position - 1, token]
-        rank[position] = 1 + int((before > before[token]).sum())
-    short, words = named(top, visible)
-    return tokens_view(loss, trace.tokens, top_ids=short, top_probs=np.exp(np.take_along_axis(log_p, top, axis=1)),
-                       words=words, rank=rank)
 
 
 def _source_of(model: Any, tokenizer: Any, views: Sequence[str]) -> Callable[[int | None, str], list[View]]:
@@ -158,12 +144,6 @@ def _source_of(model: Any, tokenizer: Any, views: Sequence[str]) -> Callable[[in
     return source
 
 
-def named(ids: np.ndarray, visible: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:
-    """Ids as indices into a list of words that holds each only once."""
-    used, short = np.unique(ids, return_inverse=True)
-    return short.reshape(ids.shape), [visible(int(token)) for token in used]
-
-
 def facts(config: Any) -> list[str]:
     """What a reader wants to know of a model in one line."""
     wide, layers = config.n_embd, config.n_layer
@@ -173,11 +153,6 @@ def facts(config: Any) -> list[str]:
     size = f"{count / 1e6:.1f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"
     return [f"{layers} layers × {config.n_head} heads", f"d_model {wide}", f"block_size {config.block_size}",
             f"{size} parameters"]
-
-
-def _numpy(tensor: Any) -> np.ndarray:
-    """A tensor as a float32 array in main memory."""
-    return tensor.detach().float().cpu().numpy()
 
 
 def picture(board: Board) -> bytes:
