@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptviz.arguments import check_tokenizer, whole_number
 from gptviz.config import ACTIVATIONS, GPTConfig
 from gptviz.model import GPT, LayerNorm, attention_scores
 from gptviz.naming import AXES, Address, human_bytes, shape_of
@@ -127,6 +128,7 @@ class Recording:
         """Raise before anything runs if the values would not fit."""
         if max_bytes is None:
             return
+        whole_number(max_bytes, "max_bytes")
         needed = self.needed_bytes()
         if sum(needed.values()) <= max_bytes:
             return
@@ -315,6 +317,7 @@ def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
     if isinstance(text, str):
         if tokenizer is None:
             raise TypeError("A text needs a tokenizer: pass tokenizer=, or token ids.")
+        check_tokenizer(tokenizer, "encode", "decode")
         text = tokenizer.encode(text)
     if not hasattr(text, "__len__"):
         raise TypeError(f"The text must be a string or token ids, not {text!r}.")

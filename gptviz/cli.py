@@ -11,6 +11,7 @@ import importlib.util
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -39,8 +40,23 @@ def _in_a_sentence(command: Callable[..., None]) -> Callable[..., None]:
         except (ValueError, TypeError, OSError) as error:
             print(f"gptviz: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
+        except (MemoryError, RuntimeError) as error:
+            if not (wanted := _out_of_memory(error)):
+                raise
+            print(f"gptviz: There must be memory for the model and what it computes; this machine has not enough"
+                  f"{wanted}. Choose a smaller model, batch_size or block_size, or a shorter text.", file=sys.stderr)
+            raise typer.Exit(1) from error
 
     return told
+
+
+def _out_of_memory(error: Exception) -> str:
+    """What was asked for, if an error says that memory ran out: torch's CPU allocator says so in a RuntimeError."""
+    words = str(error)
+    asked = re.search(r"allocate ([\d.]+) (bytes|[KMGTP]iB)", words)
+    if isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words:
+        return f" ({asked[1]} {asked[2]} in one piece were asked for)" if asked else " of it"
+    return ""
 
 
 @app.command()
@@ -95,6 +111,9 @@ def inspect(
     png: Annotated[
         Path | None, typer.Option(help="Write a picture of the heads (.png, .svg or .pdf).")
     ] = None,
+    truncate: Annotated[
+        str | None, typer.Option(help="left or right: drop tokens there of a text longer than block_size.")
+    ] = None,
 ) -> None:
     """Run a text through a model, at any training step, and print what it expected at each token."""
     from gptviz.dashboards import explore
@@ -108,7 +127,9 @@ def inspect(
         raise ValueError(
             f"{run} brings no tokenizer, so a text cannot be read. Use gptviz.record with token ids."
         )
-    trace = record(model, text, tokenizer)
+    trace = record(model, text, tokenizer, truncate=truncate)
+    for note in trace.notes:
+        print(note)
     print(summarise(trace, tokenizer))
     board = explore(trace, model, tokenizer, title=str(run)) if html or png else None
     if board is not None and html:

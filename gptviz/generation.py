@@ -9,10 +9,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gptviz.arguments import check_tokenizer, whole_number
 from gptviz.capture import token_rows, unwrapped
 from gptviz.decoding import Decoder
 from gptviz.model import GPT
 from gptviz.trace import record
+
+MOST_TOKENS = 2**27
+"""Of one request: a gigabyte of ids, months of waiting."""
+
+LARGEST_SEED = 2**64
+"""torch's generators take smaller ones; row i of a batch takes the seed + i."""
 
 
 def generate(
@@ -196,12 +203,12 @@ class Sampling:
     top_p: float | int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
+        if not (_is_number(self.temperature) and 0 <= self.temperature < math.inf):
             given = repr(self.temperature)
             raise ValueError(f"temperature must be 0 (the most likely token) or a positive number, not {given}.")
         if self.top_k is not None:
-            _check_count("top_k", self.top_k, least=1)
-        if self.top_p is not None and not 0 < self.top_p <= 1:
+            whole_number(self.top_k, "top_k", least=1)
+        if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
             raise ValueError(f"top_p must be greater than 0 and at most 1, not {self.top_p!r}.")
 
     def choose(
@@ -250,9 +257,9 @@ class _Run:
         seed: int | None,
         stop: Any,
     ):
-        _check_count("max_new_tokens", max_new_tokens, least=0)
-        if seed is not None:
-            _check_count("seed", seed, least=0)
+        max_new_tokens = whole_number(max_new_tokens, "max_new_tokens", most=MOST_TOKENS)
+        seed = None if seed is None else whole_number(seed, "seed", most=LARGEST_SEED - len(rows))
+        check_tokenizer(tokenizer, "encode", "decode", "vocab_size")
         self.model, self.rows, self.max_new_tokens = model, rows, max_new_tokens
         self.tokenizer, self.sampling, self.seed = tokenizer, sampling, seed
         self.stop_ids, self.stop_texts = _stops(stop, tokenizer, model.config.vocab_size)
@@ -300,6 +307,5 @@ def _stops(stop: Any, tokenizer: Any, vocab_size: int) -> tuple[set[int], list[s
     return set(ids), texts
 
 
-def _check_count(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from gptviz.arguments import path_of
 from gptviz.model import GPT
 from gptviz.packaged import packaged_runs
 from gptviz.runs import open_run
@@ -31,7 +32,10 @@ def load(name_or_path: str | Path, step: int | None = None, n_head: int | None =
         Traceback (most recent call last):
         ValueError: step must be a recorded one (see run.steps); 3 has no weights, the nearest are ...
     """
-    if str(name_or_path) in packaged_runs() or (Path(name_or_path) / "run.json").exists():
+    path = path_of(name_or_path)
+    if str(name_or_path) in packaged_runs() or (path / "run.json").exists():
+        if n_head is not None:
+            raise ValueError(f"n_head must be left out for a run, which says it; n_head={n_head!r} was given.")
         return open_run(name_or_path).load(step)
     if step is not None:
         raise ValueError(f"step must be left out unless a run is loaded; {name_or_path} is no run directory (it has no "

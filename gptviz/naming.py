@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gptviz.arguments import several
 from gptviz.config import GPTConfig
 
 AXES: dict[str, tuple[str, ...]] = {
@@ -142,7 +143,7 @@ def resolve_names(
         >>> resolve_names(["logits", "ln_?_scale"], n_layer=2, layers=[1])
         [('ln_1_scale', 1), ('ln_2_scale', 1), ('logits', None)]
     """
-    requests = (names,) if isinstance(names, str) else tuple(AXES) if names is None else tuple(names)
+    requests = (names,) if isinstance(names, str) else tuple(AXES) if names is None else tuple(several(names, "names"))
     if not requests:
         raise UnknownNameError("names must hold at least one name, but is empty. Leave it out to record everything.")
     for request in requests:
@@ -180,14 +181,23 @@ def _addresses_of(request: str, n_layer: int, allowed: Sequence[int]) -> set[Add
     return found
 
 
+def check_index(index: Any, what: str) -> None:
+    """Raise unless a layer, head or position is a whole number.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if isinstance(index, bool) or not hasattr(index, "__index__"):
+        raise TypeError(f"A {what} must be a whole number, not {index!r}.")
+
+
 def index_within(index: int, size: int, what: str) -> int:
     """A layer, head or position as a number from 0; -1 means the last.
 
     Raises:
         UnknownNameError: there is no such layer, head or position.
     """
-    if isinstance(index, bool) or not hasattr(index, "__index__"):
-        raise TypeError(f"A {what} must be a whole number, not {index!r}.")
+    check_index(index, what)
     index = index.__index__()
     if not -size <= index < size:
         raise UnknownNameError(

@@ -14,10 +14,12 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
+from gptviz.arguments import must_be, whole_number
 from gptviz.token_ids import check_ids
 from gptviz.tokenizers import CharTokenizer
 
 MAX_PROMPTS = 1_000_000
+MOST_POSITIONS = 2**16
 # One prompt in this many is kept for validation (minGPT's share for sorting).
 VAL_SHARE = 4
 _ROWS_AT_ONCE = 1024
@@ -97,8 +99,8 @@ class _AnswerTask:
         Raises:
             ValueError: if there is no such split or the block is too short.
         """
-        _check_batch(self, split, block_size)
-        rows = rng.choice(self.rows[split], size=batch_size)
+        _check_batch(self, split, block_size, rng)
+        rows = rng.choice(self.rows[split], size=whole_number(batch_size, "batch_size", least=1))
         sequences = np.concatenate([self.prompts[rows], self.answers[rows]], axis=1).astype(np.int64)
         x, y = sequences[:, :-1], sequences[:, 1:].copy()
         y[:, : self.prompt_length - 1] = -1
@@ -128,7 +130,8 @@ class _AnswerTask:
         Raises:
             ValueError: if there is no such split, or the logits are not finite or have another shape.
         """
-        if split not in self.rows:
+        _check_function(logits_fn)
+        if not isinstance(split, str) or split not in self.rows:
             raise ValueError(f'A split is "all", "train" or "val"; got {split!r}. Pass one of them.')
         n_right = 0
         for start in range(0, len(self.rows[split]), _ROWS_AT_ONCE):
@@ -198,6 +201,7 @@ class SortTask(_AnswerTask):
     name = "sort"
 
     def __init__(self, length: int = 6, n_symbols: int = 3):
+        length, n_symbols = whole_number(length, "length"), whole_number(n_symbols, "n_symbols")
         # 2 ** 20 prompts are too many already; a huge power would take for ever to compute.
         if not 1 <= length < 20 or not 2 <= n_symbols <= 26 or n_symbols**length > MAX_PROMPTS:
             raise ValueError(
@@ -229,6 +233,7 @@ class AdditionTask(_AnswerTask):
     name = "addition"
 
     def __init__(self, n_digits: int = 2):
+        n_digits = whole_number(n_digits, "n_digits")
         if not 1 <= n_digits <= 3:
             raise ValueError(f"Addition needs n_digits 1 to 3 (3: a million prompts); got {n_digits}.")
         self.tokenizer = CharTokenizer.from_characters("0123456789+=")
@@ -261,7 +266,7 @@ class InductionTask:
 
     Args:
         n_symbols: number of different letters, 2 to 62.
-        n_positions: tokens that the model reads, 8 or more.
+        n_positions: tokens that the model reads, 8 to 65,536.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -279,9 +284,10 @@ class InductionTask:
     context = 3
 
     def __init__(self, n_symbols: int = 32, n_positions: int = 48):
-        if not 2 <= n_symbols <= 62 or n_positions < 8:
+        n_symbols, n_positions = whole_number(n_symbols, "n_symbols"), whole_number(n_positions, "n_positions")
+        if not 2 <= n_symbols <= 62 or not 8 <= n_positions <= MOST_POSITIONS:
             raise ValueError(
-                f"Induction needs n_symbols 2 to 62 and n_positions 8 or more; got n_symbols={n_symbols},"
+                f"Induction needs n_symbols 2 to 62 and n_positions 8 to {MOST_POSITIONS}; got n_symbols={n_symbols},"
                 f" n_positions={n_positions}."
             )
         letters = string.ascii_uppercase + string.ascii_lowercase + string.digits
@@ -300,7 +306,7 @@ class InductionTask:
 
         Position t predicts token t + 1. The first token of the copy is not determined: nothing announces it.
         """
-        n_tokens = self.n_positions + 1
+        n, n_tokens = whole_number(n, "The number of sequences", least=1), self.n_positions + 1
         ids = rng.integers(0, self.vocab_size, size=(n, n_tokens))
         length = rng.integers(n_tokens // 4, n_tokens // 2 + 1, size=(n, 1))
         first = rng.integers(0, n_tokens - 2 * length + 1)
@@ -318,7 +324,7 @@ class InductionTask:
         Raises:
             ValueError: if there is no such split or the block is shorter than `n_positions`.
         """
-        _check_batch(self, split, block_size)
+        _check_batch(self, split, block_size, rng)
         ids, _ = self.sample(batch_size, rng)
         return ids[:, :-1], ids[:, 1:]
 
@@ -333,6 +339,7 @@ class InductionTask:
         Raises:
             ValueError: if the logits are not finite or have another shape.
         """
+        _check_function(logits_fn)
         ids, determined = self.sample(n, np.random.default_rng(seed))
         logits = _checked_logits(logits_fn(ids[:, :-1]), n, self.vocab_size, self.n_positions)
         return float((logits.argmax(-1) == ids[:, 1:])[determined].mean())
@@ -407,8 +414,8 @@ def task_from_spec(spec: dict[str, Any]) -> Task:
         >>> task_from_spec(SortTask(length=4).spec())
         SortTask(length=4, n_symbols=3)
     """
-    settings = spec.get("settings")
-    if spec.get("kind") != "task" or not isinstance(settings, dict):
+    settings = spec.get("settings") if isinstance(spec, dict) else None
+    if not isinstance(settings, dict) or spec.get("kind") != "task":
         raise ValueError(f'A task\'s spec has "kind": "task", "name" and "settings"; got {str(spec)[:80]}.')
     return load_task(str(spec.get("name")), **settings)
 
@@ -432,14 +439,20 @@ def _digits(numbers: np.ndarray, n_digits: int) -> np.ndarray:
     return (numbers[:, None] // 10 ** np.arange(n_digits - 1, -1, -1) % 10).astype(np.uint8)
 
 
-def _check_batch(task: Task, split: str, block_size: int) -> None:
+def _check_batch(task: Task, split: str, block_size: int, rng: np.random.Generator) -> None:
     if split not in ("train", "val"):
         raise ValueError(f'A split is "train" or "val"; got {split!r}. Pass one of them.')
-    if block_size < task.n_positions:
+    must_be(rng, np.random.Generator, "rng", "Pass numpy.random.default_rng(seed).")
+    if whole_number(block_size, "block_size", least=1) < task.n_positions:
         raise ValueError(
             f"{task!r} needs a model that reads {task.n_positions} tokens; its block_size is {block_size}. Pass"
             f" block_size={task.n_positions} or more."
         )
+
+
+def _check_function(logits_fn: object) -> None:
+    if not callable(logits_fn):
+        raise TypeError(f"logits_fn must be a function from ids to logits, not {type(logits_fn).__name__}.")
 
 
 def _checked_logits(logits: Any, n: int, vocab_size: int, n_positions: int | None = None) -> np.ndarray:

@@ -6,6 +6,8 @@ from typing import SupportsIndex
 import numpy as np
 from jaxtyping import Int64
 
+from gptviz.arguments import several
+
 
 def check_text(text: str) -> None:
     """Raise unless `text` is a str and valid Unicode.
@@ -28,12 +30,12 @@ def check_text(text: str) -> None:
         ) from None
 
 
-def check_ids(ids: Iterable[SupportsIndex], vocab_size: int) -> Int64[np.ndarray, "pos"]:
+def check_ids(ids: Iterable[SupportsIndex], vocab_size: int | None = None) -> Int64[np.ndarray, "pos"]:
     """Token ids as an array, or a sentence about the first that is not one.
 
     Args:
         ids: a list, array or tensor with one axis; may be empty.
-        vocab_size: ids are 0 .. vocab_size - 1.
+        vocab_size: ids are 0 .. vocab_size - 1; None if it is not known yet.
 
     Raises:
         TypeError: if they are not whole numbers in one row.
@@ -44,7 +46,7 @@ def check_ids(ids: Iterable[SupportsIndex], vocab_size: int) -> Int64[np.ndarray
         array([2, 0])
     """
     try:
-        array = np.asarray(ids if hasattr(ids, "__len__") else list(ids))
+        array = np.asarray(ids if hasattr(ids, "__len__") else list(several(ids, "they")))
     except (TypeError, ValueError) as reason:  # not iterable; ragged
         raise TypeError(f"Token ids must be whole numbers in one row; got {_short(ids)} ({reason}).") from None
     whole = array.dtype.kind in "iu" or all(isinstance(i, int) for i in array.flat)  # beyond 64 bits: objects
@@ -53,9 +55,10 @@ def check_ids(ids: Iterable[SupportsIndex], vocab_size: int) -> Int64[np.ndarray
             f"Token ids must be whole numbers in one row; got {_short(ids)}. Pass a list such as [3, 1, 4],"
             " or tokenizer.encode(text)."
         )
-    for bad in np.flatnonzero((array < 0) | (array >= vocab_size))[:1] if array.size else ():
+    largest = np.iinfo(np.int64).max if vocab_size is None else vocab_size - 1
+    for bad in np.flatnonzero((array < 0) | (array > largest))[:1] if array.size else ():
         raise ValueError(
-            f"Token ids must be from 0 to {vocab_size - 1} (the vocabulary has {vocab_size} tokens); got {array[bad]}"
+            f"Token ids must be from 0 to {largest} (the vocabulary has {largest + 1} tokens); got {array[bad]}"
             f" at position {bad}. Encode the text with the tokenizer the model was trained with."
         )
     return array.astype(np.int64)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptviz.arguments import check_tokenizer, must_be, whole_number
 from gptviz.capture import (
     DERIVED,
     Recording,
@@ -318,6 +319,7 @@ def record(
     inner = unwrapped(model)
     config = inner.config
     _check_target(dtype, device)
+    check_tokenizer(tokenizer, "visible")
     rows, single, notes = token_rows(text, tokenizer, config, truncate)
     if inner is not model:
         notes += (f"Recorded through the module inside {type(model).__name__}.",)
@@ -381,6 +383,15 @@ def _trace(recording: Recording, row: int, tokenizer: Any, notes: tuple[str, ...
     )
 
 
+def check_trace(trace: object) -> None:
+    """Raise unless it is a trace.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    must_be(trace, Trace, "trace", "Pass what gptviz.record returned.")
+
+
 class ActivationShape(NamedTuple):
     """One row of `describe`: an activation's axes, shape and size in bytes."""
 
@@ -416,7 +427,7 @@ def describe(model: nn.Module, n_tokens: int | None = None) -> Description:
         ('pattern', ('layer', 'head', 'query', 'key'), (2, 2, 8, 8))
     """
     inner = unwrapped(model)
-    n_tokens = inner.config.block_size if n_tokens is None else n_tokens
+    n_tokens = inner.config.block_size if n_tokens is None else whole_number(n_tokens, "n_tokens", least=1)
     itemsize = inner.lm_head.weight.dtype.itemsize
     shapes = {name: shape_of(name, inner.config, n_tokens) for name in AXES}
     return Description(
@@ -444,6 +455,8 @@ def _layer_span(
 ) -> range:
     first = 0
     if start is not None:
+        if not isinstance(start, tuple) or len(start) != 2 or not isinstance(start[1], Tensor):
+            raise TypeError(f"start_at_layer must be (layer, its resid_pre as a tensor), not {start!r}.")
         first, resid = index_within(start[0], config.n_layer, "layer"), start[1]
         expected = (len(rows[0]), config.n_embd)
         if len(rows) != 1 or tuple(resid.shape) != expected:
@@ -451,7 +464,7 @@ def _layer_span(
                 f"start_at_layer needs one text and its residual stream of shape {expected}, "
                 f"but was given {len(rows)} text(s) and shape {tuple(resid.shape)}."
             )
-    if stop is not None and not first < stop <= config.n_layer:
+    if stop is not None and not (isinstance(stop, int) and first < stop <= config.n_layer):
         raise ValueError(f"stop_at_layer must be {first + 1} to {config.n_layer}, not {stop!r}.")
     return range(first, config.n_layer if stop is None else stop)
 

@@ -36,6 +36,7 @@ def write_result(path: Path, data: bytes) -> None:
         OSError: If it cannot be written, in a sentence.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():  # a device, such as /dev/stdout, must stay one
             path.write_bytes(data)
         else:

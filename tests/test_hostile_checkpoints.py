@@ -624,7 +624,7 @@ NAMES = ["../../etc/passwd", "/not/there", "a/b/c", "gpt2;true", "a..b", ".hidde
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_is_a_path_or_worse(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    refuses(name, "must be a file, a folder, or a name such as 'gpt2'")
+    refuses(name, "There is no file or folder .* no name on Hugging Face's hub, such as 'gpt2'")
 
 
 @pytest.mark.parametrize("reference", ["../../../../evil", "/etc", "a" * 39, "a" * 10_000])
@@ -633,7 +633,7 @@ def test_a_cache_that_points_elsewhere(tmp_path, monkeypatch, reference):
     refs = tmp_path / "models--gpt2" / "refs"
     refs.mkdir(parents=True)
     (refs / "main").write_text(reference)
-    refuses("gpt2", "'gpt2' is not in Hugging Face's cache on this machine, .* What works without the network")
+    refuses("gpt2", "There is no file or folder 'gpt2'; as a name on Hugging Face's hub .* is not in the cache on this machine .* What works without the network")
 
 
 # --- meta.pkl --------------------------------------------------------------------------------------------------------

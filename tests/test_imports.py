@@ -22,6 +22,7 @@ FLOORS = {
     0: {
         "model", "config",
         "naming",  # the words of a trace
+        "arguments",  # wrong kinds of things, in a sentence
         "tokenizers", "byte_pairs", "glyphs", "token_ids",
         "corpora", "texts", "token_files", "tasks",
         "packing", "packaged", "whole_files",

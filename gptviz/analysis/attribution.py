@@ -26,7 +26,7 @@ from gptviz.analysis.components import (
 from gptviz.analysis.requirements import matching_model, require_recorded, row_of
 from gptviz.model import GPT
 from gptviz.naming import UnknownNameError, index_within
-from gptviz.trace import Check, Trace
+from gptviz.trace import Check, Trace, check_trace
 
 CHUNK = 64
 """How many components are ranked over the vocabulary at a time."""
@@ -266,7 +266,7 @@ def promoted_tokens(
         (7, 2)
     """
     inner = matching_model(trace, model)
-    if isinstance(top, bool) or not 1 <= top <= inner.config.vocab_size:
+    if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= inner.config.vocab_size:
         raise ValueError(f"top must be 1 to {inner.config.vocab_size} (vocab_size), not {top!r}.")
     layer = None if neurons_of is None else index_within(neurons_of, inner.config.n_layer, "layer")
     more = [] if layer is None else [f"mlp_post.{layer}"]
@@ -314,6 +314,7 @@ def gradient_x_input(trace: Trace, name: str = "embed") -> Float64[np.ndarray, "
         >>> gradient_x_input(trace).shape
         (3,)
     """
+    check_trace(trace)
     axes = trace.axes(name)
     if axes[-1] in ("key", "pos"):
         raise UnknownNameError(
@@ -324,7 +325,8 @@ def gradient_x_input(trace: Trace, name: str = "embed") -> Float64[np.ndarray, "
 
 
 def _token(token: int, model: GPT, what: str) -> int:
-    if isinstance(token, bool) or not 0 <= token < model.config.vocab_size:
+    whole = isinstance(token, int) and not isinstance(token, bool)
+    if not whole or not 0 <= token < model.config.vocab_size:
         raise ValueError(
             f"{what} must be a token id from 0 to {model.config.vocab_size - 1}, not {token!r}. "
             "Encode the word with the model's tokenizer first."

@@ -20,6 +20,7 @@ from torch import nn
 
 from gptviz.analysis.components import as_numpy, centred, head_input_weights, head_output_weights
 from gptviz.analysis.requirements import check_head
+from gptviz.arguments import whole_number
 from gptviz.model import GPT, LayerNorm
 from gptviz.trace import unwrapped
 
@@ -226,8 +227,7 @@ def copying_scores(model: nn.Module, *, n_null: int = 100, seed: int = 0) -> Cop
         >>> copying_scores(model).signed.shape
         (1, 2)
     """
-    if isinstance(n_null, bool) or n_null < 1:
-        raise ValueError(f"n_null must be a whole number of at least 1, not {n_null!r}.")
+    n_null, seed = whole_number(n_null, "n_null", least=1), whole_number(seed, "seed")
     inner = unwrapped(model)
     config, rng = inner.config, np.random.Generator(np.random.PCG64(seed))
     signed, positive, nulls = [], [], []

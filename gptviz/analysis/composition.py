@@ -12,6 +12,7 @@ from torch import nn
 
 from gptviz.analysis.circuits import read_through
 from gptviz.analysis.components import head_input_weights, head_output_weights
+from gptviz.arguments import whole_number
 from gptviz.model import GPT
 from gptviz.trace import unwrapped
 
@@ -75,8 +76,7 @@ def composition_scores(model: nn.Module, *, n_null: int = 200, seed: int = 0) ->
         >>> composition_scores(model).k[0, :, 1].shape
         (2, 2)
     """
-    if isinstance(n_null, bool) or n_null < 1:
-        raise ValueError(f"n_null must be a whole number of at least 1, not {n_null!r}.")
+    n_null, seed = whole_number(n_null, "n_null", least=1), whole_number(seed, "seed")
     inner = unwrapped(model)
     n_layer, n_head = inner.config.n_layer, inner.config.n_head
     scores = np.full((3, n_layer, n_head, n_layer, n_head), np.nan)

@@ -10,6 +10,7 @@ from torch import nn
 
 from gptviz.analysis.components import as_numpy
 from gptviz.analysis.corpus import traces_over
+from gptviz.arguments import must_be, whole_number
 from gptviz.trace import unwrapped
 
 
@@ -103,6 +104,8 @@ def in_context_score(curve: LossByPosition, early: int, late: int) -> float:
         >>> in_context_score(curve, early=1, late=2)
         -0.5
     """
+    must_be(curve, LossByPosition, "curve", "Pass what loss_by_position returned.")
+    early, late = whole_number(early, "early"), whole_number(late, "late")
     if not 1 <= early < late < len(curve.mean):
         raise ValueError(
             f"Positions must satisfy 1 <= early < late <= {len(curve.mean) - 1}, "

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from gptviz.trace import Trace, record
+from gptviz.arguments import several, whole_number
+from gptviz.trace import Trace, record, unwrapped
 
 
 def traces_over(
@@ -42,13 +43,9 @@ def traces_over(
         >>> [len(trace) for trace in traces_over(model, [[0, 1], [2], [3, 4, 0]], names="loss", batch_size=2)]
         [2, 1, 3]
     """
-    if isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}.")
-    if isinstance(texts, str):
-        raise ValueError(
-            "texts must hold several texts, but is a single string. Pass [text], or an iterable of texts."
-        )
-    return _batches(model, texts, tokenizer, dict(names=names, layers=layers, truncate=truncate), batch_size)
+    batch_size = whole_number(batch_size, "batch_size", least=1)
+    options = dict(names=names, layers=layers, truncate=truncate)
+    return _batches(unwrapped(model), several(texts, "texts"), tokenizer, options, batch_size)
 
 
 def _batches(

@@ -13,6 +13,7 @@ from torch import nn
 from gptviz.analysis.components import as_numpy, head_output_weights
 from gptviz.analysis.corpus import traces_over
 from gptviz.analysis.requirements import check_head
+from gptviz.arguments import must_be, whole_number
 from gptviz.model import GPT
 from gptviz.naming import index_within
 from gptviz.trace import Trace, unwrapped
@@ -112,8 +113,8 @@ def top_examples(
         >>> len(top_examples(model, [[0, 1, 2], [3, 4], [2]], None, Neuron(0, 3), k=2))
         2
     """
-    if isinstance(k, bool) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, not {k!r}.")
+    k = whole_number(k, "k", least=1)
+    must_be(unit, (Neuron, HeadWrite), "unit", "Pass Neuron(layer, neuron) or HeadWrite(layer, head).")
     inner = unwrapped(model)
     traces = traces_over(
         inner, texts, tokenizer, names=unit.needed(inner), batch_size=batch_size, truncate=truncate

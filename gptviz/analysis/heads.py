@@ -25,6 +25,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 
+from gptviz.arguments import must_be, several, whole_number
+
 SCORES = (
     "previous_token",
     "current_token",
@@ -189,10 +191,14 @@ def pattern_scores_over(
         (array([[1.]]), 'text')
     """
     for name, number in (("n_null", n_null), ("n_bootstrap", n_bootstrap)):
-        if isinstance(number, bool) or number < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, not {number!r}.")
+        whole_number(number, name, least=1)
+    whole_number(seed, "seed")
     rng = np.random.Generator(np.random.PCG64(seed))
-    measured = [_measure(pattern, ids, without_sink, n_null, rng) for pattern, ids in texts]
+    measured = []
+    for text in several(texts, "texts"):
+        if not isinstance(text, tuple) or len(text) != 2:
+            raise TypeError(f"A text to score must be (pattern, ids), two numpy arrays, not {type(text).__name__}.")
+        measured.append(_measure(*text, without_sink, n_null, rng))
     if not measured:
         raise ValueError("There must be at least one text to score, but there is none.")
     shapes = {text.shape for text in measured}
@@ -220,6 +226,8 @@ def _measure(
     n_null: int,
     rng: np.random.Generator,
 ) -> _Measured:
+    for what, array in (("pattern", pattern), ("ids", ids)):
+        must_be(array, np.ndarray, what, "Pass a numpy array; of a trace: trace['pattern'].numpy(), trace.ids.numpy().")
     _check_pattern(pattern, ids)
     n_layer, n_head, n_tokens, _ = pattern.shape
     texts = np.stack([ids, *(rng.permutation(ids) for _ in range(n_null))])  # row 0 is the real one
@@ -242,12 +250,6 @@ def _measure(
     return _Measured((n_layer, n_head), rows, null_sums, null_counts)
 
 
-def _normalised(row: Float[np.ndarray, "head key"], without_sink: bool) -> Float64[np.ndarray, "head key"]:
-    """A row as float64 that sums to 1; NaN where nearly all attention was on the removed sink."""
-    row = row.astype(np.float64)
-    mass = row.sum(-1, keepdims=True)
-    return row / (np.where(mass < LEAST_MASS, np.nan, mass) if without_sink else mass)
-
 def score_targets(
     ids: Int[np.ndarray, "pos"], n_null: int, rng: np.random.Generator
 ) -> tuple[Float32[np.ndarray, "score draw query key"], Bool[np.ndarray, "score draw query"]]:
@@ -265,6 +267,12 @@ def score_targets(
         targets[:, :, query, : query + 1] = row * counts[:, :, query, None]
     return targets, counts
 
+
+def _normalised(row: Float[np.ndarray, "head key"], without_sink: bool) -> Float64[np.ndarray, "head key"]:
+    """A row as float64 that sums to 1; NaN where nearly all attention was on the removed sink."""
+    row = row.astype(np.float64)
+    mass = row.sum(-1, keepdims=True)
+    return row / (np.where(mass < LEAST_MASS, np.nan, mass) if without_sink else mass)
 
 
 def _targets(
@@ -329,6 +337,8 @@ def _band(draws: Float[np.ndarray, "draw *any"]) -> Iterator[Float64[np.ndarray,
 
 
 def _check_pattern(pattern: Float[np.ndarray, "layer head query key"], ids: Int[np.ndarray, "pos"]) -> None:
+    if pattern.ndim != 4:
+        raise ValueError(f"A pattern must be an array [layer head query key], not of shape {pattern.shape}.")
     n_query, n_key = pattern.shape[2:]
     if not n_query == n_key == len(ids):
         raise ValueError(

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from gptviz.arguments import whole_number
 from gptviz.capture import plain_unembed, token_rows
 from gptviz.model import GPT, Block, LayerNorm
 from gptviz.naming import AXES, index_within
@@ -47,11 +48,16 @@ class AtPosition:
     function: Callable[[Float[Tensor, "batch d_vocab"]], Float[Tensor, "batch"]]
     position: int = -1
 
+    def __post_init__(self) -> None:
+        _check_metric(self.function)
+        whole_number(self.position, "position", least=-(2**31))
+
     def __call__(self, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, "batch"]:
         return self.function(logits[:, self.position])
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True)
+class Cell:
     """One patched value."""
 
     name: str
@@ -83,6 +89,7 @@ class Pair:
                 "Both texts must have the same number of tokens, so that positions match, but have "
                 f"{len(self.clean_ids)} and {len(self.corrupted_ids)}."
             )
+        _check_metric(metric)
         self.model, self.metric = model, metric
         self.n_tokens = len(self.clean_ids)
         self.read: int | None = None
@@ -118,6 +125,7 @@ class Pair:
 
     def chunks(self, cells: list[Cell], max_bytes: int) -> Iterable[list[Cell]]:
         """Cells of neighbouring positions, as many as the memory allows, so that they share a long beginning."""
+        whole_number(max_bytes, "max_bytes", least=1)
         first = 0
         while first < len(cells):
             size = max(1, max_bytes // self.bytes_per_cell(cells[first].position))
@@ -256,11 +264,11 @@ class Pair:
         x = self.base.resid_pre[first].expand_as(writes)
         for layer in range(first, self.model.config.n_layer):
             block = self.model.transformer.h[layer]
-            parts = dict(zip(PATHS, _qkv(block, x), strict=True))
+            parts: dict[str, Tensor] = dict(zip(PATHS, _qkv(block, x), strict=True))
             here = [(head, part) for at, head, part in receivers if at == layer]
             if here:
                 reached = self.base.resid_pre[layer] + writes * (layers < layer)[:, None, None]
-                direct = dict(zip(PATHS, _qkv(block, reached), strict=True))
+                direct: dict[str, Tensor] = dict(zip(PATHS, _qkv(block, reached), strict=True))
                 for head, part in here:
                     parts[part][:, head] = direct[part][:, head]
             wanted = self.wanted(layer, 0)
@@ -311,6 +319,14 @@ class _Base:
     resid_mid: list[Tensor]
 
 
+def _check_metric(metric: object) -> None:
+    if not callable(metric):
+        raise TypeError(
+            "A metric must be a function from logits to one number per text, such as logit_difference(3, 5), not "
+            f"{metric!r}."
+        )
+
+
 def _one_text(ids: Any, model: GPT) -> Int[Tensor, "pos"]:
     rows, single, _ = token_rows(ids, None, model.config)
     if not single:
@@ -329,7 +345,8 @@ def _qkv(block: Block, x: Float[Tensor, "cell pos d_model"]) -> tuple[Tensor, Te
     """Queries, keys and values of all heads, each `[cell head pos d_head]`."""
     attention = block.attn
     qkv = F.linear(_norm(block.ln_1, x), attention.c_attn.weight, attention.c_attn.bias)
-    return qkv.unflatten(-1, (3, attention.n_head, attention.d_head)).permute(2, 0, 3, 1, 4).unbind()
+    q, k, v = qkv.unflatten(-1, (3, attention.n_head, attention.d_head)).permute(2, 0, 3, 1, 4).unbind()
+    return q, k, v
 
 
 def _rest_of_block(

@@ -4,6 +4,7 @@ The slow way is one forward pass per cell (name, layer, head, position). `patche
 each of them enters as late as it can.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor, nn
 
 from gptviz.analysis.patched_passes import PATHS, AtPosition, Cell, Metric, Pair
+from gptviz.arguments import several, whole_number
 from gptviz.capture import unwrapped
 from gptviz.naming import AXES, UnknownNameError, index_within, indices_within, resolve_names
 
@@ -21,6 +23,10 @@ __all__ = ["AtPosition", "PatchingSweep", "PathSweep", "activation_patching", "l
 
 SWEPT = ("resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post")
 """Names that a sweep can patch. The others are functions of one of these (ln_1 of resid_pre, mlp_pre of resid_mid)."""
+
+ROUNDING = 1e-6
+"""Metrics closer than this, relatively, differ by rounding: one pass attends step by step, the other is fused."""
+
 
 def logit_difference(target: int, distractor: int, position: int = -1) -> AtPosition:
     """The metric logit(target) - logit(distractor): by how many nats the model prefers one token to another.
@@ -34,7 +40,15 @@ def logit_difference(target: int, distractor: int, position: int = -1) -> AtPosi
         >>> logit_difference(0, 2)(torch.tensor([[[1.0, 5.0, -2.0]]]))
         tensor([3.])
     """
-    return AtPosition(lambda logits: logits[:, target] - logits[:, distractor], position)
+    target, distractor = whole_number(target, "target"), whole_number(distractor, "distractor")
+
+    def difference(logits: Float[Tensor, "batch d_vocab"]) -> Float[Tensor, "batch"]:
+        for token in (target, distractor):
+            if token >= logits.shape[-1]:
+                raise ValueError(f"logit_difference compares tokens 0 to {logits.shape[-1] - 1}, not {token}.")
+        return logits[:, target] - logits[:, distractor]
+
+    return AtPosition(difference, position)
 
 
 @dataclass(frozen=True)
@@ -196,7 +210,7 @@ def path_patching(
     values = np.full((config.n_layer, config.n_head), np.nan)
     with torch.no_grad():
         pair.record(("z",))
-        size = max(1, max_bytes // pair.bytes_per_cell(0))
+        size = max(1, whole_number(max_bytes, "max_bytes", least=1) // pair.bytes_per_cell(0))
         for first in range(0, len(starts), size):
             some = starts[first : first + size]
             for (layer, head), value in zip(some, pair.paths(some, ends, where).tolist(), strict=True):
@@ -232,7 +246,8 @@ def _receivers(receivers: Any, n_layer: int, n_head: int) -> list[tuple[int, int
             raise UnknownNameError(f'Receivers must be "logits" or (layer, head, "q" | "k" | "v"), not {receivers!r}.')
         return []
     found = []
-    for layer, head, part in receivers:
+    for receiver in several(receivers, "receivers"):
+        layer, head, part = _tuple_of(3, receiver, 'A receiver must be (layer, head, "q" | "k" | "v")')
         if part not in PATHS:
             raise UnknownNameError(f'A receiver reads by its "q", "k" or "v", not by {part!r}.')
         found.append((index_within(layer, n_layer, "layer"), index_within(head, n_head, "head"), part))
@@ -244,7 +259,8 @@ def _receivers(receivers: Any, n_layer: int, n_head: int) -> list[tuple[int, int
 def _senders(senders: Any, before: int, n_layer: int, n_head: int) -> list[tuple[int, int]]:
     if senders is None:
         senders = [(layer, head) for layer in range(before) for head in range(n_head)]
-    found = [(index_within(layer, n_layer, "layer"), index_within(head, n_head, "head")) for layer, head in senders]
+    pairs = [_tuple_of(2, sender, "A sender must be (layer, head)") for sender in several(senders, "senders")]
+    found = [(index_within(layer, n_layer, "layer"), index_within(head, n_head, "head")) for layer, head in pairs]
     late = [(layer, head) for layer, head in found if layer >= before]
     if late:
         raise ValueError(
@@ -259,7 +275,13 @@ def _senders(senders: Any, before: int, n_layer: int, n_head: int) -> list[tuple
     return found
 
 
+def _tuple_of(length: int, value: Any, what: str) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list) or len(value) != length:
+        raise TypeError(f"{what}, not {value!r}.")
+    return tuple(value)
+
+
 def _share(values: np.ndarray, clean: float, corrupted: float) -> np.ndarray:
-    if clean == corrupted:
+    if math.isclose(clean, corrupted, rel_tol=ROUNDING):
         raise ValueError(f"Both texts must differ in the metric for a share of the difference, but both give {clean}.")
     return (values - corrupted) / (clean - corrupted)

@@ -6,7 +6,7 @@ from torch import nn
 
 from gptviz.model import GPT
 from gptviz.naming import UnknownNameError, index_within, resolve_names
-from gptviz.trace import Trace, unwrapped
+from gptviz.trace import Trace, check_trace, unwrapped
 
 
 def require_recorded(trace: Trace, names: Iterable[str], purpose: str) -> None:
@@ -26,6 +26,7 @@ def require_recorded(trace: Trace, names: Iterable[str], purpose: str) -> None:
         >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8))
         >>> require_recorded(record(model, [0, 1], names="z"), ["z"], "This")
     """
+    check_trace(trace)
     needed = list(names)
     if not needed:
         return
@@ -69,6 +70,7 @@ def matching_model(trace: Trace, model: nn.Module) -> GPT:
         ValueError: its config differs.
         TypeError: it is no GPT.
     """
+    check_trace(trace)
     inner = unwrapped(model)
     if inner.config != trace.config:
         raise ValueError(

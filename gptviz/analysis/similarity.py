@@ -5,14 +5,16 @@ Song et al. 2012 (HSIC) and Nguyen et al. 2021.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from gptviz.analysis.components import as_numpy
 from gptviz.analysis.requirements import require_recorded
+from gptviz.arguments import must_be, several
 from gptviz.naming import AXES, our_spelling
-from gptviz.trace import Trace
+from gptviz.trace import Trace, check_trace
 
 
 def cka(
@@ -47,6 +49,8 @@ def cka(
         1.0
     """
     least = 4 if unbiased else 2
+    for values in (x, y):
+        must_be(values, np.ndarray, "A representation", "Pass a numpy array [example feature].")
     if len(x) != len(y) or len(x) < least:
         raise ValueError(
             f"CKA needs the same examples twice, at least {least} of them; got {len(x)} and {len(y)}. "
@@ -88,7 +92,7 @@ def layer_similarity(
         >>> layer_similarity(trace, trace).diagonal().round(6)
         array([1., 1.])
     """
-    first, second = ([traces] if isinstance(traces, Trace) else list(traces) for traces in (a, b))
+    first, second = (_traces(traces) for traces in (a, b))
     places = [[(trace.ids.tolist(), trace.positions) for trace in traces] for traces in (first, second)]
     if places[0] != places[1]:
         raise ValueError(
@@ -103,6 +107,13 @@ def layer_similarity(
         )
     features = [_features(traces, ours) for traces in (first, second)]
     return np.array([[cka(x, y, unbiased=unbiased) for y in features[1]] for x in features[0]])
+
+
+def _traces(traces: Any) -> list[Trace]:
+    found = [traces] if isinstance(traces, Trace) else list(several(traces, "Traces to compare"))
+    for trace in found:
+        check_trace(trace)
+    return found
 
 
 def _features(traces: list[Trace], name: str) -> list[Float64[np.ndarray, "example _feature"]]:

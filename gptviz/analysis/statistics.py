@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from gptviz.analysis.components import as_numpy
 from gptviz.analysis.corpus import traces_over
+from gptviz.arguments import must_be
 from gptviz.naming import AXES, Address, resolve_names
-from gptviz.trace import Trace, unwrapped
+from gptviz.trace import Trace, check_trace, unwrapped
 
 RELATIVE_ERROR = 0.01
 """How far a quantile may be from the value of that rank, relative to it."""
@@ -77,6 +78,7 @@ class Distribution:
             >>> distribution.mean, distribution.n_nan, round(distribution.quantile(0.5), 1)
             (2.0, 1, 2.0)
         """
+        must_be(values, np.ndarray, "values", "Pass a numpy array, or np.array(values).")
         flat = values.reshape(-1).astype(np.float64)
         finite = flat[np.isfinite(flat)]
         n_nan = int(np.isnan(flat).sum())
@@ -94,6 +96,7 @@ class Distribution:
             >>> Distribution.of(np.array([1.0])).merge(Distribution.of(np.array([2.0, 6.0]))).mean
             3.0
         """
+        must_be(other, Distribution, "other", "Pass a Distribution.")
         a, b = self.count, other.count
         n = a + b
         step = other.mean - self.mean
@@ -141,7 +144,7 @@ class Distribution:
         Raises:
             ValueError: the share is not 0 to 1.
         """
-        if not 0.0 <= share <= 1.0:
+        if not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
             raise ValueError(f"A quantile's share must be 0 to 1, not {share!r}.")
         if self.count == 0:
             return math.nan
@@ -154,6 +157,7 @@ class Distribution:
         Raises:
             ValueError: the edges do not rise.
         """
+        must_be(edges, np.ndarray, "edges", "Pass a numpy array, or np.array(values).")
         if len(edges) < 2 or not (np.diff(edges) > 0).all():
             raise ValueError(f"The edges of a histogram must rise, at least two of them; got {edges}.")
         kept = self.bins > 0
@@ -220,6 +224,7 @@ def trace_statistics(trace: Trace) -> dict[Address, Distribution]:
         >>> trace_statistics(trace)["loss", None].count
         2
     """
+    check_trace(trace)
     addresses = resolve_names(trace.names, trace.config.n_layer, trace.layers)
     keys = {at: at[0] if at[1] is None else (at[0], at[1]) for at in addresses}
     return {at: Distribution.of(_existing(trace, at, trace[key])) for at, key in keys.items() if key in trace}

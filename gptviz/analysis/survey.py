@@ -1,6 +1,6 @@
 """Scoring the heads of a model: on your own texts, or on random tokens that repeat."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Int64
 from torch import nn
 
 from gptviz.analysis.heads import HeadScores, pattern_scores_over
+from gptviz.arguments import must_be, several, whole_number
 from gptviz.model import GPT
 from gptviz.trace import record, unwrapped
 
@@ -63,6 +64,7 @@ def head_scores(
         ((1, 2), (('', ''),))
     """
     inner = unwrapped(model)
+    seed = whole_number(seed, "seed")
     if texts is None:
         n_vocab = (
             inner.config.vocab_size
@@ -71,8 +73,9 @@ def head_scores(
         )
         n_tokens = min(128, inner.config.block_size) if n_tokens is None else n_tokens
         rng = np.random.Generator(np.random.PCG64(seed))
+        n_texts = whole_number(n_texts, "n_texts", least=1)
         texts = [repeated_random_text(n_vocab, n_tokens, rng).tolist() for _ in range(n_texts)]
-    patterns = _patterns(inner, tokenizer, texts)
+    patterns = _patterns(inner, tokenizer, several(texts, "texts"))
     return pattern_scores_over(
         patterns, without_sink=without_sink, n_null=n_null, n_bootstrap=n_bootstrap, seed=seed
     )
@@ -96,6 +99,8 @@ def repeated_random_text(n_vocab: int, n_tokens: int, rng: np.random.Generator) 
         >>> len(repeated_random_text(50, 24, np.random.default_rng(0)))
         24
     """
+    must_be(rng, np.random.Generator, "rng", "Pass numpy.random.default_rng(seed).")
+    n_vocab, n_tokens = whole_number(n_vocab, "n_vocab"), whole_number(n_tokens, "n_tokens")
     if n_tokens < SHORTEST or n_vocab < 2:
         raise ValueError(
             f"A random text with a repeat needs at least {SHORTEST} tokens and 2 different ids; got {n_tokens} "
@@ -120,13 +125,14 @@ def untrained_like(model: nn.Module, seed: int = 0) -> GPT:
         >>> untrained_like(model).config == model.config
         True
     """
+    config, seed = unwrapped(model).config, whole_number(seed, "seed")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return GPT(unwrapped(model).config).eval()
+        return GPT(config).eval()
 
 
 def _patterns(
-    model: GPT, tokenizer: Any, texts: Sequence[Any]
+    model: GPT, tokenizer: Any, texts: Iterable[Any]
 ) -> Iterator[tuple[Float[np.ndarray, "layer head query key"], Int[np.ndarray, "pos"]]]:
     for text in texts:
         trace = record(model, text, tokenizer, names="pattern")

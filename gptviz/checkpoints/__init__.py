@@ -7,6 +7,7 @@ built. See SECURITY.md for what that promises.
 
 from pathlib import Path
 
+from gptviz.arguments import path_of
 from gptviz.checkpoints.checkpoint import Checkpoint, build_model, fit_weights
 from gptviz.checkpoints.huggingface import find_huggingface, read_huggingface, save_huggingface
 from gptviz.checkpoints.nanogpt import read_meta, read_pt, save_nanogpt
@@ -47,7 +48,7 @@ def read_checkpoint(name_or_path: str | Path, n_head: int | None = None) -> Chec
         >>> build_model(read_checkpoint(path)).config.vocab_size
         5
     """
-    path = Path(name_or_path)
+    path = path_of(name_or_path)
     if path.is_dir():
         return read_huggingface(path)
     if not path.is_file():

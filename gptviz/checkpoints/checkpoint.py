@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
+from gptviz.arguments import check_tokenizer, must_be
 from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import Tokenizer
 
@@ -165,7 +166,12 @@ def fit_weights(
         >>> fit_weights(model.config, model.state_dict()).notes
         ()
     """
+    must_be(config, GPTConfig, "config", "Pass the shape of the model.")
+    must_be(weights, Mapping, "weights", "Pass a mapping from names to tensors.")
     weights = dict(weights)
+    for name, weight in weights.items():
+        must_be(weight, Tensor, f"The weight {name!r}", "Pass a mapping from names to tensors.")
+    check_tokenizer(tokenizer, "vocab_size")
     if config.tie_weights and "transformer.wte.weight" in weights:
         weights.setdefault("lm_head.weight", weights["transformer.wte.weight"])
     check_fit(config, outlines_of(weights), source)
@@ -197,6 +203,7 @@ def build_model(checkpoint: Checkpoint) -> GPT:
         >>> build_model(fit_weights(model.config, model.state_dict())).training
         False
     """
+    must_be(checkpoint, Checkpoint, "checkpoint", "Pass what read_checkpoint or fit_weights returned.")
     with torch.device("meta"), _NoInitialValues():
         model = GPT(checkpoint.config)
     model.load_state_dict(checkpoint.state_dict, assign=True)

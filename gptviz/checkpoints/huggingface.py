@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 
 from torch import Tensor
 
+from gptviz.arguments import must_be, path_of
 from gptviz.checkpoints.checkpoint import (
     Checkpoint,
     Outline,
@@ -23,7 +24,7 @@ from gptviz.checkpoints.huggingface_tokenizer import read_tokenizer
 from gptviz.checkpoints.ours import load_weights, read_outlines, save_weights
 from gptviz.checkpoints.pickles import load_torch_weights, read_torch_file, tensor_outlines
 from gptviz.model import GPT, GPTConfig
-from gptviz.whole_files import write_whole
+from gptviz.whole_files import write_result
 
 # Hugging Face's field -> ours, with GPT2Config's default for a config.json that leaves it out.
 _SIZES = {
@@ -96,7 +97,8 @@ def save_huggingface(model: GPT, folder: str | Path) -> None:
         >>> read_huggingface(getfixture("tmp_path")).config == model.config
         True
     """
-    folder = Path(folder)
+    must_be(model, GPT, "model", "Pass the GPT itself: of a wrapped one, its .module.")
+    folder = path_of(folder)
     weights = model.state_dict()
     if model.config.tie_weights:
         del weights["lm_head.weight"]
@@ -107,7 +109,7 @@ def save_huggingface(model: GPT, folder: str | Path) -> None:
             weights[name.removesuffix("weight") + "bias"] = weight.new_zeros(weight.shape[0])
     config = json.dumps(_huggingface_config(model.config), indent=2).encode()
     save_weights(weights, folder / "model.safetensors", {"format": "pt"})
-    write_whole(folder / "config.json", config)
+    write_result(folder / "config.json", config)
 
 
 def find_huggingface(name: str) -> Path:
@@ -121,7 +123,13 @@ def find_huggingface(name: str) -> Path:
     """
     if not _REPOSITORY.fullmatch(name) or ".." in name:
         raise ValueError(
-            f"{name[:80]!r} must be a file, a folder, or a name such as 'gpt2' or 'owner/model', but is none of them."
+            f"There is no file or folder {name[:80]!r}, and it is no name on Hugging Face's hub, such as 'gpt2' or "
+            "'owner/model'. Correct the path."
+        )
+    if "/" in name and Path(name).parent.is_dir():
+        raise ValueError(
+            f"There is no file or folder {name!r}; {Path(name).parent} exists, so this was taken for a path and not "
+            "for a model on Hugging Face's hub ('owner/model'). Correct it."
         )
     for full in (name,) if "/" in name else (name, f"{_ORGANISATION}/{name}"):
         folder = _cached(full)
@@ -235,7 +243,8 @@ def _download(name: str) -> Path:
         import huggingface_hub
     except ImportError:
         raise ValueError(
-            f"{name!r} is not in Hugging Face's cache on this machine, and downloading it needs "
+            f"There is no file or folder {name!r}; as a name on Hugging Face's hub (such as 'gpt2' or 'owner/model') "
+            "it is not in the cache on this machine, and downloading it needs "
             f"`pip install huggingface_hub`. {advice}"
         ) from None
     files = ["config.json", "vocab.json", "merges.txt", "model*.safetensors", "model.safetensors.index.json"]
@@ -243,6 +252,7 @@ def _download(name: str) -> Path:
         return Path(huggingface_hub.snapshot_download(full, allow_patterns=files))
     except Exception as reason:  # of requests, httpx or the hub, by version: in any case it is not here
         raise ValueError(
-            f"{name!r} is not in Hugging Face's cache on this machine, and could not be downloaded "
+            f"There is no file or folder {name!r}; as a name on Hugging Face's hub (such as 'gpt2' or 'owner/model') "
+            "it is not in the cache on this machine and could not be downloaded "
             f"({type(reason).__name__}). {advice}"
         ) from reason

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from gptviz.arguments import must_be, path_of
 from gptviz.checkpoints.checkpoint import (
     Checkpoint,
     Outline,
@@ -26,7 +27,7 @@ from gptviz.checkpoints.pickles import (
 )
 from gptviz.model import GPT
 from gptviz.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
-from gptviz.whole_files import write_whole
+from gptviz.whole_files import write_result
 
 _ARGUMENTS = ("n_layer", "n_head", "n_embd", "block_size", "bias", "vocab_size", "dropout")  # nanoGPT's model_args
 _GPT2_DATASETS = ("openwebtext", "shakespeare")  # nanoGPT's folders that are tokenised by tiktoken
@@ -74,6 +75,7 @@ def save_nanogpt(model: GPT, path: str | Path) -> None:
         >>> read_pt(path).config.n_embd
         4
     """
+    must_be(model, GPT, "model", "Pass the GPT itself: of a wrapped one, its .module.")
     config = asdict(model.config)
     for name, has in (("activation", "gelu"), ("tie_weights", True)):
         if config[name] != has:
@@ -90,8 +92,7 @@ def save_nanogpt(model: GPT, path: str | Path) -> None:
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(Path(path), buffer.getvalue())
+    write_result(path_of(path), buffer.getvalue())
 
 
 def read_meta(path: str | Path) -> CharTokenizer:
@@ -103,7 +104,7 @@ def read_meta(path: str | Path) -> CharTokenizer:
     Raises:
         ValueError: it is damaged, holds more than data, or the two do not belong together.
     """
-    path = Path(path)
+    path = path_of(path)
     meta = pickled_data(read_small(path, DATA_LIMIT), str(path))
     itos, stoi = (meta.get("itos"), meta.get("stoi")) if isinstance(meta, dict) else (None, None)
     if not isinstance(itos, dict) or not isinstance(stoi, dict):

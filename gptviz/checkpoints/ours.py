@@ -8,11 +8,12 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from gptviz.arguments import check_tokenizer, must_be, path_of
 from gptviz.checkpoints.checkpoint import Checkpoint, Outline, check_fit, config_from, fit_weights, shown
 from gptviz.checkpoints.documents import LIMIT, parse_json
 from gptviz.model import GPT
 from gptviz.tokenizers import Tokenizer, tokenizer_from_json
-from gptviz.whole_files import write_whole
+from gptviz.whole_files import write_result
 
 VERSION = "1"
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -36,6 +37,8 @@ def save_checkpoint(model: GPT, path: str | Path, tokenizer: Tokenizer | None = 
         >>> read_ours(folder / "model.safetensors").config == model.config
         True
     """
+    must_be(model, GPT, "model", "Pass the GPT itself: of a wrapped one, its .module.")
+    check_tokenizer(tokenizer, "to_json")
     config = {name: getattr(model.config, name) for name in model.config.__dataclass_fields__}
     metadata = {"format": "gptviz", "version": VERSION, "config": json.dumps(config)}
     if tokenizer is not None:
@@ -79,11 +82,16 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path, metadata: Mapp
         path: The file to write or replace.
         metadata: Strings for the header.
     """
-    path = Path(path)
+    path = path_of(path)
+    must_be(weights, Mapping, "weights", "Pass a mapping from names to tensors.")
+    for name, text in (metadata or {}).items():
+        must_be(text, str, f"metadata {name!r}", "Write it as JSON: json.dumps(value).")
+    for name, weight in weights.items():
+        must_be(name, str, "The name of a weight", "Pass a mapping from names to tensors.")
+        must_be(weight, Tensor, f"The weight {name!r}", "Pass a mapping from names to tensors.")
     detached = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
     data = safetensors.torch.save(detached, metadata=dict(metadata or {}))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, data)
+    write_result(path, data)
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -108,7 +116,7 @@ def read_outlines(path: str | Path) -> tuple[dict[str, Outline], dict[str, str]]
     Raises:
         ValueError: the file is not safetensors, or damaged.
     """
-    _read_header(Path(path))
+    _read_header(path_of(path))
     try:
         with safetensors.safe_open(path, framework="pt", backend="pread") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from gptviz.arguments import must_be, several
 from gptviz.interventions.edit import (
     Edit,
     Positions,
@@ -22,6 +23,7 @@ from gptviz.interventions.edit import (
 )
 from gptviz.model import GPT
 from gptviz.naming import AXES, index_within, shape_of
+from gptviz.token_ids import check_ids
 from gptviz.trace import Trace, record
 
 ABLATIONS = ("zero", "mean", "resample")
@@ -46,13 +48,14 @@ class Ablation(Edit):
     seed: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.name not in ("z", "mlp_out", "resid_pre") or (self.name == "z") != (self.head is not None):
             raise ValueError(f"An ablation acts on z of a head, mlp_out or resid_pre, not on {self.name!r}.")
         if self.by not in ABLATIONS:
             raise ValueError(f"by must be one of {ABLATIONS}, not {self.by!r}.")
         if (self.by == "zero") == bool(self.reference):
             needs = "takes no reference" if self.by == "zero" else "needs reference=: traces, or lists of token ids"
-            raise ValueError(f"by={self.by!r} {needs}.")
+            raise ValueError(f"An ablation with by={self.by!r} {needs}.")
 
     def __repr__(self) -> str:
         drawn = {"reference": _Variable("reference")} if self.reference else {}
@@ -123,6 +126,7 @@ class Scaling(Edit):
     positions: Positions
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         finite(self.factor, "factor")
 
     def __repr__(self) -> str:
@@ -146,6 +150,8 @@ class Steering(Edit):
     positions: Positions
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        must_be(self.vector, Tensor, "vector", "Pass a tensor of one axis.")
         place_of(self.name, self.layer, self.head)
         if not AXES[self.name][-1].startswith("d_"):
             raise ValueError(
@@ -281,9 +287,17 @@ def steer(
         >>> steer(2, [0.0, 1.0, 0.0, 0.0], scale=3.0)
         steer('resid_pre.2', vector, scale=3.0)
     """
-    name, layer = ("resid_pre", where) if isinstance(where, int) else one_name(where)
-    tensor = vector if isinstance(vector, Tensor) else torch.tensor(vector, dtype=torch.float32)
-    return Steering(name, layer, head, tensor, scale, listed(positions))
+    name, layer = one_name(where) if isinstance(where, str) else ("resid_pre", where)
+    return Steering(name, layer, head, _vector(vector), scale, listed(positions))
+
+
+def _vector(numbers: Any) -> Tensor:
+    if isinstance(numbers, Tensor):
+        return numbers
+    try:
+        return torch.tensor(numbers, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as reason:  # texts, ragged rows, a dictionary
+        raise TypeError(f"A steering vector must be a tensor or a list of numbers, not {numbers!r}.") from reason
 
 
 class _Variable(str):
@@ -311,7 +325,7 @@ def _ablation(
 
 def _several(reference: Any) -> list[Any]:
     """A list of texts, of one text too."""
-    texts = list(reference)
+    texts = list(several(reference, "reference"))
     return [texts] if texts and all(hasattr(item, "__index__") for item in texts) else texts
 
 
@@ -320,7 +334,7 @@ def _reference_text(text: Any, name: str, layer: int, head: int | None) -> Tenso
         return _values(text, name, layer, head)
     if isinstance(text, str):
         raise TypeError("A reference text must be a trace or token ids, not a string: encode it with the tokenizer.")
-    return tuple(int(token) for token in text)
+    return tuple(check_ids(text).tolist())
 
 
 def _values(trace: Trace, name: str, layer: int, head: int | None) -> Tensor:

@@ -1,6 +1,7 @@
 """What an edit is: a frozen description of a change, which can be checked, compared, printed and written as JSON."""
 
 import base64
+import binascii
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -10,11 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from gptviz.arguments import whole_number
 from gptviz.model import GPT, GPTConfig
 from gptviz.naming import (
     AXES,
     Address,
     UnknownNameError,
+    check_index,
     index_within,
     nearest_names,
     our_spelling,
@@ -60,6 +63,17 @@ class Edit:
     def __init_subclass__(cls) -> None:
         Edit._kinds[cls.kind] = cls
 
+    def __post_init__(self) -> None:
+        """Wrong kinds of places are refused when the edit is made; whether a model has the place, by `intervene`."""
+        for field in fields(self):
+            value, name = getattr(self, field.name), field.name.removeprefix("from_")
+            if name in ("layer", "head", "query") and (value is not None or field.type is int):
+                check_index(value, name)
+            if name == "positions" and value is not None and not isinstance(value, tuple | slice):
+                raise TypeError(f"Positions must be whole numbers, not {value!r}.")
+            if name == "seed":
+                whole_number(value, "seed")
+
     def sites(self, model: GPT) -> list[Site]:
         """Where the edit acts in this model. Checked before any forward pass.
 
@@ -99,7 +113,7 @@ class Edit:
             raise ValueError(f"An edit of kind {kind!r} has the fields {sorted(expected)}, not {sorted(given)}.")
         try:
             return cls(**{name: _decoded(data[name]) for name in expected})
-        except (TypeError, KeyError) as reason:
+        except (TypeError, KeyError, AttributeError, binascii.Error) as reason:
             raise ValueError(f"An edit of kind {kind!r} holds a value that does not fit: {reason}") from reason
 
     def __eq__(self, other: object) -> bool:
@@ -160,7 +174,7 @@ def listed(positions: int | slice | Iterable[int] | None) -> Positions:
     """
     if positions is None or isinstance(positions, slice):
         return positions
-    numbers = [positions] if hasattr(positions, "__index__") else list(positions)  # type: ignore[arg-type]
+    numbers: list[Any] = list(positions) if isinstance(positions, Iterable) else [positions]
     if any(isinstance(number, bool) or not hasattr(number, "__index__") for number in numbers):
         raise TypeError(f"Positions must be whole numbers, not {positions!r}.")
     chosen = tuple(number.__index__() for number in numbers)
@@ -288,7 +302,9 @@ def _decoded_tensor(value: dict[str, Any]) -> Tensor:
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"A tensor's dtype must be a floating-point type of torch, not {value['dtype']!r}.")
     data = base64.b64decode(value["data"], validate=True)
-    shape = [int(size) for size in value["shape"]]
+    if not isinstance(value["shape"], list) or not all(type(size) is int for size in value["shape"]):
+        raise ValueError(f"A tensor's shape must be a list of whole numbers, not {value['shape']!r}.")
+    shape = value["shape"]
     if len(data) != math.prod(shape) * dtype.itemsize or min(shape, default=0) < 0:
         raise ValueError(f"A {value['dtype']} tensor of shape {shape} has not {len(data)} bytes.")
     return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(dtype).reshape(shape)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gptviz.arguments import several
 from gptviz.interventions.edit import (
     Edit,
     Reached,
@@ -22,7 +23,7 @@ from gptviz.interventions.edit import (
 )
 from gptviz.model import GPT, GPTConfig
 from gptviz.naming import AXES, Address, UnknownNameError, index_within, shape_of
-from gptviz.trace import Trace
+from gptviz.trace import Trace, check_trace
 
 RENORMALISED = 1e-6
 """A row whose sum is this close to 1 is taken as it is, so that a recorded row stays the recorded row."""
@@ -42,6 +43,7 @@ class Patch(Edit):
     values: tuple[Tensor, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.verb not in ("patch", "freeze_ln", "freeze_pattern"):
             raise ValueError(f"A patch is made by patch, freeze_ln or freeze_pattern, not by {self.verb!r}.")
         if not self.addresses or len(self.addresses) != len(self.values):
@@ -103,6 +105,7 @@ class PatternRow(Edit):
     row: tuple[float | int, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.query, int) or self.query < 0:
             raise ValueError(f"The query must be a position counted from 0, not {self.query!r}.")
         if len(self.row) < self.query + 1:
@@ -163,6 +166,7 @@ def patch(
         >>> patch(record(model, [0, 1, 2]), "blocks.1.attn.hook_z", head=0, positions=2)
         patch(trace, 'z', layer=1, head=0, positions=2)
     """
+    check_trace(trace)
     addresses, axis = _addresses(trace, name, layer), 0
     name = addresses[0][0]
     heads = slice(None)
@@ -253,7 +257,7 @@ def set_pattern(layer: int, head: int, query: int, row: Sequence[float | int] | 
         >>> set_pattern(0, 1, query=2, row=[0, 3, 1])
         set_pattern(0, 1, 2, [0, 3, 1])
     """
-    weights = row.tolist() if isinstance(row, Tensor) else list(row)
+    weights = row.tolist() if isinstance(row, Tensor) else list(several(row, "row"))
     return PatternRow(layer, head, query, tuple(weights))
 
 

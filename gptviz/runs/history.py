@@ -106,6 +106,11 @@ class Scalars:
         """Files and byte offsets of damaged lines."""
         return [(reader.path, offset) for reader in self._readers.values() for offset in reader.corrupt]
 
+    def missing(self, segments: list[Record]) -> list[Path]:
+        """Files that a part of the training began and that are not there."""
+        files = [self.folder / f"{segment['metrics_file']:06d}.jsonl" for segment in segments]
+        return [file for file in dict.fromkeys(files) if not file.is_file()]
+
     def _file(self, number: int) -> Iterable[Record]:
         reader = self._readers.setdefault(number, LineReader(self.folder / f"{number:06d}.jsonl"))
         rows = self._rows.setdefault(number, [])

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32, Shaped, UInt8
 
+from gptviz.arguments import path_of, whole_number
 from gptviz.packaged import packaged_runs
 from gptviz.packing import unpack_pattern
 from gptviz.runs import lock
@@ -95,7 +96,7 @@ def open_run(name_or_path: str | Path) -> "Run":
         gptviz.runs.faults.NotARun: A run directory holds a run.json; no/such/run does not exist. ...
     """
     packaged = packaged_runs()
-    return Run(packaged.get(str(name_or_path), Path(name_or_path)))
+    return Run(packaged.get(str(name_or_path), path_of(name_or_path)))
 
 
 class Run:
@@ -124,7 +125,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path, *, temporary: bool = False) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
         # A run kept "in memory" is a temporary folder that goes when the Run does.
         self._delete = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True) if temporary else None
         self.info = _read_info(self.path)
@@ -263,7 +264,7 @@ class Run:
             ValueError: If there is no such probe, or the step has no snapshot.
             CorruptSnapshot: If the file is damaged.
         """
-        if not 0 <= probe < len(self.probes):
+        if not isinstance(probe, int) or not 0 <= probe < len(self.probes):
             raise ValueError(f"probe must be 0 to {len(self.probes) - 1} (see run.probes); {probe} was given.")
         arrays = read_arrays(self.path, self._recorded("snapshot", step))
         prefix = f"probe{probe}."
@@ -369,6 +370,7 @@ class Run:
         """
         from gptviz.training import resume
 
+        max_iters = None if max_iters is None else whole_number(max_iters, "max_iters", least=1)
         return resume(self, max_iters, step=step, background=background, progress=progress, on_step=on_step)
 
     # --- care -------------------------------------------------------------------------------------------------
@@ -384,6 +386,9 @@ class Run:
         journal = self._history.lines
         found = [Problem(journal.path, f"has a damaged line at byte {offset}") for offset in journal.corrupt]
         found += [Problem(path, f"has a damaged line at byte {offset}") for path, offset in self._scalars.corrupt]
+        if not lock.holder(self.path):  # a run that has just begun has written none yet
+            missing = self._scalars.missing(self._history.segments)
+            found += [Problem(path, "is missing: the losses and other scalars in it are lost") for path in missing]
         for record in self._history.live.values():
             try:
                 read_committed(self.path, record)
@@ -423,6 +428,8 @@ class Run:
     def _recorded(self, kind: str, step: int) -> Record:
         self._history.poll()
         files = self._history.files(kind)
+        if not isinstance(step, int) or isinstance(step, bool):
+            raise TypeError(f"step must be a whole number, one of run.steps, not {step!r}.")
         if step not in files:
             near = sorted(files, key=lambda other: abs(other - step))[:3]
             hint = f"the nearest are {', '.join(map(str, sorted(near)))}" if near else "none are recorded yet"
