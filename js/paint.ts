@@ -54,6 +54,13 @@ export class Pen {
     this.ctx.beginPath(); this.ctx.arc(x, y, radius, 0, 2 * Math.PI); this.ctx.fillStyle = colour; this.ctx.fill();
   }
 
+  /** The glyph of a value above the scale: the top right corner of its box, which ends at x, is cut away. */
+  corner(x: number, y: number, colour = this.theme.paper): void {
+    const { ctx } = this;
+    ctx.beginPath(); ctx.moveTo(x - 8, y - 0.5); ctx.lineTo(x + 0.5, y - 0.5); ctx.lineTo(x + 0.5, y + 8); ctx.closePath();
+    ctx.fillStyle = colour; ctx.fill();
+  }
+
   /** 45° hatch inside a path: masked cells. */
   hatch(trace: (ctx: CanvasRenderingContext2D) => void, x: number, y: number, w: number, h: number, step = 6, colour = this.theme.rule): void {
     const { ctx } = this;

@@ -6,6 +6,7 @@ export interface Check { name: string; error: string; bound: string; passed: boo
 export interface RawView {
   kind: string; title: string; subtitle: string; arrays: Record<string, RawArray>; labels: Record<string, string[]>;
   units: Record<string, string>; range: Record<string, [number, number]>; checks: Check[];
+  content?: Record<string, any>; // what is neither array nor label
   detail_axes?: string[]; details?: Record<string, RawView>; // more of it where the reader looks; a page holds the details
 }
 export interface Selection {

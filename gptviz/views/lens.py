@@ -11,7 +11,7 @@ from gptviz.views.view import Check, View
 TITLE, SUBTITLE = "Logit lens", "what the model would say if it stopped after each layer"
 NATS = 6.0  # KL beyond it has a cut corner: the scale stays the same for all texts
 BLOCK = 64  # positions that are computed at once where a text is long
-MARGIN = 32  # positions beyond those asked for, so that a window over the edge of a block is whole
+MARGIN = 64  # positions beyond those asked for: no window over the edge of a block is wider
 
 
 def lens_view(

@@ -1,8 +1,10 @@
-// The text, coloured by what surprised the model.
+// The text, coloured by a number per token: what surprised the model, how sure it was, or any of the reader's own.
+import type { Scale } from "../colour.ts";
 import { font, Pen } from "../paint.ts";
-import type { Hit, Panel, Patch, Sized } from "../panel.ts";
+import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
 import { ellipsis, fixed, quoted, whole } from "../text.ts";
+import { choices_at } from "./after.ts";
 
 interface Chip { x: number; y: number; w: number; at: number; word: string }
 interface Strip extends Sized { chips: Chip[]; first: number; foot: number }
@@ -24,56 +26,85 @@ function layout(scene: Scene, width: number): Strip {
     chips.push({ x, y, w, at, word });
     x += w + 4;
   }
-  return { width, height: y + pitch + (clipped(scene) ? 84 : 66), chips, first, foot: y + pitch };
+  return { width, height: y + pitch + (clipped(scene) ? 104 : 86), chips, first, foot: y + pitch };
 }
 
-const loss_of = (scene: Scene) => scene.view.arrays.loss!.values;
-const clipped = (scene: Scene) => loss_of(scene).some((loss) => loss > scene.view.range.loss![1]);
+/** What colours the text: a number per token, where it stands on a scale from 0 to 1, and how it is written. */
+export interface Colouring { words: string; values: ArrayLike<number>; share(value: number): number; high: number; scale: Scale; ticks: string[]; digits: number }
+
+export function colourings({ view, theme }: Pick<Scene, "view" | "theme">): Record<string, Colouring> {
+  const { loss, rank, entropy } = view.arrays, linear = (low: number, high: number) => (value: number) => (value - low) / (high - low);
+  const nats = (values: ArrayLike<number>, words: string): Colouring => ({ words, values, share: linear(...view.range.loss!), high: view.range.loss![1], scale: theme.loss, ticks: ["0", "2", "4", "6 nats"], digits: 2 });
+  const all: Record<string, Colouring> = { loss: nats(loss!.values, "loss") };
+  all.p = { words: "p of the token", values: Float32Array.from(loss!.values, (value) => Math.exp(-value)), share: (p) => p, high: 1, scale: theme.sequential, ticks: ["0", ".5", "1"], digits: 4 };
+  if (rank) all.rank = { words: "rank of the token", values: Float32Array.from(rank.values, (value) => value || NaN), share: (value) => Math.log10(value) / 3, high: 1000, scale: theme.loss, ticks: ["1", "10", "100", "1000"], digits: 0 };
+  if (entropy) all.entropy = nats(entropy.values, "entropy before it was read");
+  (view.labels.value ?? []).forEach((words, i) => {
+    const [low, high] = view.range[`value_${i}`]!, signed = low < 0 && high > 0, digits = Math.max(-low, high) >= 100 ? 0 : 2;
+    all[`value_${i}`] = { words, values: view.arrays[`value_${i}`]!.values, share: linear(low, high), high, scale: signed ? theme.diverging : theme.sequential,
+                          ticks: [low, (low + high) / 2, high].map((tick) => fixed(tick, digits)), digits };
+  });
+  return all;
+}
+
+const colouring = (scene: Scene): Colouring => { const all = colourings(scene); return all[String(scene.options.colour)] ?? all.loss!; };
+const above = (value: number, high: number): boolean => value > high * (1 + 1e-6);
+const clipped = (scene: Scene): boolean => { const { values, high } = colouring(scene); return Array.prototype.some.call(values, (value: number) => above(value, high)); };
 
 function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
-  const pen = new Pen(ctx, scene.theme), { theme } = scene, [low, high] = scene.view.range.loss!;
+  const pen = new Pen(ctx, scene.theme), { theme } = scene, how = colouring(scene);
   for (const { x, y, w, at, word } of strip.chips) {
-    const loss = loss_of(scene)[at]!, byte = Math.round(255 * Math.min(1, Math.max(0, (loss - low) / (high - low))));
-    if (Number.isFinite(loss)) pen.fill(x, y, w, tall, theme.loss.css[byte]!, 3);
+    const value = how.values[at]!, byte = byte_of(how, value);
+    if (Number.isFinite(value)) pen.fill(x, y, w, tall, how.scale.css[byte]!, 3);
     else pen.stroke(x + 0.5, y + 0.5, w - 1, tall - 1, theme.rule_2, 1, 3, [1.5, 2.5]);
-    if (loss > high) clip(pen, x + w, y);
-    pen.text(word, x + w / 2, y + 19, { ...ink, align: "center", colour: theme.ink });
-    if (!Number.isFinite(loss) && at > 0) pen.text(Number.isNaN(loss) ? "×" : "∞", x + w - 4, y + 10, { align: "center", colour: theme.ink });
+    if (above(value, how.high)) pen.corner(x + w, y);
+    pen.text(word, x + w / 2, y + 19, { ...ink, align: "center", colour: ink_on(scene, how, value) });
+    if (!Number.isFinite(value) && at > 0) pen.text(Number.isNaN(value) ? "×" : "∞", x + w - 4, y + 10, { align: "center", colour: theme.ink });
   }
-  legend(pen, strip, scene);
+  legend(pen, strip, scene, how);
 }
 
-function clip(pen: Pen, x: number, y: number): void { // the value is above the scale: top right corner cut away
-  const { ctx } = pen;
-  ctx.beginPath(); ctx.moveTo(x - 8, y - 0.5); ctx.lineTo(x + 0.5, y - 0.5); ctx.lineTo(x + 0.5, y + 8); ctx.closePath();
-  ctx.fillStyle = pen.theme.paper; ctx.fill();
-}
+const byte_of = (how: Colouring, value: number): number => Math.round(255 * Math.min(1, Math.max(0, how.share(value)))) || 0;
+const ink_on = ({ theme }: Scene, how: Colouring, value: number): string => (Number.isFinite(value) && how.scale !== theme.loss ? how.scale.ink[byte_of(how, value)]! : theme.ink);
 
-function legend(pen: Pen, strip: Strip, scene: Scene): void {
-  const y = strip.foot + 34, width = Math.min(160, strip.width - 88);
-  pen.legend(0, y, width, scene.theme.loss, ["0", "2", "4", "6 nats"]);
+function legend(pen: Pen, strip: Strip, scene: Scene, how: Colouring): void {
+  const y = strip.foot + 54, width = Math.min(160, strip.width - 88);
+  pen.legend(0, y, width, how.scale, how.ticks);
   pen.stroke(width + 20.5, y - 2.5, 16, 14, scene.theme.rule_2, 1, 3, [1.5, 2.5]);
   pen.text("none", width + 44, y + 9);
-  if (clipped(scene)) pen.text("corner cut away: above 6 nats", 0, y + 44);
+  if (clipped(scene)) pen.text(`corner cut away: above ${how.ticks.at(-1)}`, 0, y + 44);
 }
 
 function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
-  const pen = new Pen(ctx, scene.theme), { theme, look } = scene;
+  const pen = new Pen(ctx, scene.theme), { theme, look, measure } = scene, how = colouring(scene);
   for (const { x, y, w, at, word } of strip.chips) {
     if (at === look.key && at !== look.query) pen.stroke(x - 0.5, y - 0.5, w + 1, tall + 1, theme.ink, 1, 4, [3, 2]);
     if (at !== look.query) continue;
     pen.stroke(x - 1, y - 1, w + 2, tall + 2, theme.accent, 2, 5);
-    pen.text(word, x + w / 2, y + 19, { ...ink, align: "center", weight: 700, colour: theme.ink });
+    pen.text(word, x + w / 2, y + 19, { ...ink, align: "center", weight: 700, colour: ink_on(scene, how, how.values[at]!) });
   }
-  pen.text(ellipsis(summary(scene), strip.width, font(theme, { weight: 500 }), scene.measure), 0, strip.foot + 14, { weight: 500, colour: theme.ink });
+  pen.text(ellipsis(summary(scene), strip.width, font(theme, { weight: 500 }), measure), 0, strip.foot + 14, { weight: 500, colour: theme.ink });
+  pen.text(ellipsis(own_value(scene) || expected(scene), strip.width, font(theme), measure), 0, strip.foot + 33);
 }
 
 /** The token at the query: how likely the model held it, before it was read. */
 export function summary(scene: Scene): string {
-  const { look, tokens, view } = scene, loss = loss_of(scene)[look.query]!, rank = view.arrays.rank?.values[look.query] ?? 0;
+  const { look, tokens, view } = scene, loss = view.arrays.loss!.values[look.query]!, rank = view.arrays.rank?.values[look.query] ?? 0;
   const said = quoted(tokens[look.query] ?? "");
   if (Number.isNaN(loss)) return look.query ? `${said} · loss NaN` : `${said} · first token, no loss`;
   return `${said} · loss ${fixed(loss, 2)} · p ${fixed(Math.exp(-loss), 3)}${rank > 0 ? ` · rank ${whole(rank)}` : ""}`;
+}
+
+/** The number that colours the token, where the summary does not say it. */
+function own_value(scene: Scene): string {
+  const name = String(scene.options.colour ?? "loss"), how = colouring(scene);
+  return /^(entropy|value_)/.test(name) ? `${how.words} ${fixed(how.values[scene.look.query]!, 4)}` : "";
+}
+
+/** What the model expected in the place of the token looked at. */
+export function expected(scene: Pick<Scene, "view" | "look" | "tokens">): string {
+  const list = choices_at(scene.view, scene.look.query - 1).slice(0, 3);
+  return list.length ? `expected ${list.map(({ word, p }) => `${quoted(word)} ${fixed(p, 3)}`).join(", ")}` : "";
 }
 
 const hit = (strip: Strip, x: number, y: number): Hit | null => {
@@ -88,16 +119,21 @@ export function walk(key: string, { look, tokens }: Scene): Patch | null {
   return key in to ? { selection: { query: Math.max(0, Math.min(last, to[key]!)), key: null } } : null;
 }
 
+const names: Record<string, string> = { loss: "loss", p: "p(token)", rank: "rank", entropy: "entropy" };
+const controls = (scene: Scene): Control[] =>
+  [{ kind: "choice", name: "colour", label: "colour", choices: Object.entries(colourings(scene)).map(([name, { words }]) => [name, names[name] ?? words]) }];
+
 const strip: Panel<Strip> = {
   kind: "tokens", name: "text",
+  options: { colour: "loss" },
   slot: ({ place, tokens }) => (place.large && place.window === tokens.length ? "top" : "left"),
   heading(scene) {
     const [first, count] = shown(scene), part = count < scene.tokens.length;
     return { title: part ? "Window" : scene.view.title, subtitle: part ? `queries ${first} to ${first + count - 1}` : scene.view.subtitle };
   },
-  layout, draw, mark, hit, press: walk,
+  controls, layout, draw, mark, hit, press: walk,
   stale: ({ corner }) => String(corner.query),
-  says: (scene) => `Position ${scene.look.query}: ${summary(scene)}.`,
+  says: (scene) => `Position ${scene.look.query}: ${[summary(scene), own_value(scene), expected(scene)].filter(Boolean).join("; ")}.`,
 };
 
 export const panels: Panel[] = [strip];

@@ -80,7 +80,8 @@ function curve(pen: Pen, plot: Plot, steps: ArrayLike<number>, values: ArrayLike
   }
 }
 
-function marker(pen: Pen, index: number, x: number, y: number, colour: string): void {
+/** Series are told apart by shape: circle, diamond, triangle, square. */
+export function marker(pen: Pen, index: number, x: number, y: number, colour: string): void {
   const { ctx } = pen, r = 3.5;
   ctx.beginPath();
   if (index % 4 === 0) ctx.arc(x, y, r, 0, 2 * Math.PI);
