@@ -1,10 +1,11 @@
 """The one forward pass behind `record`: who listens, what is kept of each text of a padded batch, what is refused."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -13,13 +14,18 @@ from torch.nn import functional as F
 
 from gptviz.arguments import check_tokenizer, whole_number
 from gptviz.config import ACTIVATIONS, GPTConfig
-from gptviz.model import GPT, LayerNorm, attention_scores
+from gptviz.model import GPT, HookPoint, LayerNorm, attention_scores
 from gptviz.naming import AXES, Address, human_bytes, shape_of
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 DERIVED = {
+    "ln_1_scale": ("resid_pre",),
     "ln_1": ("resid_pre",),
     "scores": ("q", "k"),
     "z": ("pattern", "v"),
+    "ln_2_scale": ("resid_mid",),
     "ln_2": ("resid_mid",),
     "mlp_post": ("mlp_pre",),
     "loss": ("logits",),
@@ -38,15 +44,47 @@ def derived(name: str, sources: list[Tensor], ids: Tensor, config: GPTConfig, no
         return F.gelu(sources[0], approximate=ACTIVATIONS[config.activation])
     if name == "loss":
         return token_losses(sources[0], ids[None])
+    if name in ("ln_1_scale", "ln_2_scale"):
+        _, _, reciprocal = torch.native_layer_norm(sources[0], (config.n_embd,), None, None, LayerNorm.eps)
+        return reciprocal.squeeze(-1).reciprocal()
     weight, bias = norm if len(norm) == 2 else (norm[0], None)
     return F.layer_norm(sources[0], weight.shape, weight, bias, LayerNorm.eps)
+
+
+class Plan(NamedTuple):
+    """What follows from the addresses asked for alone, so that a sweep works it out once."""
+
+    captured: tuple[Address, ...]
+    """Those that must be kept as they pass."""
+    norms: tuple[Address, ...]
+    """Those that will be derived with the weights of a LayerNorm."""
+    names: tuple[str, ...]
+    layers: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=256)
+def plan(addresses: tuple[Address, ...], touched: tuple[Address, ...], derive: bool) -> Plan:
+    """Keep every address, or (`derive`) only those that do not follow from others: what was touched does not."""
+    asked, own = set(addresses), set(touched)
+
+    def follows(name: str, layer: int | None) -> bool:
+        sources = {(source, layer) for source in DERIVED.get(name, ())}
+        another_scale = (f"{name}_scale", layer) in own
+        return derive and bool(sources) and sources <= asked and (name, layer) not in own and not another_scale
+
+    return Plan(
+        captured=tuple(address for address in addresses if not follows(*address)),
+        norms=tuple(address for address in addresses if address[0] in ("ln_1", "ln_2") and follows(*address)),
+        names=tuple(dict.fromkeys(name for name, _ in addresses)),
+        layers=tuple(sorted({layer for _, layer in addresses if layer is not None})),
+    )
 
 
 @dataclass(frozen=True)
 class Selection:
     """What is kept of a forward pass."""
 
-    addresses: list[Address]
+    addresses: tuple[Address, ...]
     heads: tuple[int, ...]
     positions: list[tuple[int, ...]]
     """Kept positions of each text."""
@@ -76,43 +114,50 @@ class Recording:
         self, model: GPT, rows: list[Tensor], selection: Selection, grad: bool | Callable[[Tensor], Tensor]
     ):
         self.model, self.rows, self.selection, self.grad = model, rows, selection, grad
-        self.padded = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.lm_head.weight.device)
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True) if len(rows) > 1 else rows[0][None]
+        self.padded = padded.to(model.lm_head.weight.device)
         self.edited = tuple(address for address, point in model.hook_points.items() if point.edited)
-        self.captured = [address for address in selection.addresses if not self._derivable(address)]
+        casts = torch.is_autocast_enabled(self.padded.device.type)  # they are not ours to repeat
+        derive = selection.whole and not grad and not casts
+        self.plan = plan(selection.addresses, self.edited, derive)
+        if len(self.plan.captured) < len(selection.addresses) and (hooked := self._hooked()):
+            self.plan = plan(selection.addresses, self.edited + hooked, derive)
         self.raw: dict[Address, Tensor] = {}  # by reference, [batch, ...]
         self.versions: dict[Address, int] = {}
         self.kept: list[dict[Address, Tensor]] = [{} for _ in rows]  # of each text, [1, ...]
         self.gradients: list[dict[Address, Tensor]] = [{} for _ in rows]
 
-    def _derivable(self, address: Address) -> bool:
-        """Whether a value follows exactly from others that are kept as they are."""
-        name, layer = address
-        sources = [(source, layer) for source in DERIVED.get(name, ())]
-        touched = address in self.edited or (f"{name}_scale", layer) in self.edited  # a norm by another scale
-        plain = self.selection.whole and not self.grad and not touched
-        kept = bool(sources) and all(source in self.selection.addresses for source in sources)
-        return plain and kept and not torch.is_autocast_enabled(self.padded.device.type)  # its casts are not ours
+    def _hooked(self) -> tuple[Address, ...]:
+        """Names that somebody's hook on a module, not on a hook point, keeps from following from their sources."""
+        found: list[Address] = []
+        for layer, block in enumerate(self.model.transformer.h):
+            for name, norm in (("ln_1", block.ln_1), ("ln_2", block.ln_2)):
+                if norm._forward_pre_hooks:
+                    found += [(name, layer), (f"{name}_scale", layer)]
+            dropout = block.attn.attn_dropout
+            if dropout._forward_hooks or dropout._forward_pre_hooks:
+                found.append(("z", layer))
+        return tuple(found)
 
+    @torch.no_grad()
     def norms(self) -> dict[Address, tuple[Tensor, ...]]:
         """Copies of the weights from which unrecorded norms are derived: the model may go on learning."""
-        found = {}
-        for name, layer in self.selection.addresses:
-            if name in ("ln_1", "ln_2") and (name, layer) not in self.captured:
-                norm = self.model.transformer.h[layer].get_submodule(name)
-                found[name, layer] = tuple(weight.detach().clone() for weight in norm.parameters())
-        return found
+        if not self.plan.norms:
+            return {}
+        blocks = list(self.model.transformer.h)
+        norms = [getattr(blocks[layer], name) for name, layer in self.plan.norms if layer is not None]
+        weights = [weight for norm in norms for weight in (norm.weight, norm.bias) if weight is not None]
+        copies = torch.cat(weights).split(self.model.config.n_embd)  # at once: one by one takes as long as a layer
+        each = len(weights) // len(norms)
+        return {address: copies[each * i : each * (i + 1)] for i, address in enumerate(self.plan.norms)}
 
     def needed_bytes(self) -> dict[Address, int]:
         """Bytes that each captured value will take, before anything runs; a shared tensor is counted once."""
         itemsize = (self.selection.dtype or self.model.lm_head.weight.dtype).itemsize
         needed = {}
-        for name, layer in self.captured:
-            if (
-                self.selection.whole
-                and name == "resid_pre"
-                and layer
-                and ("resid_post", layer - 1) in self.captured
-            ):
+        captured = self.plan.captured
+        for name, layer in captured:
+            if self.selection.whole and name == "resid_pre" and layer and ("resid_post", layer - 1) in captured:
                 continue  # the same tensor
             numbers = sum(math.prod(self._kept_shape(name, row)) for row in range(len(self.rows)))
             needed[name, layer] = itemsize * numbers * (2 if self.grad else 1)
@@ -142,43 +187,42 @@ class Recording:
             "Choose with names=, layers=, heads= or positions=, or pass dtype=torch.float16."
         )
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Attach a reader to every needed hook point; afterwards detach exactly those readers."""
+    def run(self, start: tuple[int, Tensor] | None, span: range) -> None:
+        """The pass, with a reader at every needed hook point; afterwards exactly those readers are detached."""
         attached = []
-        ends = [("embed", None), ("logits", None)] if self.grad else []  # where gradients begin, and the scalar
-        addresses = dict.fromkeys(self.captured + ends)
         try:
-            for address in addresses:
-                point = self.model.hook_points[("logits", None) if address[0] == "loss" else address]
+            for address, point in self._needed_points():
                 listener = self._listener(address)
                 point.listeners.append(listener)
                 attached.append((point.listeners, listener))
-            yield
-            if self.grad:
-                self._differentiate()
+            with undisturbed(self.model, bool(self.grad)):
+                run_layers(self.model, self.padded, start, span)
+                if self.grad:
+                    self._differentiate()
         finally:
             for listeners, listener in attached:
                 listeners.remove(listener)
 
+    def _needed_points(self) -> Iterator[tuple[Address, HookPoint]]:
+        ends = (("embed", None), ("logits", None)) if self.grad else ()  # where gradients begin, and the scalar
+        for address in dict.fromkeys(self.plan.captured + ends):
+            yield address, self.model.hook_points[("logits", None) if address[0] == "loss" else address]
+
     def _listener(self, address: Address) -> Callable[[Tensor], None]:
-        name = address[0]
+        keep = self._refer if self.selection.whole or self.grad else self._take
+        if address[0] == "loss":
+            return lambda logits: keep(address, token_losses(logits.detach(), self.padded))
+        if address[0] == "embed" and self.grad:  # all parameters may be frozen: let gradients begin here
+            return lambda embed: keep(address, embed if embed.requires_grad else embed.requires_grad_())
+        return functools.partial(keep, address)
 
-        def refer(value: Tensor) -> None:
-            self.raw[address] = value
-            self.versions[address] = value._version
+    def _refer(self, address: Address, value: Tensor) -> None:
+        self.raw[address] = value
+        self.versions[address] = value._version
 
-        def refer_root(value: Tensor) -> None:  # all parameters are frozen: let gradients begin here
-            refer(value if value.requires_grad else value.requires_grad_())
-
-        def take(value: Tensor) -> None:
-            for row, ids in enumerate(self.rows):
-                self.kept[row][address] = self.selection.take(name, value, row, len(ids))
-
-        keep = refer if self.selection.whole or self.grad else take
-        if name == "loss":
-            return lambda logits: keep(token_losses(logits.detach(), self.padded))
-        return refer_root if name == "embed" and self.grad else keep
+    def _take(self, address: Address, value: Tensor) -> None:
+        for row, ids in enumerate(self.rows):
+            self.kept[row][address] = self.selection.take(address[0], value, row, len(ids))
 
     def _differentiate(self) -> None:
         """Gradients of one scalar per text, summed: texts in a batch do not reach each other."""
@@ -213,13 +257,24 @@ class Recording:
                     "wrong. A hook must return a new tensor instead of changing its input."
                 )
         if self.grad:
-            for address in self.captured:
+            for address in self.plan.captured:
                 self._keep(self.kept, address, self.raw[address])
         elif self.selection.whole:
             self.kept = [self.raw]
-        missing = [address for address in self.captured if address not in self.kept[0]]
+        missing = [address for address in self.plan.captured if address not in self.kept[0]]
         if missing:
             raise RuntimeError(f"Nothing passed the hook points {missing}: was the model's forward replaced?")
+
+
+def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, run with inference mode off: its tensors can be used like any others."""
+    switched = torch.inference_mode(False)(function)
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:  # to switch costs more than to look whether one must
+        return (switched if torch.is_inference_mode_enabled() else function)(*args, **kwargs)
+
+    return run
 
 
 @contextlib.contextmanager
@@ -333,14 +388,14 @@ def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
             f"Token ids must be whole numbers in one row, not {ids.dtype} of shape {tuple(ids.shape)}."
         )
     ids = ids.to(torch.int64, copy=True)
-    if len(ids) == 0:
+    listed = ids.tolist()
+    if not listed:
         raise ValueError("A text must have at least one token, but this one is empty.")
-    outside = ((ids < 0) | (ids >= config.vocab_size)).nonzero()
-    if len(outside):
-        at = int(outside[0])
+    if min(listed) < 0 or max(listed) >= config.vocab_size:
+        at = next(at for at, i in enumerate(listed) if not 0 <= i < config.vocab_size)
         raise ValueError(
             f"Token ids must be 0 to {config.vocab_size - 1} (vocab_size {config.vocab_size}), "
-            f"but position {at} holds {int(ids[at])}. Was the text encoded by another model's tokenizer?"
+            f"but position {at} holds {listed[at]}. Was the text encoded by another model's tokenizer?"
         )
     return ids
 

@@ -143,13 +143,25 @@ def resolve_names(
         >>> resolve_names(["logits", "ln_?_scale"], n_layer=2, layers=[1])
         [('ln_1_scale', 1), ('ln_2_scale', 1), ('logits', None)]
     """
-    requests = (names,) if isinstance(names, str) else tuple(AXES) if names is None else tuple(several(names, "names"))
+    return list(_resolved(requested(names), n_layer, tuple(range(n_layer) if layers is None else layers)))
+
+
+def requested(names: str | Iterable[str] | None) -> tuple[str, ...]:
+    """What was asked for, one by one; None for all.
+
+    Raises:
+        UnknownNameError: nothing was asked for.
+        TypeError: something that is not a string.
+    """
+    if names is None:
+        return tuple(AXES)
+    requests = (names,) if isinstance(names, str) else tuple(several(names, "names"))
     if not requests:
         raise UnknownNameError("names must hold at least one name, but is empty. Leave it out to record everything.")
     for request in requests:
         if not isinstance(request, str):
             raise TypeError(f"A name must be a string, not {type(request).__name__}: {request!r}.")
-    return list(_resolved(requests, n_layer, tuple(range(n_layer) if layers is None else layers)))
+    return requests
 
 
 @functools.lru_cache(maxsize=256)  # a sweep asks the same thousands of times, in the midst of its timing

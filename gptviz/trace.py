@@ -7,6 +7,7 @@ exactly from other recorded values (`DERIVED`: `scores` from q and k, `mlp_post`
 the same bits, when it is asked for, unless an edit touched it; then it is recorded like the rest.
 """
 
+import functools
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,10 +24,9 @@ from gptviz.capture import (
     Recording,
     Selection,
     derived,
+    outside_inference_mode,
     plain_unembed,
-    run_layers,
     token_rows,
-    undisturbed,
     unwrapped,
 )
 from gptviz.config import GPTConfig
@@ -40,6 +40,7 @@ from gptviz.naming import (
     indices_within,
     nearest_names,
     our_spelling,
+    requested,
     resolve_names,
     shape_of,
 )
@@ -64,7 +65,6 @@ class Trace:
 
     Attributes:
         ids: Token ids, `[pos]`.
-        tokens: The visible form of each token.
         config: The shape of the model.
         layers, heads, positions: Which of them were recorded, as numbers from 0.
         edited: Addresses whose value an edit may have replaced during this pass.
@@ -84,7 +84,7 @@ class Trace:
         *,
         names: Sequence[str],
         ids: Int[Tensor, "pos"],
-        tokens: tuple[str, ...],
+        tokens: tuple[str, ...] | None,
         config: GPTConfig,
         layers: tuple[int, ...],
         heads: tuple[int, ...],
@@ -99,7 +99,7 @@ class Trace:
         self._norms = norms or {}
         self._gradients = gradients or {}
         self.names = tuple(names)
-        self.ids, self.tokens, self.config = ids, tokens, config
+        self.ids, self._tokens, self.config = ids, tokens, config
         self.layers, self.heads, self.positions = layers, heads, positions
         self.edited, self.notes = edited, notes
         self._model = weakref.ref(model) if model is not None else None
@@ -135,6 +135,13 @@ class Trace:
             f"Trace of {len(self)} tokens ({shown!r}) through {len(self.layers)} of {self.config.n_layer} layers: "
             f"{len(self.names)} names, {human_bytes(self.nbytes)}"
         )
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The visible form of each token; its number where no tokenizer was given."""
+        if self._tokens is None:
+            self._tokens = tuple(map(str, self.ids.tolist()))
+        return self._tokens
 
     @property
     def nbytes(self) -> int:
@@ -260,7 +267,7 @@ class Trace:
             return derived(name, sources, self.ids, self.config, self._norms.get((name, layer), ()))[0]
 
 
-@torch.inference_mode(False)
+@outside_inference_mode
 def record(
     model: nn.Module,
     text: Any,
@@ -343,8 +350,7 @@ def record(
         )
     recording = Recording(inner, rows, selection, grad)
     recording.refuse_over(max_bytes)
-    with undisturbed(inner, bool(grad)), recording.listening():
-        run_layers(inner, recording.padded, start_at_layer, span)
+    recording.run(start_at_layer, span)
     recording.finish()
     traces = [_trace(recording, row, tokenizer, notes) for row in range(len(rows))]
     return traces[0] if single else traces
@@ -368,11 +374,11 @@ def _trace(recording: Recording, row: int, tokenizer: Any, notes: tuple[str, ...
     selection, ids = recording.selection, recording.rows[row]
     return Trace(
         recording.kept[row],
-        names=list(dict.fromkeys(name for name, _ in selection.addresses)),
+        names=recording.plan.names,
         ids=ids,
-        tokens=tuple(str(i) if tokenizer is None else tokenizer.visible(i) for i in ids.tolist()),
+        tokens=None if tokenizer is None else tuple(map(tokenizer.visible, ids.tolist())),
         config=recording.model.config,
-        layers=tuple(sorted({layer for _, layer in selection.addresses if layer is not None})),
+        layers=recording.plan.layers,
         heads=selection.heads,
         positions=selection.positions[row],
         edited=recording.edited,
@@ -469,15 +475,23 @@ def _layer_span(
     return range(first, config.n_layer if stop is None else stop)
 
 
-def _addresses(names: Any, layers: Any, span: range, config: GPTConfig, embedded: bool) -> list[Address]:
+def _addresses(names: Any, layers: Any, span: range, config: GPTConfig, embedded: bool) -> tuple[Address, ...]:
     """The addresses asked for that a pass over these layers reaches."""
-    chosen = [layer for layer in indices_within(layers, config.n_layer, "layer") if layer in span]
+    chosen = indices_within(layers, config.n_layer, "layer")
+    return _reached(names is None, requested(names), chosen, span, config.n_layer, embedded)
+
+
+@functools.lru_cache(maxsize=256)
+def _reached(
+    all_names: bool, names: tuple[str, ...], layers: tuple[int, ...], span: range, n_layer: int, embedded: bool
+) -> tuple[Address, ...]:
+    chosen = [layer for layer in layers if layer in span]
     before, after = {"embed", "pos_embed"}, {"ln_final_scale", "ln_final", "logits", "loss"}
-    unreachable = (set() if embedded else before) | (after if span.stop < config.n_layer else set())
-    found = [at for at in resolve_names(names, config.n_layer, chosen) if at[0] not in unreachable]
-    named = {names} if isinstance(names, str) else set(names or ())
-    if not found or unreachable & {our_spelling(name)[0] for name in named}:
+    unreachable = (set() if embedded else before) | (after if span.stop < n_layer else set())
+    found = tuple(at for at in resolve_names(names, n_layer, chosen) if at[0] not in unreachable)
+    named = set() if all_names else {our_spelling(name)[0] for name in names}
+    if not found or unreachable & named:
         raise UnknownNameError(
-            f"A pass over layers {span.start} to {span.stop - 1} does not compute all of {names!r}."
+            f"A pass over layers {span.start} to {span.stop - 1} does not compute all of {', '.join(names)}."
         )
     return found
