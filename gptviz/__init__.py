@@ -41,6 +41,7 @@ _HOME = {
     "open_run": "gptviz.runs",
     "Run": "gptviz.runs",
     "explore": "gptviz.dashboards",
+    "step_through": "gptviz.dashboards",
     "watch": "gptviz.dashboards",
     "export_html": "gptviz.export",
 }
@@ -49,6 +50,7 @@ TYPE_CHECKING = False  # what type checkers take for true; importing typing woul
 if TYPE_CHECKING:  # the same names for editors and type checkers; a test compares the two lists
     from gptviz import analysis as analysis
     from gptviz.dashboards import explore as explore
+    from gptviz.dashboards import step_through as step_through
     from gptviz.dashboards import watch as watch
     from gptviz.export import export_html as export_html
     from gptviz.generation import generate as generate

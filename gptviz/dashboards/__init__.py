@@ -3,6 +3,7 @@
 from gptviz.dashboards.explore import explore as explore
 from gptviz.dashboards.explore import parts as parts
 from gptviz.dashboards.explore import trace_views as trace_views
+from gptviz.dashboards.stepper import step_through as step_through
 from gptviz.dashboards.watch import curve_view as curve_view
 from gptviz.dashboards.watch import report as report
 from gptviz.dashboards.watch import snapshot_views as snapshot_views

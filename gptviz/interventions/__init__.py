@@ -15,6 +15,7 @@ or fires and changes nothing, is an error. An edit is also a line of Python (`re
 from gptviz.interventions.ablation import ablate_head, ablate_mlp, ablate_position, scale_head, steer
 from gptviz.interventions.edit import Edit
 from gptviz.interventions.intervene import Effect, IneffectiveEditError, Report, intervene
+from gptviz.interventions.removal import without
 from gptviz.interventions.replacement import freeze_ln, freeze_pattern, patch, set_pattern
 from gptviz.interventions.transplant import transplant_head
 
@@ -34,4 +35,5 @@ __all__ = [
     "set_pattern",
     "steer",
     "transplant_head",
+    "without",
 ]

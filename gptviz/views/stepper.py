@@ -55,8 +55,9 @@ under "details", by "0", "1", .... A layer that is not there is said to be left 
         answer: place in choices | number, tolerance, unit, feedback: [a sentence per choice] (of numbers: []),
         explanation}]. A number is right if |given - answer| <= tolerance.
     switches: {"available": [{id, stage, title, sentence, by: [] | ["layer"] | ["layer", "head"]}],
-        "results": [{id, layer, head, code, changed, loss, true_loss, losses: [T, null at 0], next: [{token, prob} x3],
-        true_next: [...]}]}. Results that are not there can be had from a kernel (below). losses are nats; null for NaN.
+        "results": [{id, layer, head, code, changed, loss, true_loss, losses: [T, null at 0],
+        next: [{token, word, prob}, the 3 likeliest], true_next: [...]}]}. Results that are not there can be had from
+        a kernel (below). Losses are nats; null for NaN.
     units: {name: unit}
 
 **Receipts.** A receipt is computed by the front end from the arrays above, as `gptviz.analysis.stepper.receipts` does
@@ -71,8 +72,8 @@ it: by `rule` of the tensor, result = outer((Σ a·b + bias) / divisor), in floa
             weight[column]); first_row is 0 for q, 1 for k, 2 for v
     dot     a = q[head, query], b = k[head, key], divisor √D
     mask    a = [raw score, key > query ? −∞ : 0]
-    softmax a = exp(s − largest), divisor Σ exp(s − largest), over keys 0..query (probs: logit_max and exp_sum)
-    mix     a = pattern[head, query, 0..query], b = v[head, 0..query, column]
+    softmax a = exp(s − largest), divisor Σ exp(s − largest), over the keys with s > −∞ (probs: logit_max, exp_sum)
+    mix     a = pattern[head, query, keys], b = v[head, keys, column], keys 0..query and later ones with a share
     gelu    a = [x/2, x/2], b = [1, erf(x/√2)], or tanh(√(2/π)(x + 0.044715x³)) if config.activation is "gelu_tanh"
     loss    at pos: a = [logit_max, log exp_sum, −logit of ids[pos]] of position pos − 1; none at 0
     lens    a = LayerNorm(resid_post row, its own mean and scale)·ln_f, b = lm_head row of the token
@@ -82,7 +83,8 @@ Where weights or columns are missing, a live board's action "receipt" gives the 
 **Actions** of the live board (`gptviz.dashboards.step_through`; {"ask": "act", "name": ..., "value": ...}):
     receipt  value {"tensor", "index": [an index for each axis, layer first]} -> {"receipt": {cell: {tensor, index},
              rule, labels, a, b, bias, divisor, outer, result, recorded, error, bound, passed,
-             steps: [[what, number]...], sources: [{name, index: [i or [first, end]...]}...], weights: [the same], text, note}};
+             steps: [[what, number]...], sources: [{name, index: [i or [first, end]...]}...], weights: [the same], text,
+             note}};
              numbers that are not finite are text: "-inf", "nan".
     switch   value {"id", "layer", "head"} -> {"switch": a result as above}
 Both are given `view`: 0 or 1, which of two passes; 0 if left out.
@@ -109,6 +111,8 @@ INLINE = 8_000_000  # bytes of all layers up to which they travel at once; beyon
 LAYER_WEIGHTS = 4_000_000  # bytes of a layer's weights up to which they travel with its activations
 VOCABULARY = 1_000  # tokens up to which all columns travel
 TOP = 5  # likeliest tokens of each position whose columns always travel
+LARGEST_LAYER = 32_000_000  # bytes of the tensors of one layer that a browser can be asked to hold
+LARGEST_LENS = 1_000_000_000  # bytes of the logits of all layers while the view is made
 CHECKED = 200  # cells that are recomputed for the check
 
 WEIGHTS = ("ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias", "attn.c_proj.weight",
@@ -138,6 +142,9 @@ def stepper_view(
         label: What this pass is, where two stand side by side: "step 600".
         inline: Bytes of all layers' tensors and weights up to which they travel at once.
 
+    Raises:
+        ValueError: If the tensors of one layer are too large for a browser.
+
     Example:
         >>> from gptviz.analysis.stepper.recorded import recorded_pass
         >>> from gptviz.loading import load
@@ -148,6 +155,7 @@ def stepper_view(
         ('pattern', (3, 3, 6, 6))
     """
     config = forward.config
+    _refuse_long(forward)
     with_weights = config.n_layer * _weight_bytes(forward) <= inline or _weight_bytes(forward) <= LAYER_WEIGHTS
     at_once = config.n_layer * (_activation_bytes(forward) + _weight_bytes(forward) * with_weights) <= inline
     columns = shown_columns(forward)
@@ -165,6 +173,15 @@ def stepper_view(
                 arrays, axes, labels={"token": forward.tokens, "column": tuple(visible(int(one)) for one in columns)},
                 units=content["units"], range=ranges(forward), checks=(*checks, recomputed(forward)), content=content,
                 **more)
+
+
+def _refuse_long(forward: ForwardPass) -> None:
+    lens, layer = 4 * math.prod(forward.shape("lens")), _activation_bytes(forward)
+    if layer > LARGEST_LAYER or lens > LARGEST_LENS:
+        raise ValueError(
+            f"The stepper shows every number: at most {human_bytes(LARGEST_LAYER)} for a layer and "
+            f"{human_bytes(LARGEST_LENS)} for the logits of all layers, but {len(forward.ids)} tokens need "
+            f"{human_bytes(layer)} and {human_bytes(lens)}. Record a shorter text.")
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
@@ -278,14 +295,14 @@ def recomputed(forward: ForwardPass, cells: int = CHECKED) -> Check:
     """The largest error of receipts of cells of all tensors, drawn by the text's own seed; edited places left out."""
     rng = np.random.default_rng(list(forward.ids))
     names = [name for name in TENSORS if name != "loss" or len(forward.ids) > 1]
-    worst = 0.0
+    errors = [0.0]
     for i in range(cells):
         name = names[i % len(names)]
         index = [int(rng.integers(name == "loss", size)) for size in forward.shape(name)]
         address = (name, index[0] if TENSORS[name].axes[0] == "layer" else None)
         if address not in forward.edited:
-            worst = max(worst, receipt(forward, name, *index).error)
-    return Check(f"{cells} numbers recomputed in float64", worst, forward.bound)
+            errors.append(receipt(forward, name, *index).error)
+    return Check(f"{cells} numbers recomputed in float64", float(np.max(errors)), forward.bound)
 
 
 def left_out(forward: ForwardPass, columns: np.ndarray, at_once: bool, with_weights: bool) -> list[str]:

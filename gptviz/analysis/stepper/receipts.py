@@ -320,26 +320,34 @@ def _mask(forward: ForwardPass, name: str, about: Tensor, layer: int | None, at:
 
 
 def _softmax(forward: ForwardPass, name: str, about: Tensor, layer: int | None, at: tuple[int, ...]) -> _Made:
-    """Over the keys that a query may see, or over the vocabulary."""
+    """Over the keys whose score is not -inf, or over the vocabulary."""
     source, *row, column = about.sources[0], *at
     scores = _wide(forward.value(source, layer)[tuple(row)])
-    count = row[-1] + 1 if name == "pattern" else len(scores)
-    powers = np.exp(scores - scores[:count].max())
+    count = _seen(scores, row[-1]) if name == "pattern" else len(scores)
+    largest = scores[:count].max()
+    powers = np.exp(scores - largest)
     total = float(powers[:count].sum())
     words = "score" if name == "pattern" else "logit"
     note = "The key is later than the query: its score is −∞, so its share is 0." if column >= count else ""
     return _Made(powers[column], labels=(f"exp({words} − largest)",), divisor=total, note=note,
-                 steps=((words, scores[column]), (f"largest {words}", scores[:count].max()),
+                 steps=((words, scores[column]), (f"largest {words}", largest),
                         (f"exp({words} − largest)", powers[column]), (f"sum of exp over {count}", total)),
-                 sources=(Source(source, _at(layer, *row, (0, count))),))
+                 sources=(Source(source, _at(layer, *row, (0, max(count, column + 1)))),))
+
+
+def _seen(scores: np.ndarray, query: int) -> int:
+    """How many keys a query sees: itself and those before it; all up to the last, where an edit took the mask away."""
+    later = np.flatnonzero(np.isfinite(scores[query + 1 :]))
+    return query + 1 + (int(later[-1]) + 1 if len(later) else 0)
 
 
 def _mix(forward: ForwardPass, name: str, about: Tensor, layer: int | None, at: tuple[int, ...]) -> _Made:
     head, query, column = at
-    keys = (0, query + 1)
-    pattern = _wide(forward.value("pattern", layer)[head, query, : query + 1])
-    v = _wide(forward.value("v", layer)[head, : query + 1, column])
-    return _Made(pattern, v, [f"key {key} ‘{forward.tokens[key]}’" for key in range(query + 1)],
+    row = _wide(forward.value("pattern", layer)[head, query])
+    count = _seen(np.where(row > 0, 0.0, -np.inf), query)
+    keys = (0, count)
+    v = _wide(forward.value("v", layer)[head, :count, column])
+    return _Made(row[:count], v, [f"key {key} ‘{forward.tokens[key]}’" for key in range(count)],
                  sources=(Source("pattern", _at(layer, head, query, keys)),
                           Source("v", _at(layer, head, keys, column))))
 

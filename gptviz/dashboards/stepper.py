@@ -1,0 +1,123 @@
+"""A forward pass as a walk: a trace and its model as a board of stages, receipts, questions and switches."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gptviz.dashboards.explore import facts
+from gptviz.naming import human_bytes
+from gptviz.views import Check, View
+from gptviz.views.stepper import INLINE, stepper_view
+from gptviz.widgets import KEPT_FRAMES, Board
+
+
+def step_through(
+    trace: Any, model: Any, tokenizer: Any = None, *, other: tuple[Any, Any] | None = None, title: str = "",
+    labels: tuple[str, str] = ("", ""),
+) -> Board:
+    """Walk through a forward pass stage by stage, every number with the arithmetic that made it.
+
+    Args:
+        trace: A Trace that holds everything (recorded without names=, layers=, heads= or positions=).
+        model: The model that made it, with the same weights.
+        tokenizer: For the visible form of tokens that are not in the text, and for other texts typed into the board.
+        other: A second (trace, model) beside it, of the same shape: another step, text, or an edited pass.
+        title: The model's name.
+        labels: What the two passes are: ("step 0", "step 600").
+
+    Returns:
+        A Board named "step"; the value of a notebook cell draws it, `gptviz.export_html(board, path)` keeps it.
+
+    Raises:
+        UnknownNameError: If a trace does not hold everything.
+        ValueError: If a model is not of the trace's shape, the text is too long for so large a model, or two passes are
+            not of one shape or too large to travel whole.
+
+    Example:
+        >>> from gptviz.loading import load
+        >>> from gptviz.trace import record
+        >>> model, tokenizer = load("sorter")
+        >>> board = step_through(record(model, "CBABBC", tokenizer), model, tokenizer)
+        >>> board.views[0].kind, len(board.views[0].content["questions"]) > 10
+        ('stepper', True)
+    """
+    passes = [(trace, model), *([other] if other is not None else [])]
+    if other is not None and other[0].config != trace.config:
+        raise ValueError(f"Two passes side by side must have one shape, but the models are {trace.config} and "
+                         f"{other[0].config}. Step through each by itself.")
+    views = [pass_view(*one, tokenizer, label=label) for one, label in zip(passes, labels, strict=False)]
+    if other is not None and any(view.detail for view in views):
+        raise ValueError(f"Two passes side by side must be small enough to travel whole, {human_bytes(INLINE)} each. "
+                         f"Step through each by itself.")
+    text = tokenizer.decode(trace.ids.tolist()) if tokenizer is not None else "".join(trace.tokens)
+    shown = _Shown(passes, text, tokenizer)
+    editable = tokenizer is not None and other is None
+    shown.board = Board(views, name="step", title=title, facts=facts(trace.config), text=text, editable=editable,
+                        limit=trace.config.block_size, source=shown.source if editable else None,
+                        actions={"receipt": shown.receipt, "switch": shown.switch},
+                        layer=0, head=0, query=len(trace) - 1, key=0)
+    return shown.board
+
+
+def pass_view(trace: Any, model: Any, tokenizer: Any = None, *, label: str = "") -> View:
+    """The stepper's view of one trace, with the results of its switches.
+
+    Raises:
+        UnknownNameError: If the trace does not hold everything.
+    """
+    from gptviz.analysis.stepper.recorded import recorded_pass
+    from gptviz.analysis.stepper.switches import switch_results
+
+    forward = recorded_pass(trace, model)
+    checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check(model).items())
+    visible = _visible(tokenizer)
+    return stepper_view(forward, visible=visible, checks=checks, label=label,
+                        switches=switch_results(trace, model, visible))
+
+
+class _Shown:
+    """The passes of the text that a board shows, for what the browser asks about them."""
+
+    board: Board
+
+    def __init__(self, passes: list[tuple[Any, Any]], text: str, tokenizer: Any):
+        self.model, self.tokenizer = passes[0][1], tokenizer
+        self.of_text = {text: passes}
+
+    def source(self, _step: int | None, text: str) -> list[View]:
+        """The view of a text that the reader typed."""
+        from gptviz.trace import record
+
+        trace = record(self.model, text, self.tokenizer)
+        while len(self.of_text) >= KEPT_FRAMES:
+            del self.of_text[next(iter(self.of_text))]
+        self.of_text[text] = [(trace, self.model)]
+        return [pass_view(trace, self.model, self.tokenizer)]
+
+    def receipt(self, value: dict) -> dict:
+        """The receipt of a cell, {"tensor", "index", "view"}, where the page holds too little to compute it."""
+        from gptviz.analysis.stepper.receipts import receipt
+        from gptviz.analysis.stepper.recorded import recorded_pass
+
+        forward = recorded_pass(*self._asked(value))
+        return {"receipt": receipt(forward, str(value.get("tensor")), *map(int, value.get("index", ()))).payload()}
+
+    def switch(self, value: dict) -> dict:
+        """The text without a part of the model, {"id", "layer", "head", "view"}."""
+        from gptviz.analysis.stepper.switches import switch_result
+
+        trace, model = self._asked(value)
+        return {"switch": switch_result(trace, model, str(value.get("id")), value.get("layer"), value.get("head"),
+                                        _visible(self.tokenizer))}
+
+    def _asked(self, value: dict) -> tuple[Any, Any]:
+        """The trace and the model that a request is about."""
+        if self.board.text not in self.of_text:  # shown again after many others
+            self.source(None, self.board.text)
+        passes, place = self.of_text[self.board.text], value.get("view", 0)
+        if place not in range(len(passes)):
+            raise ValueError(f"view must be 0 to {len(passes) - 1}, the passes that this board shows; it is {place}.")
+        return passes[place]
+
+
+def _visible(tokenizer: Any) -> Callable[[int], str]:
+    return tokenizer.visible if tokenizer is not None else str
