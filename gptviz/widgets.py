@@ -179,6 +179,11 @@ class Board(anywidget.AnyWidget):
             self._pushed = time.monotonic()
         self._deliver({**message, "push": self._pushed})
 
+    def forget(self) -> None:
+        """Ask the source again for every frame: what it gives has changed, as by an edit."""
+        with self._lock:
+            self._frames.clear()
+
     def _deliver(self, message: dict) -> None:
         content, buffers = split_bytes(message)
         self.send(content, buffers)

@@ -493,5 +493,5 @@ export class Board {
   }
 }
 
-const order = ["ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "tree", "loss"];
+const order = ["ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "writes", "querykey", "decomposition", "tree", "edits", "circuits", "composition", "embeddings", "positions", "loss"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

@@ -102,7 +102,8 @@ export function footer(checks: Check[], cost: string): HTMLElement {
 
 const keys: [string[], string][] = [
   [["Tab"], "next view"], [["←", "→", "↑", "↓"], "move inside a view: head, query and key, token, step"], [["Home", "End"], "first, last"],
-  [["[", "]"], "head before, head after"], [["{", "}"], "layer before, layer after"], [["Esc"], "unlock the cell, then the head"], [["?"], "this list"],
+  [["[", "]"], "head before, head after"], [["{", "}"], "layer before, layer after"], [["s"], "in the grid of heads: sort by score"], [["m"], "mute the head, or let it speak again"],
+  [["+", "−"], "in the large head: fewer or more tokens"], [["Esc"], "unlock the cell, then the head"], [["?"], "this list"],
 ];
 
 export function help(): HTMLElement {

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gptviz.dashboards.edits import Editing, edits_part
 from gptviz.dashboards.head_scores import head_scores_part
 from gptviz.dashboards.lens import lens_part
 from gptviz.dashboards.next import actions_of, next_part, text_part
@@ -32,6 +33,7 @@ def parts() -> dict[str, Part]:
     """Every part of the board by name, in the order of the page."""
     return {
         "heads": Part(("pattern",), lambda trace, *_: heads_part(trace), needs_model=False),
+        "edits": Part(("pattern", "logits"), edits_part),
         "head_scores": Part(("pattern",), lambda trace, *_: head_scores_part(trace), needs_model=False),
         "text": Part(("logits",), lambda trace, _, tokenizer: text_part(trace, tokenizer), needs_model=False),
         "next": Part(("logits",), next_part, needs_model=False),
@@ -72,10 +74,13 @@ def explore(
     chosen = _chosen(trace, model, views)
     text = tokenizer.decode(trace.ids.tolist()) if tokenizer is not None else "".join(trace.tokens)
     editable = model is not None and tokenizer is not None
-    board = Board(trace_views(trace, tokenizer, model=model, views=chosen), title=title, facts=facts(trace.config),
-                  text=text, limit=trace.config.block_size, editable=editable,
-                  source=_source_of(model, tokenizer, chosen) if editable else None,
-                  actions=actions_of(model, tokenizer) if editable else None)
+    editing = _editing(trace, text, model, tokenizer, chosen) if editable else None
+    shown = editing.views(None, text) if editing else trace_views(trace, tokenizer, model=model, views=chosen)
+    board = Board(shown, title=title, facts=facts(trace.config), text=text, limit=trace.config.block_size,
+                  editable=editable, source=editing.views if editing else None,
+                  actions=actions_of(model, tokenizer) | {"edit": editing.act} if editing else None)
+    if editing:
+        editing.board = board
     board.picture = lambda: picture(board)
     return board
 
@@ -124,24 +129,23 @@ def trace_views(
     return [known[name].make(trace, model, tokenizer) for name in views]
 
 
-def heads_part(trace: Any) -> View:
-    """All heads, with the identities that the trace satisfies."""
-    heads = attention_view([as_numpy(trace["pattern", layer]) for layer in trace.layers], trace.tokens)
+def heads_part(trace: Any, other: Any = None, compared: tuple[str, str] = ("original", "edited")) -> View:
+    """All heads, with the identities that the trace satisfies; beside them those of another trace as long."""
+    patterns, others = ([as_numpy(one["pattern", layer]) for layer in one.layers] if one is not None else None
+                        for one in (trace, other))
+    heads = attention_view(patterns or [], trace.tokens, other=others, compared=compared)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check().items())
     return dataclasses.replace(heads, checks=checks or heads.checks)
 
 
-def _source_of(model: Any, tokenizer: Any, views: Sequence[str]) -> Callable[[int | None, str], list[View]]:
-    """A source that runs the model on the text the reader typed."""
-    from gptviz.trace import record
-
+def _editing(trace: Any, text: str, model: Any, tokenizer: Any, views: Sequence[str]) -> Editing:
+    """What runs the model on the text that the reader typed, without and with the reader's edits."""
     names = sorted({name for view in views for name in parts()[view].names})
 
-    def source(_step: int | None, text: str) -> list[View]:
-        trace = record(model, text, tokenizer, names=names)
-        return trace_views(trace, tokenizer, model=model, views=views)
+    def make(one: Any) -> list[View]:
+        return trace_views(one, tokenizer, model=model, views=views)
 
-    return source
+    return Editing(model, tokenizer, trace, text, make, heads_part, names)
 
 
 def facts(config: Any) -> list[str]:

@@ -5,6 +5,7 @@ import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
 import { shown_of, shown_pattern } from "../shown.ts";
 import { fixed, head_name, quoted, short } from "../text.ts";
+import { is_muted, mute } from "./edits.ts";
 
 interface Grid extends Sized {
   left: number; top: number; tile: number; pitch_x: number; pitch_y: number; n_layer: number; n_head: number;
@@ -88,6 +89,8 @@ function draw_tile(pen: Pen, grid: Grid, scene: Scene, layer: number, head: numb
   pen.line(x - 0.5, y, x - 0.5, y + grid.tile + 1, theme.rule_2);
   pen.line(x - 1, y + grid.tile + 0.5, x + grid.tile, y + grid.tile + 0.5, theme.rule_2);
   if (scene.pattern!.broken(layer, head)) pen.strange(NaN, x + grid.tile - 16, y, 16);
+  if (is_muted(scene, layer, head)) pen.path([[x, y], [x + grid.tile, y + grid.tile]], theme.ink, 1.5);
+  if (is_muted(scene, layer, head)) pen.path([[x + grid.tile, y], [x, y + grid.tile]], theme.ink, 1.5);
   if (kept(scene, layer * grid.n_head + head)) return;
   ctx.globalAlpha = 0.8;
   pen.fill(x, y, grid.tile + 1, grid.tile, theme.paper);
@@ -145,6 +148,7 @@ function hit(grid: Grid, x: number, y: number): Hit | null {
 }
 
 function press(key: string, scene: Scene): Patch | null {
+  if (key === "m") return mute(scene);
   if (key === "s") return { options: { sort: !scene.options_of("heads").sort } };
   const { layer, head } = scene.look, { n_layer, n_head } = scene.pattern!;
   const to: Record<string, [number, number]> = {

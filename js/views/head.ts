@@ -5,6 +5,7 @@ import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
 import { has_other, shown_of, shown_pattern } from "../shown.ts";
 import { ellipsis, fixed, head_name, quoted, relation, short, whole, wrap } from "../text.ts";
+import { mute } from "./edits.ts";
 
 interface Legend { x: number; y: number; w: number; stacked: boolean }
 interface Box { x: number; y: number; w: number; h: number }
@@ -199,7 +200,7 @@ function mark_sums(pen: Pen, square: Square, scene: Scene): void {
   const { x, y, cell, n, sums, key } = square, { look, theme } = scene, top = y + n * cell + 6, column = within(key, n, look.key);
   pen.text("sum over queries", x - 8, top + 10, { align: "right", colour: theme.ink_3 });
   if (!sums) return;
-  pen.text(`row ${fixed(row_sum(scene), 3)}`, x - 8, top + 26, { align: "right", colour: theme.ink_3 });
+  pen.text(`row ${fixed(Math.round(1000 * row_sum(scene)) / 1000 + 0, 3)}`, x - 8, top + 26, { align: "right", colour: theme.ink_3 });
   if (!column) return;
   const middle = x + (look.key - key + 0.5) * cell, words = fixed(sums[look.key - key]!, 2), half = pen.width(words, { weight: 600 }) / 2 + 3;
   const at = Math.max(x + half, Math.min(square.width - half, middle));
@@ -311,7 +312,9 @@ function drag(square: Square, _: Hit, x: number, y: number, scene: Scene): Patch
   return { window: clamped?.window };
 }
 
-function press(key: string, { look, tokens, place }: Scene): Patch | null {
+function press(key: string, scene: Scene): Patch | null {
+  const { look, tokens, place } = scene;
+  if (key === "m") return mute(scene);
   const zoom = key === "-" ? windows.find((one) => one > place.window) : key === "+" || key === "=" ? windows.filter((one) => one < place.window).at(-1) : 0;
   if (zoom) return { options: { window: Math.min(zoom, tokens.length) } };
   const last = tokens.length - 1;

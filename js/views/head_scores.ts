@@ -37,6 +37,8 @@ function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
   pen.hatch((c) => c.rect(low, 12, Math.max(2, high - low), base - 12), low, 12, Math.max(2, high - low), base - 12, 4, scene.theme.rule_2);
   pen.line(high + 0.5, 12, high + 0.5, base, scene.theme.ink_3, 1, [3, 3]);
   const words = "95 % of shuffled texts", room = high + 8 + pen.width(words) < left + wide;
+  const side = room ? high + 4 : Math.max(low, high - 6) - pen.width(words) - 4;
+  pen.fill(side, 9, pen.width(words) + 6, 15, scene.theme.paper, 3);
   pen.text(words, room ? high + 6 : Math.max(low, high - 6), 20, { align: room ? "left" : "right", colour: scene.theme.ink_3 });
   pen.line(left, base + 0.5, left + wide, base + 0.5, scene.theme.rule_2);
   for (let i = 0; i <= 4; i++) {
