@@ -65,6 +65,10 @@ def test_inspect_at_an_earlier_step_is_another_model():
         (["train", "max_iters=3"], "Exactly one of corpus and task"),
         (["train", "--resume", "n_layer=2"], "--resume takes out=RUN"),
         (["verify", "no/such/run"], "run"),
+        (["inspect", "runs/nope", "ABC"], "There is no file or folder 'runs/nope'"),
+        (["inspect", "x" * 5000, "ABC"], "A path must be at most 4095 bytes long"),
+        (["inspect", "sorter", "ABC", "--truncate", "up"], 'truncate must be "left", "right" or None'),
+        (["train", "task=sort", "n_embd=1000000", "n_head=1", "out=none"], "this machine has not enough (1"),
     ],
 )
 def test_mistakes_are_one_sentence(words, sentence):
@@ -72,6 +76,14 @@ def test_mistakes_are_one_sentence(words, sentence):
     assert done.exit_code == 1
     assert sentence in done.output
     assert "Traceback" not in done.output
+
+
+def test_inspect_cuts_a_long_text_where_it_is_told_to():
+    long = "ABC" + "CBABBCABBBC"
+    left, right = (run("inspect", "sorter", long, "--truncate", side).output for side in ("left", "right"))
+    assert left.startswith("3 of 14 tokens were cut off at the left.\n")
+    assert left.split("\n", 1)[1] == run("inspect", "sorter", long[3:]).output
+    assert right.split("\n", 1)[1] == run("inspect", "sorter", long[:11]).output
 
 
 def test_export_writes_all_steps_or_one_picture(tmp_path):
@@ -101,6 +113,9 @@ def test_verify_names_what_is_damaged(sorter):
     done = run("verify", sorter)
     assert done.exit_code == 1
     assert weights.name in done.output
+    shutil.rmtree(sorter / "metrics")
+    lost = run("verify", sorter).output
+    assert "000000.jsonl is missing: the losses and other scalars in it are lost" in lost.replace("\n", "")
 
 
 def test_train_and_go_on(tmp_path):

@@ -120,6 +120,38 @@ def test_a_corpus_gives_the_statistics_of_all_its_values():
     assert ("embed", None) in found
 
 
+@pytest.mark.parametrize("of", ["weights", "gradients", "activations"])
+def test_parts_merged_one_by_one_are_numpys_numbers_of_all(of):
+    """As over a long run: a part at a time, and only the counts and sums of what came before."""
+    model, parts = make_model(), []
+    for ids in TEXTS[2:]:
+        trace = record(model, ids, grad=len(ids) > 1)
+        if of == "activations":
+            parts += [trace["resid_post", layer].double().numpy() for layer in range(3)]
+        elif of == "gradients" and len(ids) > 1:
+            parts += [trace.gradient(("mlp_post", layer)).double().numpy() for layer in range(3)]
+    if of == "weights":
+        parts = [weight.detach().double().numpy() for weight in model.parameters()]
+    merged = Distribution.of(parts[0])
+    for part in parts[1:]:
+        merged = merged.merge(Distribution.of(part))
+        assert merged.bins.nbytes == Distribution.of(parts[0]).bins.nbytes  # constant memory
+    values = np.concatenate([part.ravel() for part in parts])
+    away = (values - values.mean()) / values.std()
+    assert merged.count == values.size
+    assert (merged.minimum, merged.maximum) == (values.min(), values.max())
+    assert merged.mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-12)
+    assert merged.std == pytest.approx(values.std(), rel=1e-9)
+    assert (merged.skewness, merged.kurtosis) == pytest.approx(((away**3).mean(), (away**4).mean()), rel=1e-6)
+    for share in (0.01, 0.25, 0.5, 0.9, 1.0):
+        exact = np.quantile(values, share, method="lower")
+        assert merged.quantile(share) == pytest.approx(exact, rel=0.0101, abs=1e-9)
+    edges = np.linspace(values.min() - 1, values.max() + 1, 5)
+    counts, near = merged.histogram(edges), np.isclose(values[:, None], edges, rtol=0.0101).sum()
+    assert counts.sum() == values.size
+    assert np.abs(counts - np.histogram(values, edges)[0]).max() <= near
+
+
 def test_some_positions_of_a_trace():
     trace = record(make_model(), IDS, positions=[0, 3])
     found = trace_statistics(trace)

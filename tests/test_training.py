@@ -142,6 +142,16 @@ def test_a_longer_run_keeps_the_schedule_of_the_learning_rate(data, tmp_path):
         open_run(run.path).resume(step=5, max_iters=20)
 
 
+def test_a_run_goes_on_with_as_many_threads_as_it_is_told(data, tmp_path):
+    run = train(small(data, out=tmp_path / "run", max_iters=4), progress=False)
+    run.resume(max_iters=6, threads=2, progress=False)
+    assert (run.steps[-1], run.summary()["threads"]) == (6, 2)
+    run.resume(max_iters=8, progress=False)
+    assert run.summary()["threads"] == 2
+    with pytest.raises(ValueError, match=r'threads must be "auto" or a whole number from 1 to 1024; 0 was given'):
+        run.resume(max_iters=9, threads=0, progress=False)
+
+
 def test_a_damaged_resume_point_is_passed_over(data, tmp_path):
     run = train(small(data, out=tmp_path / "run"), progress=False)
     first, second = run.resume_steps[-2:]

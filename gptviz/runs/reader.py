@@ -347,6 +347,7 @@ class Run:
         max_iters: int | None = None,
         *,
         step: int | None = None,
+        threads: int | str | None = None,
         background: bool = False,
         progress: bool = True,
         on_step: Callable[[int, float], None] | None = None,
@@ -360,6 +361,8 @@ class Run:
             max_iters: Train up to this step instead of the one the run was started with. The learning rate keeps
                 its schedule (lr_decay_iters), so that the steps up to the old end stay the same.
             step: One of `resume_steps` to go on from; what was recorded after it no longer counts.
+            threads: CPU threads, or "auto" to measure anew; as many as before by default. Another number rounds
+                differently: the run is then no longer the same to the bit.
             background: Whether to return a run that trains in a thread, as `gptviz.train` does.
             progress: Whether to show a progress bar.
             on_step: Called after each step with the step and its loss.
@@ -371,7 +374,8 @@ class Run:
         from gptviz.training import resume
 
         max_iters = None if max_iters is None else whole_number(max_iters, "max_iters", least=1)
-        return resume(self, max_iters, step=step, background=background, progress=progress, on_step=on_step)
+        return resume(self, max_iters, step=step, threads=threads, background=background, progress=progress,
+                      on_step=on_step)
 
     # --- care -------------------------------------------------------------------------------------------------
 

@@ -91,13 +91,16 @@ def resume(
     max_iters: int | None = None,
     *,
     step: int | None = None,
+    threads: int | str | None = None,
     background: bool = False,
     progress: bool = True,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Run:
     """Goes on with a run: see `Run.resume`."""
-    config = _resumed_config(run, max_iters)
+    config = _resumed_config(run, max_iters, threads)
     step, weights, arrays, state = run.resume_state(step)
+    if threads is not None:
+        state = {**state, "threads": threads}
     if step > config.max_iters or (step == config.max_iters and run.status == "finished"):
         raise ValueError(f"max_iters must be greater than the step to go on from ({step}); it is {config.max_iters}. "
                          f"Train longer with resume(max_iters={2 * step or 1}).")
@@ -256,11 +259,13 @@ def _probes(config: TrainConfig, source: DataSource, model: GPT) -> list[list[in
     return x.tolist()
 
 
-def _resumed_config(run: Run, max_iters: int | None) -> TrainConfig:
+def _resumed_config(run: Run, max_iters: int | None, threads: int | str | None) -> TrainConfig:
     if "train" not in run.info:
         raise ValueError(f"Only a run that train() made can be resumed; {run.path} was recorded from another loop. "
                          "Load its last weights with run.load() and go on there.")
     fields = dict(run.info["train"])
+    if threads is not None:
+        fields["threads"] = threads
     if max_iters is not None:
         fields["max_iters"] = max_iters
         fields["record_steps"] = _within(fields["record_steps"], max_iters)
