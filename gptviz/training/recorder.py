@@ -24,6 +24,7 @@ from gptviz.naming import AXES
 from gptviz.packing import pack_pattern
 from gptviz.runs import SCHEMA_VERSION, Run, RunWriter
 from gptviz.trace import Trace, record, unwrapped
+from gptviz.training.mirror import Mirror, inside
 from gptviz.training.optimization import array
 
 TOP_K = 10
@@ -38,8 +39,12 @@ class Recorder:
     Call `step(i, loss=...)` once per step, with the model as it is after i updates (so `step(0)` before the first),
     and `close()` at the end. `train` does the same.
 
+    Events (a previous-token head is born, an induction head forms, ...) are found at the recorded steps and written
+    with their evidence: `run.events`.
+
     Args:
-        model: A `GPT`, also compiled or wrapped.
+        model: A `GPT`, also compiled or wrapped. Or nanoGPT's `GPT`, or Hugging Face's `GPT2LMHeadModel`: their weights
+            are copied into a `GPT` at each recorded step, which is what is recorded (`gptviz.training.mirror`).
         tokenizer: Its tokenizer; None if the probes are ids.
         probes: Texts (or lists of ids) to look at, each at most `block_size` tokens.
         out: The run directory, new or empty.
@@ -73,9 +78,12 @@ class Recorder:
         *,
         steps: Collection[int] | None = None,
     ) -> None:
-        ids = encode_probes(probes, tokenizer, unwrapped(model))
-        writer = RunWriter.create(Path(out), run_info(model, tokenizer, ids), max_iters=EVERY**2)
-        self._attach(model, ids, writer, steps)
+        mirror = None if isinstance(inside(model), GPT) else Mirror(model, [0, 1])
+        gpt = mirror.gpt if mirror else model
+        ids = encode_probes(probes, tokenizer, unwrapped(gpt))
+        writer = RunWriter.create(Path(out), run_info(gpt, tokenizer, ids), max_iters=EVERY**2)
+        self._attach(gpt, ids, writer, steps)
+        self._mirror = mirror
 
     @classmethod
     def over(
@@ -86,11 +94,45 @@ class Recorder:
         recorder._attach(model, probes, writer, steps)
         return recorder
 
+    @classmethod
+    def from_checkpoints(
+        cls, folder: str | Path, *, probes: Sequence[str | Sequence[int]] = (), out: str | Path, tokenizer: Any = None
+    ) -> Run:
+        """Makes a run directory of a folder of checkpoints, without training anything and without the network.
+
+        Every checkpoint becomes a recorded step, so that any text can be looked at, at any of them. The step is the
+        number at the end of a name (`ckpt_500.pt`, `checkpoint-500/`), else what the file says (nanoGPT's `iter_num`,
+        the `trainer_state.json` of Hugging Face's Trainer). What the files say of losses becomes the loss curve.
+
+        Args:
+            folder: Holds nanoGPT's `.pt` files, gptviz's safetensors, or Hugging Face folders.
+            probes: Texts (or lists of ids) to look at.
+            out: The run directory, new or empty.
+            tokenizer: The tokenizer, if the checkpoints do not bring theirs.
+
+        Raises:
+            ValueError: There is no checkpoint, two of one step, one without a step, or they are not one model's.
+
+        Example:
+            >>> from gptviz.checkpoints import save_nanogpt
+            >>> from gptviz.config import GPTConfig
+            >>> model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=1, n_embd=4))
+            >>> folder = getfixture("tmp_path")
+            >>> save_nanogpt(model, folder / "ckpts" / "ckpt_0.pt")
+            >>> save_nanogpt(model, folder / "ckpts" / "ckpt_250.pt")
+            >>> Recorder.from_checkpoints(folder / "ckpts", probes=[[0, 1, 2]], out=folder / "run").steps
+            [0, 250]
+        """
+        from gptviz.training.from_checkpoints import record_checkpoints
+
+        return record_checkpoints(Path(folder), probes, Path(out), tokenizer)
+
     def _attach(
         self, model: nn.Module, probes: list[list[int]], writer: RunWriter, steps: Collection[int] | None
     ) -> None:
         self.model, self.writer = model, writer
         self.run = Run(writer.folder)
+        self._mirror: Mirror | None = None
         self._probes = probes
         self._steps = None if steps is None else frozenset(steps)
         self._measures = ProgressMeasures(unwrapped(model).config, probes) if steps is None or self._steps else None
@@ -142,6 +184,8 @@ class Recorder:
         if loss is not None and not math.isfinite(loss) and not self._saw_nonfinite:
             self._saw_nonfinite = True
             texts = [torch.tensor(ids) for ids in self._probes]
+            if self._mirror:
+                self._mirror.refresh()
             self.writer.event(step, "nonfinite_loss", **nonfinite_details(loss, *first_nonfinite(self.model, texts)))
 
     def capture(
@@ -154,6 +198,8 @@ class Recorder:
             training_state: "optimizer" arrays and a "state" of JSON values, to make this a resume point.
             end: A journal record that ends the run; such a capture is never dropped.
         """
+        if self._mirror:
+            self._mirror.refresh()
         traces = record(self.model, self._probes, names=SNAPSHOT_NAMES, dtype=torch.float32) if self._probes else []
         contents: dict[str, Any] = {"snapshot": snapshot_arrays(traces)} if traces else {}
         contents |= {"weights": weight_arrays(self.model), **(training_state or {})}
