@@ -14,9 +14,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from gptviz.figures.attention import draw_attention
+from gptviz.figures.lens import draw_lens, draw_next
 from gptviz.figures.palette import THEMES as THEMES
+from gptviz.figures.querykey import draw_decomposition, draw_querykey
 from gptviz.figures.tokens import draw_tokens
 from gptviz.figures.training import draw_training
+from gptviz.figures.writes import draw_writes
 from gptviz.views import View
 from gptviz.whole_files import write_result
 
@@ -101,4 +104,9 @@ _DRAW: dict[str, Callable[..., Figure]] = {
     "attention": draw_attention,
     "tokens": draw_tokens,
     "training": draw_training,
+    "lens": draw_lens,
+    "next": draw_next,
+    "writes": draw_writes,
+    "querykey": draw_querykey,
+    "decomposition": draw_decomposition,
 }

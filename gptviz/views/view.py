@@ -56,6 +56,7 @@ class View:
         detail_axes: What the detail depends on: any of layer, head, query, key, rows (see `detail_places`); none for
             a view that is computed only when it is unfolded.
         detail_places: For each of these axes the values it can take, for a page that holds details: layers 0..2.
+        kept_details: How many details a page holds at most, where each takes long to compute; all by default.
 
     Raises:
         ValueError: If an array has a type the browser cannot read or an unnamed axis, or the places do not match
@@ -81,6 +82,7 @@ class View:
     detail: Callable[[dict[str, int]], "View"] | None = field(default=None, compare=False, repr=False)
     detail_axes: tuple[str, ...] = ()
     detail_places: Sequence[Sequence[int]] = ()
+    kept_details: int | None = None
 
     def __post_init__(self):
         if len(self.detail_places) != len(self.detail_axes):
@@ -135,7 +137,7 @@ class View:
         if self.detail is None:
             return {}
         kept, used = {}, 0
-        for place in self._nearest_first(first) if budget > 0 else []:
+        for place in self._nearest_first(first)[: self.kept_details] if budget > 0 else []:
             found = self.detail(dict(zip(self.detail_axes, place, strict=True)))
             used += found.nbytes
             if used > budget:
@@ -144,10 +146,19 @@ class View:
         return kept
 
     def _nearest_first(self, first: Mapping[str, int | None]) -> list[tuple[int, ...]]:
-        """Every place of the details; those that agree with the choice in most axes come first."""
-        wanted = [first.get(axis) for axis in self.detail_axes]
-        places = list(product(*self.detail_places)) if np.prod([len(p) for p in self.detail_places]) < 1e5 else []
-        return sorted(places, key=lambda place: -sum(a == b for a, b in zip(place, wanted, strict=True)))
+        """Every place of the details, or of too many those one step away; most like the choice come first.
+
+        Where nothing is chosen the browser looks at the first of an axis, and at the last query.
+        """
+        chosen = [first.get(axis) for axis in self.detail_axes]
+        wanted = [(places[-1] if axis == "query" else places[0]) if at is None else at
+                  for axis, places, at in zip(self.detail_axes, self.detail_places, chosen, strict=True)]
+        if np.prod([float(len(places)) for places in self.detail_places]) < 1e5:
+            near = list(product(*self.detail_places))
+        else:
+            near = list(dict.fromkeys((*wanted[:axis], at, *wanted[axis + 1:])
+                                      for axis in reversed(range(len(wanted))) for at in self.detail_places[axis]))
+        return sorted(near, key=lambda place: -sum(a == b for a, b in zip(place, wanted, strict=True)))
 
 
 def _array_payload(array: np.ndarray, axes: tuple[str, ...]) -> dict:
