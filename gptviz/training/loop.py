@@ -26,7 +26,7 @@ from gptviz.training.config import TrainConfig
 from gptviz.training.optimization import array, learning_rate, optimizer_arrays
 from gptviz.training.progress import Progress
 from gptviz.training.randomness import OwnRandom
-from gptviz.training.recorder import Recorder, end_record, first_nonfinite
+from gptviz.training.recorder import Recorder, end_record, first_nonfinite, nonfinite_details
 from gptviz.training.threads import Threads
 
 IMPATIENT_SECONDS = 5.0  # a second Ctrl-C this long after the first no longer waits for a clean end
@@ -335,7 +335,7 @@ class Trainer:
             return
         self._saw_nonfinite = True
         name, layer = first_nonfinite(self.model, x)
-        self.recorder.writer.event(self.step, "nonfinite_loss", loss=loss, first=name, layer=layer)
+        self.recorder.writer.event(self.step, "nonfinite_loss", **nonfinite_details(loss, name, layer))
         if self.progress:
             of_layer = "" if layer is None else f" of layer {layer}"
             self.progress.say(f"The loss of step {self.step} is {loss}; it shows first in {name}{of_layer}.")
