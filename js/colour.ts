@@ -42,6 +42,9 @@ export const ink_on = (rgb: Rgb): string => (luminance(rgb) > 0.179 ? "#000000" 
 export const make_diverging = ({ negative, positive }: { negative: string; positive: string }): Scale =>
   make_scale([...negative.split(" ").reverse(), ...positive.split(" ").slice(1)].join(" "));
 
+/** The byte of a value on the scale around zero, which ends at -most and most. */
+export const around = (value: number, most: number): number => 128 + Math.round(127 * Math.max(-1, Math.min(1, value / most)));
+
 export function make_scale(hexes: string): Scale {
   const stops = hexes.split(" ").map(parse);
   const table = Array.from({ length: 256 }, (_, i) => at(stops, i / 255));
