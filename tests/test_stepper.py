@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from by_hand import IDS, VARIANTS, make_model
+from stepper_cells import cases
 
 from gptviz.analysis.stepper.forward_pass import ForwardPass
 from gptviz.analysis.stepper.questions import Question, questions
@@ -381,3 +382,12 @@ def test_a_page_of_a_large_model_holds_as_many_layers_as_fit(large):
     board = step_through(*large)
     kept = [sorted(board.payload(budget=budget)["views"][0]["details"]) for budget in (6_000_000, 40_000_000)]
     assert kept == [["0", "1", "2"], [str(layer) for layer in range(8)]]
+
+
+def test_the_cells_for_the_page_cover_every_rule():
+    found = json.loads(cases(2000))["cases"]
+    receipts = [one for case in found for one in case["receipts"]]
+    assert len(receipts) == 2000
+    assert all(one["passed"] for one in receipts)
+    assert {one["rule"] for one in receipts} == {about.rule for about in TENSORS.values()}
+    assert sum("details" in case["view"] for case in found) == 4

@@ -100,7 +100,8 @@ from jaxtyping import Float32, Int32
 
 from gptviz.analysis.stepper.forward_pass import ForwardPass
 from gptviz.analysis.stepper.questions import questions
-from gptviz.analysis.stepper.receipts import EPS, receipt
+from gptviz.analysis.stepper.receipts import receipt
+from gptviz.analysis.stepper.rules import EPS
 from gptviz.analysis.stepper.source_lines import find_lines, model_source
 from gptviz.analysis.stepper.stages import TENSORS, Stage, Tensor, stages_of
 from gptviz.config import GPTConfig
