@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gptviz.dashboards import decomposition, querykey, writes
 from gptviz.dashboards.edits import Editing, edits_part
 from gptviz.dashboards.head_scores import head_scores_part
 from gptviz.dashboards.lens import lens_part
@@ -38,6 +39,9 @@ def parts() -> dict[str, Part]:
         "text": Part(("logits",), lambda trace, _, tokenizer: text_part(trace, tokenizer), needs_model=False),
         "next": Part(("logits",), next_part, needs_model=False),
         "lens": Part(("resid_pre", "resid_post", "logits"), lens_part),
+        "writes": Part(writes.NAMES, writes.writes_part),
+        "querykey": Part(querykey.NAMES, querykey.querykey_part, needs_model=False),
+        "decomposition": Part(decomposition.NAMES, decomposition.decomposition_part),
     }
 
 
