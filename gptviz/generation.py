@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gptviz.arguments import check_tokenizer, whole_number
-from gptviz.capture import token_rows, unwrapped
+from gptviz.capture import unwrapped
 from gptviz.decoding import Decoder
 from gptviz.model import GPT
+from gptviz.prompts import token_rows
 from gptviz.trace import record
 
 MOST_TOKENS = 2**27

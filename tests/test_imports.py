@@ -18,7 +18,7 @@ FLOORS = {
     4: {"views", "figures"},
     3: {"training"},
     2: {"analysis", "runs", "loading"},
-    1: {"trace", "capture", "interventions", "checkpoints", "generation", "decoding"},
+    1: {"trace", "description", "capture", "prompts", "interventions", "checkpoints", "generation", "decoding"},
     0: {
         "model", "config",
         "naming",  # the words of a trace

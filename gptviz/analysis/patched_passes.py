@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gptviz.arguments import whole_number
-from gptviz.capture import plain_unembed, token_rows
+from gptviz.capture import plain_unembed
 from gptviz.model import GPT, Block, LayerNorm
 from gptviz.naming import AXES, index_within
+from gptviz.prompts import token_rows
 from gptviz.trace import Trace, record
 
 PATHS = ("q", "k", "v")

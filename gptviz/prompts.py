@@ -1,0 +1,88 @@
+"""What a model is to read: a text, token ids, or several of either, as checked rows of ids."""
+
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gptviz.arguments import check_tokenizer
+from gptviz.config import GPTConfig
+
+
+def token_rows(
+    text: Any, tokenizer: Any, config: GPTConfig, truncate: str | None = None
+) -> tuple[list[Tensor], bool, tuple[str, ...]]:
+    """Texts or ids as checked id tensors `[pos]`, whether there was only one text, and notes.
+
+    Raises:
+        ValueError: a text is empty or longer than the block, or an id is outside the vocabulary.
+        TypeError: neither a text nor ids; or a text without a tokenizer.
+    """
+    if truncate not in (None, "left", "right"):
+        raise ValueError(f'truncate must be "left", "right" or None, not {truncate!r}.')
+    single = _is_one_text(text)
+    texts = [text] if single else list(text)
+    if not texts:
+        raise ValueError("There must be at least one text, but the list is empty.")
+    notes: tuple[str, ...] = ()
+    rows = []
+    for one in texts:
+        ids = _checked_ids(one, tokenizer, config)
+        if len(ids) > config.block_size:
+            if truncate is None:
+                raise ValueError(
+                    f"Text has {len(ids)} tokens but the model reads at most {config.block_size} (block_size). "
+                    'Shorten it or pass truncate="left".'
+                )
+            notes += (f"{len(ids) - config.block_size} of {len(ids)} tokens were cut off at the {truncate}.",)
+            ids = ids[-config.block_size :] if truncate == "left" else ids[: config.block_size]
+        rows.append(ids)
+    return rows, single, notes
+
+
+def _is_one_text(text: Any) -> bool:
+    if isinstance(text, str):
+        return True
+    if getattr(text, "ndim", 0):
+        return text.ndim == 1
+    if hasattr(text, "ndim"):
+        raise TypeError(f"Token ids must stand in one row, but {text!r} is a single number. Put it into a list.")
+    unordered = isinstance(text, bytes | bytearray | Mapping | Set)  # iterable, and yet neither text nor ids
+    if unordered or not isinstance(text, Iterable):
+        raise TypeError(
+            f"The text must be a string, token ids, or a list of these, not {type(text).__name__}."
+        )
+    return all(hasattr(item, "__index__") and not getattr(item, "ndim", 0) for item in text)
+
+
+def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
+    if isinstance(text, str):
+        if tokenizer is None:
+            raise TypeError("A text needs a tokenizer: pass tokenizer=, or token ids.")
+        check_tokenizer(tokenizer, "encode", "decode")
+        text = tokenizer.encode(text)
+    if not hasattr(text, "__len__"):
+        raise TypeError(f"The text must be a string or token ids, not {text!r}.")
+    try:
+        ids = torch.as_tensor(text).cpu() if len(text) else torch.empty(0, dtype=torch.int64)
+    except (TypeError, ValueError, RuntimeError) as reason:  # objects, numbers beyond 64 bits, no data
+        raise TypeError(
+            f"Token ids must be whole numbers in one row, but {type(text).__name__} {str(text)[:60]} cannot be read "
+            f"as that ({str(reason).splitlines()[0]})."
+        ) from None
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool or ids.ndim != 1:
+        raise TypeError(
+            f"Token ids must be whole numbers in one row, not {ids.dtype} of shape {tuple(ids.shape)}."
+        )
+    ids = ids.to(torch.int64, copy=True)
+    listed = ids.tolist()
+    if not listed:
+        raise ValueError("A text must have at least one token, but this one is empty.")
+    if min(listed) < 0 or max(listed) >= config.vocab_size:
+        at = next(at for at, i in enumerate(listed) if not 0 <= i < config.vocab_size)
+        raise ValueError(
+            f"Token ids must be 0 to {config.vocab_size - 1} (vocab_size {config.vocab_size}), "
+            f"but position {at} holds {listed[at]}. Was the text encoded by another model's tokenizer?"
+        )
+    return ids
