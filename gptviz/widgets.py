@@ -104,6 +104,8 @@ class Board(anywidget.AnyWidget):
         self.actions = dict(actions or {})
         self._pushed = 0.0  # when a frame was pushed that is not painted yet
         self._waiting: dict | None = None
+        self._greeted = False  # whether a browser has asked for anything
+        self.fresh: dict[str, View] = {}  # the newest views that belong to every step
         self._header: dict[str, Any] = dict(
             name=name, title=title, facts=facts, steps=self.steps, limit=limit, editable=editable, cost=cost)
         chosen = step if step is not None else (self.steps[-1] if self.steps else None)
@@ -164,17 +166,37 @@ class Board(anywidget.AnyWidget):
             room -= sum(len(array["data"]) for detail in one["details"].values() for array in detail["arrays"].values())
         return payload
 
-    def show(self, views: Sequence[View], *, step: int | None = None) -> None:
+    def show(
+        self,
+        views: Sequence[View],
+        *,
+        step: int | None = None,
+        steps: Sequence[int] | None = None,
+        fresh: Sequence[View] = (),
+    ) -> None:
         """Put new views in the place of the shown ones: a running training calls this.
 
         One frame is under way at a time, and the latest wins: a slow browser skips frames and never queues them.
+
+        Args:
+            views: The frame of `step`, without `fresh`; none if only `steps` and `fresh` are news.
+            step: The step that `views` show; the shown one by default.
+            steps: All recorded steps, if there are new ones; a reader who was at the last one goes on to the new last.
+            fresh: Views that belong to every step, such as a growing curve: each takes the place of its kind.
         """
         step = step if step is not None else self.step
-        message = {"frame": frame_payload(step, views, self.text, self._base)}
+        message: dict[str, Any] = {"fresh": [view.payload() for view in fresh]} if fresh else {}
         with self._lock:
-            self.views = self._remember(step, self.text, list(views))
+            if steps is not None:
+                message["steps"] = self._grow(list(steps), step if views else None)
+            self.fresh |= {view.kind: view for view in fresh}
+            if views:
+                views = self._remember(step, self.text, self.with_fresh(views))
+                message["frame"] = frame_payload(step, views, self.text, self._base)
+                if step == self.step:
+                    self.views = views
             if time.monotonic() - self._pushed < PATIENCE:
-                self._waiting = message
+                self._waiting = {**(self._waiting or {}), **message}
                 return
             self._pushed = time.monotonic()
         self._deliver({**message, "push": self._pushed})
@@ -183,6 +205,27 @@ class Board(anywidget.AnyWidget):
         """Ask the source again for every frame: what it gives has changed, as by an edit."""
         with self._lock:
             self._frames.clear()
+
+    def with_fresh(self, views: Sequence[View]) -> list[View]:
+        """The views of a step followed by those that belong to every step, as the browser knows them already."""
+        return [*views, *(view for view in self._base if view.kind in self.fresh)]
+
+    def begin(self, views: Sequence[View], *, step: int | None, steps: Sequence[int]) -> None:
+        """Start over with other kinds of views, as when the first step of a training is recorded."""
+        with self._lock:
+            self._base = views = list(views)
+            self.steps = self._header["steps"] = list(steps)
+            self.views = self._remember(step, self.text, views)
+            self.step = step
+            self._payload = board_payload(views, selection=self.selection, text=self.text, **self._header)
+
+    def _grow(self, steps: list[int], shown: int | None) -> list[int]:
+        """Takes new recorded steps; until a browser is there, whoever is at the last one goes on with it here."""
+        at_edge = self.step is None or self.step == self.steps[-1]
+        self.steps = self._header["steps"] = steps
+        if at_edge and shown == steps[-1] and not self._greeted:
+            self.step = shown
+        return steps
 
     def _deliver(self, message: dict) -> None:
         content, buffers = split_bytes(message)
@@ -193,7 +236,10 @@ class Board(anywidget.AnyWidget):
         if answer:
             self._deliver({**self._said(answer, content), "id": content.get("id")})
         elif content.get("ask") == "hello":
-            self.send({"hello": True, "editable": bool(self._header["editable"])})
+            self._greeted = True
+            fresh = [view.payload() for view in self.fresh.values()]
+            news = {"steps": self.steps, "fresh": fresh} if fresh else {}
+            self._deliver({"hello": True, "editable": bool(self._header["editable"]), **news})
         elif "ack" in content and content["ack"] == self._pushed:
             self._painted()
 
@@ -258,7 +304,7 @@ class Board(anywidget.AnyWidget):
         if self.source is None or (self._payload["selection"]["step"], self._payload["text"]) == (self.step, self.text):
             return
         with self._lock:
-            self.views = self._base = self._views_of(self.step, self.text)
+            self.views = self._base = [self.fresh.get(view.kind, view) for view in self._views_of(self.step, self.text)]
         self._payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
 
     def _ipython_display_(self, **_: Any) -> None:

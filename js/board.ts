@@ -34,6 +34,8 @@ export class Board {
   private chrome!: { header: ReturnType<typeof header>; form: ReturnType<typeof text_form>; footer: HTMLElement };
   private frames = new Map<string, View[]>();
   private own: View[] = []; // those of the payload: a frame repeats only what changed
+  private shown: View[] = []; // the frame, before the fresh views take the place of their kinds
+  private fresh = new Map<string, View>(); // the newest views that belong to every step, by kind
   private views: View[] = [];
   private detail_count = 0;
   private frame_count = 0; // grows with each picture shown: part of what a layout depends on
@@ -87,7 +89,8 @@ export class Board {
     for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
     this.frames.clear();
     for (const frame of this.board.frames ?? []) this.pending_frame(frame);
-    this.views = this.own = this.board.views.map((view) => decode_view(view));
+    this.views = this.own = this.shown = this.board.views.map((view) => decode_view(view));
+    for (const view of this.own) if (this.fresh.has(view.kind)) this.fresh.set(view.kind, view);
     if (!this.board.frames) this.frames.set(this.frame_name(this.board.selection.step), this.views); // not of the step chosen since
     this.frame_count++;
     this.build();
@@ -113,8 +116,10 @@ export class Board {
   }
 
   private show(views: View[]): void {
-    if (views === this.views) return;
-    this.views = views;
+    this.shown = views;
+    const fresh = views.map((view) => this.fresh.get(view.kind) ?? view);
+    if (fresh.every((view, i) => view === this.views[i]) && fresh.length === this.views.length) return;
+    this.views = fresh;
     this.frame_count++;
     this.root.classList.remove("gv-loading");
     this.queue();
@@ -127,10 +132,10 @@ export class Board {
   }
 
   private receive = (content: any, buffers: DataView[] = []): void => {
-    if (content.hello) return this.greeted(content);
-    if (content.frame && content.push) return this.pushed(content, buffers);
+    if (content.hello) return this.greeted(content, buffers);
+    if (content.push) return this.pushed(content, buffers);
     if (this.details.receive(content, buffers)) { this.detail_count++; return this.queue(); }
-    if (content.acted || (content.error && content.id == null)) return this.acted(content);
+    if (content.acted || (content.error && content.id == null)) return this.acted(content, buffers);
     if (!this.link.answers(content)) return;
     this.root.classList.remove("gv-loading");
     this.show_error(content.error ?? "");
@@ -146,14 +151,25 @@ export class Board {
     if (frame.step === this.selection.step || !this.board.steps.length) this.show(views);
   }
 
+  /** News of a training: more steps, and views that belong to every step. Whoever is at the last step goes on to the new last. */
+  private freshen(content: any, buffers: DataView[]): void {
+    const at_edge = (this.selection.step ?? this.last_step()) >= this.last_step();
+    for (const raw of content.fresh ?? []) this.fresh.set(raw.kind, decode_view(raw, buffers));
+    if (content.steps) this.board.steps = content.steps;
+    if (content.frame) this.accept(content.frame, buffers);
+    if (content.steps && at_edge) this.choose({ step: this.last_step() });
+    this.show(this.shown);
+  }
+
   private pushed(content: any, buffers: DataView[]): void {
-    this.accept(content.frame, buffers);
+    this.freshen(content, buffers);
     requestAnimationFrame(() => requestAnimationFrame(() => this.host.send({ ack: content.push })));
   }
 
   private alive = false;
-  private greeted(content: any): void {
+  private greeted(content: any, buffers: DataView[]): void {
     this.alive = true;
+    this.freshen(content, buffers);
     this.chrome.form.el.hidden = !content.editable;
     this.chrome.header.saved.hidden = true;
   }
@@ -188,8 +204,9 @@ export class Board {
   private act(act: Act): void { this.host.send({ ask: "act", ...act }); }
 
   /** What an action answered: an error in words, options of panels, a text to run. */
-  private acted(content: any): void {
+  private acted(content: any, buffers: DataView[]): void {
     this.show_error(content.error ?? "");
+    this.freshen(content, buffers);
     for (const [panel, change] of Object.entries(content.options ?? {})) this.set_options(panel, change as Options);
     if (content.text === undefined) return;
     this.chrome.form.input.value = content.text;
@@ -493,5 +510,5 @@ export class Board {
   }
 }
 
-const order = ["ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "writes", "querykey", "decomposition", "tree", "edits", "circuits", "composition", "embeddings", "positions", "loss"];
+const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "writes", "querykey", "decomposition", "tree", "edits", "circuits", "composition", "embeddings", "positions", "loss"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gptviz.dashboards.explore import facts, picture, trace_views
+from gptviz.dashboards.live import live_board
 from gptviz.dashboards.next import N_CHOICES
 from gptviz.dashboards.tensors import named
 from gptviz.export import export_html
@@ -22,6 +23,10 @@ def watch(run: Any, probe: int = 0) -> Board:
 
     The probe comes from what was recorded, without torch; another text typed into the board goes through the weights of
     the chosen step.
+
+    A run that is being trained, here in the background or in another process, is shown live: its state, losses and
+    speed, the growing curve, and each newly recorded step for a reader who is at the last one. In this process it can
+    be paused, stepped by hand, recorded and given another learning rate; in another one it can be stopped.
 
     Args:
         run: A Run, or the path or name of one.
@@ -40,16 +45,22 @@ def watch(run: Any, probe: int = 0) -> Board:
     if not 0 <= probe < len(run.probes):
         raise ValueError(f"probe must be one of the run's {len(run.probes)} probe texts, counted from 0; it is "
                          f"{probe}. They are in run.probes.")
+    text = str(run.probes[probe])
+
+    def frame(step: int, wanted: str) -> list[View]:
+        if wanted == text:
+            return snapshot_views(run, step, probe)
+        return trace_views(run.record(wanted, step=step), run.tokenizer)
+
+    if run.status in ("running", "paused"):
+        return live_board(run, frame, text)
     steps = run.steps
     if not steps:
-        raise ValueError(f"{run.path} has no recorded step yet. Wait for the first.")
-    curve, text = curve_view(run), str(run.probes[probe])
+        raise ValueError(f"{run.path} has no recorded step. Train again, or open another run.")
+    curve = curve_view(run)
 
     def source(step: int | None, wanted: str) -> Sequence[View]:
-        chosen = steps[-1] if step is None else step
-        if wanted == text:
-            return [*snapshot_views(run, chosen, probe), curve]
-        return [*trace_views(run.record(wanted, step=chosen), run.tokenizer), curve]
+        return [*frame(steps[-1] if step is None else step, wanted), curve]
 
     board = Board(source(None, text), name="watch", title=run.name, facts=facts(run.config), steps=steps,
                   source=source, text=text, limit=run.config.block_size, editable=run.tokenizer is not None)

@@ -1,0 +1,196 @@
+"""A run that is being trained, as a board: its state and buttons, the growing curve, and the newest recorded step."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gptviz.dashboards.explore import facts, picture
+from gptviz.runs import CorruptSnapshot, Follower, Standing
+from gptviz.views import View, controls_view, training_view
+from gptviz.views.controls import disabled_controls, readouts, short
+from gptviz.widgets import Board
+
+LOOK_SECONDS = 0.25  # between two looks at the run directory
+ANSWER_SECONDS = 0.15  # how long a button's answer waits for the step under way
+LARGEST_FRAME = 200_000  # bytes; the browser asks for a larger one when it can draw it
+CURVE_POINTS = 1000
+STATES = {"running": "training", "killed": "killed: its process is gone"}
+
+Frame = Callable[[int, str], list[View]]  # the views of a recorded step for a text, without curve and controls
+
+
+def live_board(run: Any, frame: Frame, text: str) -> Board:
+    """A board that follows a run which is being trained, here or in another process.
+
+    A thread of its own looks at the run directory four times a second and sends what is new: at most one message is
+    under way, and a browser that never answers is not waited for. It ends with the training.
+
+    Args:
+        run: The run, alive.
+        frame: Gives the views of a recorded step for a text.
+        text: The recorded probe text.
+    """
+    live = _Live(run, frame, text)
+    threading.Thread(target=live.follow, name="gptviz-watch", daemon=True).start()
+    return live.board
+
+
+class _Live:
+    """What a live board shows, and what its buttons do."""
+
+    def __init__(self, run: Any, frame: Frame, text: str) -> None:
+        self.run, self.frame, self.text = run, frame, text
+        self.here = hasattr(run, "set_learning_rate")  # trained by a thread of this process
+        self.follower = Follower(run)
+        self.damage = ""
+        self.lock = threading.Lock()  # the follower belongs to one thread at a time
+        self.standing = self.follower.look()
+        self.drawn = -1  # points of the curve that was sent
+        steps = self.standing.steps
+        self.board = Board(
+            [*self._frame(steps[-1:]), *self._fresh()], name="watch", title=run.name, facts=facts(run.config),
+            steps=steps, source=self.source, text=text, limit=run.config.block_size,
+            editable=run.tokenizer is not None, actions=self._actions(),
+        )  # fmt: skip
+        self.board.fresh = {view.kind: view for view in self._fresh()}
+        self.board.picture = lambda: picture(self.board) if self.board.steps else b""
+
+    # --- what is shown ----------------------------------------------------------------------------------------
+
+    def source(self, step: int | None, text: str) -> list[View]:
+        """The views of a recorded step for a text, with those that belong to every step."""
+        chosen = self.board.steps[-1] if step is None else step
+        return self.board.with_fresh(self.frame(chosen, text))
+
+    def _frame(self, newest: tuple[int, ...]) -> list[View]:
+        """The newest recorded step of the probe text; nothing before the first, or if its file is damaged."""
+        try:
+            return self.frame(newest[0], self.text) if newest else []
+        except CorruptSnapshot as error:
+            self.damage = str(error)
+            return []
+
+    def _fresh(self) -> list[View]:
+        """What belongs to every step."""
+        curves = {name: _thinned(*self.follower.curve(name)) for name in ("train", "validation")}
+        known = {name: curve for name, curve in curves.items() if len(curve[0])}
+        return [*([training_view(known)] if known else []), self._controls()]
+
+    def _controls(self) -> View:
+        standing = self.standing
+        state = STATES.get(standing.status, standing.status)
+        return controls_view(
+            state, readouts(standing.step, standing.max_iters, standing.scalars), pace=_pace(standing),
+            cost=_cost(standing, self.run), trouble=standing.trouble or self.damage,
+            disabled=disabled_controls(state, here=self.here),
+            rate=short(standing.scalars["lr"], "lr") if "lr" in standing.scalars else "",
+        )  # fmt: skip
+
+    # --- following --------------------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Sends what is new until the training has ended."""
+        pause = threading.Event()
+        while self.standing.alive and self.board.comm is not None:
+            pause.wait(LOOK_SECONDS)
+            try:
+                self.look()
+            except OSError:
+                if self.run.path.exists():
+                    raise
+                return  # a run in memory was closed: the board keeps what it has
+
+    def look(self) -> None:
+        """Takes in what is new and sends it, if anything is."""
+        with self.lock:
+            before, self.standing = self.standing, self.follower.look()
+            fresh = self._fresh()
+        if self.standing == before:
+            return
+        steps = self.standing.steps
+        grown = steps != tuple(self.board.steps)
+        if (steps and not self.board.steps) or {view.kind for view in fresh} != set(self.board.fresh):
+            self.board.fresh = {view.kind: view for view in fresh}
+            self.board.begin([*self._frame(steps[-1:]), *fresh], step=steps[-1] if steps else None, steps=steps)
+            return
+        views = self._frame(steps[-1:]) if grown and self.board.text == self.text else []
+        if sum(view.nbytes for view in views) > LARGEST_FRAME:
+            views = []
+        self.board.show(views, step=steps[-1] if views else None, steps=steps if grown else None, fresh=fresh)
+
+    # --- buttons ----------------------------------------------------------------------------------------------
+
+    def _actions(self) -> dict[str, Callable[[Any], dict]]:
+        run = self.run
+        asked: Mapping[str, Callable[[Any], Any]] = {
+            "pause": lambda _: run.resume() if run.status == "paused" else run.pause(),
+            "step": lambda count: run.step(int(count or 1)),
+            "record": lambda _: run.record_now(),
+            "rate": lambda value: run.set_learning_rate(_rate(value)),
+        } if self.here else {}
+        return {"follow": self._to_the_end, **{name: self._answered(act) for name, act in asked.items()},
+                "stop": self._answered(lambda _: run.stop())}
+
+    def _answered(self, act: Callable[[Any], Any]) -> Callable[[Any], dict]:
+        """Asks the run, waits a moment for the step under way, and tells the browser how the run stands."""
+
+        def answer(value: Any) -> dict:
+            done = act(value)
+            if isinstance(done, threading.Event):
+                done.wait(ANSWER_SECONDS)
+            else:  # stop: it ends after the step under way and the last recording
+                time.sleep(ANSWER_SECONDS)
+            with self.lock:
+                self.standing = self.follower.look()
+                controls = self._controls()
+            self.board.fresh["controls"] = controls
+            return {"fresh": [controls.payload()]}
+
+        return answer
+
+    def _to_the_end(self, _: Any) -> dict:
+        if self.board.steps:
+            self.board.step = self.board.steps[-1]
+        return {}
+
+
+def _rate(value: Any) -> float | None:
+    """What was typed as a learning rate: a number, or nothing for the schedule."""
+    words = str(value or "").strip()
+    try:
+        return float(words) if words else None
+    except ValueError:
+        raise ValueError(f"A learning rate must be a number such as 0.001, or empty for the schedule; {words!r} was "
+                         "typed.") from None
+
+
+def _pace(standing: Standing) -> str:
+    """How fast it goes and how long it still takes."""
+    if standing.speed is None or standing.seconds_left is None:
+        return ""
+    seconds = round(standing.seconds_left)
+    left = f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
+    return f"{standing.speed:.1f} steps/s · {left} left"
+
+
+def _cost(standing: Standing, run: Any) -> str:
+    """What recording takes of the time, and of the disk."""
+    share = f"recording {100 * standing.recording:.1f} % of step time · " if standing.recording is not None else ""
+    train = run.info.get("train", {})
+    tokens = (train.get("batch_size") or 0) * run.config.block_size
+    pace = f" · {standing.speed * tokens:,.0f} tokens/s".replace(",", "\u2009") if standing.speed and tokens else ""
+    return f"{share}{standing.nbytes / 1e6:.1f} MB{pace}"
+
+
+def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A curve of at most `CURVE_POINTS` finite points: both ends, each bucket's extremes, and a few of what is not."""
+    if len(values) <= CURVE_POINTS:
+        return steps, values
+    finite, odd = np.flatnonzero(np.isfinite(values)), np.flatnonzero(~np.isfinite(values))
+    buckets = np.array_split(finite, min(len(finite), CURVE_POINTS // 2) or 1)
+    extremes = [at[[values[at].argmin(), values[at].argmax()]] for at in buckets if len(at)]
+    kept = np.unique(np.concatenate([[0, len(values) - 1], odd[:: len(odd) // 100 + 1], *extremes]))
+    return steps[kept], values[kept]
