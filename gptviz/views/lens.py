@@ -105,8 +105,8 @@ def lens_view_in_blocks(
                 detail_places=(range(0, n, BLOCK),), **_scales(n_vocab))
 
 
-def lens_parts(view: View) -> list[View]:
-    """The views that hold the numbers of a lens, in the order of the text: itself, or its blocks without margins.
+def lens_at(view: View, position: int) -> View:
+    """The view that holds the numbers of a position: the lens itself, or its block.
 
     Example:
         >>> one = np.ones((1, 3), np.float32)
@@ -115,12 +115,10 @@ def lens_parts(view: View) -> list[View]:
         ...     return lens_view(["L0"], list("abc"), top_ids=np.zeros((*cells.shape, 1), int), words=["b"],
         ...                      top_probs=cells[..., None], entropy=cells, kl_to_final=cells, n_vocab=9,
         ...                      true_rank=cells.astype(int), true_prob=cells, first=at.start)
-        >>> len(lens_parts(lens_view_in_blocks(["L0"], list("abc"), 9, lens_of)))
-        1
+        >>> lens_at(lens_view_in_blocks(["L0"], list("abc"), 9, lens_of), 2).arrays["entropy"].shape
+        (1, 3)
     """
-    if "top_words" in view.arrays:
-        return [view]
-    return [view.detail_of(rows=first) for first in view.detail_places[0]]
+    return view if "top_words" in view.arrays else view.detail_of(rows=position // BLOCK * BLOCK)
 
 
 def _labels(points: Sequence[str], tokens: Sequence[str], words: Sequence[str]) -> dict[str, tuple[str, ...]]:

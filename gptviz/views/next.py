@@ -61,7 +61,8 @@ def next_view(
     arrays = {"ids": ids.astype(np.int32), "top_words": top_ids.astype(np.int32),
               "top_probs": top_probs.astype(np.float32), "word_ids": np.asarray(word_ids, np.int32)}
     axes = {"ids": ("pos",), "top_words": ("pos", "choice"), "top_probs": ("pos", "choice"), "word_ids": ("word",)}
-    return View("next", "Next token", "probability", arrays, axes, content={"continues": continues, "n_vocab": len(logits_of(0))},
+    return View("next", "Next token", "probability", arrays, axes,
+                content={"continues": continues, "n_vocab": len(logits_of(0))},
                 labels={"token": tuple(tokens), "word": tuple(words)}, units={"top_probs": "probability"},
                 range={"top_probs": (0.0, 1.0)}, detail=detail, detail_axes=("query",), detail_places=(range(n),))
 
