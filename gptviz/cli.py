@@ -250,22 +250,21 @@ def summarise(trace: Any, tokenizer: Any) -> str:
     """A trace as a table: each token with its loss and rank, and what was expected after it.
 
     Args:
-        trace: A trace with logits and loss.
+        trace: A trace with the logits of all positions.
         tokenizer: Names the expected tokens.
     """
-    probabilities = trace["logits"].softmax(-1)
-    top, expected = probabilities.max(-1)
+    from gptviz.dashboards.next import predictions
+
+    said = predictions(trace["logits"].float().cpu().numpy(), trace.ids.cpu().numpy(), 1)
     width = min(max(map(len, trace.tokens)), 24)
     lines = [f"{'pos':>4}  {'token':{width}}  {'loss':>7}  {'rank':>4}  expected next (probability)"]
     for at, token in enumerate(trace.tokens):
-        loss = float(trace["loss"][at])
-        truth = int(trace.ids[at])
-        rank = "" if at == 0 else str(1 + int((probabilities[at - 1] > probabilities[at - 1, truth]).sum()))
-        shown = "" if math.isnan(loss) else f"{loss:.4f}"
-        following = f"{tokenizer.visible(int(expected[at]))} ({float(top[at]):.4f})"
+        rank = str(said.rank[at]) if said.rank[at] else ""
+        shown = "" if math.isnan(said.loss[at]) else f"{said.loss[at]:.4f}"
+        following = f"{tokenizer.visible(int(said.top_ids[at, 0]))} ({said.top_probs[at, 0]:.4f})"
         lines.append(f"{at:4}  {token[:width]:{width}}  {shown:>7}  {rank:>4}  {following}")
     if len(trace) > 1:
-        lines.append(f"mean loss {float(trace['loss'].nanmean()):.4f} nats per token")
+        lines.append(f"mean loss {said.loss[1:].mean():.4f} nats per token")
     return "\n".join(lines)
 
 

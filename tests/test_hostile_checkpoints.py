@@ -564,7 +564,9 @@ def test_an_index_that_points_elsewhere(folder, name):
     refuses(folder, "must name files of its own folder, but names .* It was not opened")
 
 
-@pytest.mark.parametrize("index", [{}, {"weight_map": []}, {"weight_map": {"a": 1}}, {"weight_map": {"a": {"b": "c"}}}])
+@pytest.mark.parametrize(
+    "index", [{}, {"weight_map": []}, {"weight_map": {"a": 1}}, {"weight_map": {"a": {"b": "c"}}}], ids=json.dumps
+)
 def test_an_index_that_is_none(folder, index):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -595,6 +597,7 @@ def test_a_config_of_a_gigabyte(folder):
         ('{"n_head": Infinity}', "Infinity is not JSON"),
         ('{"n_head": ' + "9" * 5000 + "}", "must be JSON, but is not"),
     ],
+    ids=["lists in lists", "objects in objects", "a list", "empty", "NUL", "a key twice", "Infinity", "5,000 digits"],
 )
 def test_a_config_that_is_not_json(folder, text, message):
     (folder / "config.json").write_text(text)
@@ -627,13 +630,15 @@ def test_a_name_that_is_a_path_or_worse(name, monkeypatch, tmp_path):
     refuses(name, "There is no file or folder .* no name on Hugging Face's hub, such as 'gpt2'")
 
 
-@pytest.mark.parametrize("reference", ["../../../../evil", "/etc", "a" * 39, "a" * 10_000])
+@pytest.mark.parametrize(
+    "reference", ["../../../../evil", "/etc", "a" * 39, "a" * 10_000], ids=["above", "/etc", "short", "long"]
+)
 def test_a_cache_that_points_elsewhere(tmp_path, monkeypatch, reference):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     refs = tmp_path / "models--gpt2" / "refs"
     refs.mkdir(parents=True)
     (refs / "main").write_text(reference)
-    refuses("gpt2", "There is no file or folder 'gpt2'; as a name on Hugging Face's hub .* is not in the cache on this machine .* What works without the network")
+    refuses("gpt2", "no file or folder 'gpt2'; as a name on .* not in the cache on this machine .* What works without")
 
 
 # --- meta.pkl --------------------------------------------------------------------------------------------------------
@@ -681,6 +686,9 @@ def test_a_meta_that_is_none(tmp_path, fault, protocol):
         (b"\x80\x02h\x05.", "not a whole pickle"),
         (b"\x80\x02u.", "not a whole pickle"),
     ],
+    ids=["a memo of 16 GB", "lists in lists", "a tuple of marks", "tuples in tuples as a key", "a long of 2 GB",
+         "a long of 2,040 bits", "a text of 2**63 bytes", "bytes of 2**56", "a frame of 2**63 bytes", "protocol 255",
+         "empty", "a stop alone", "a memo that is empty", "items without a mark"],
 )
 def test_a_meta_of_hand_written_instructions(tmp_path, pickled, message):
     (tmp_path / "meta.pkl").write_bytes(pickled)
