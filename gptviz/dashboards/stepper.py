@@ -82,6 +82,7 @@ class _Shown:
     def __init__(self, passes: list[tuple[Any, Any]], text: str, tokenizer: Any):
         self.model, self.tokenizer = passes[0][1], tokenizer
         self.of_text = {text: passes}
+        self.latest: tuple[Any, Any] | None = None  # the trace last asked about, and its arrays
 
     def source(self, _step: int | None, text: str) -> list[View]:
         """The view of a text that the reader typed."""
@@ -98,8 +99,11 @@ class _Shown:
         from gptviz.analysis.stepper.receipts import receipt
         from gptviz.analysis.stepper.recorded import recorded_pass
 
-        forward = recorded_pass(*self._asked(value))
-        return {"receipt": receipt(forward, str(value.get("tensor")), *map(int, value.get("index", ()))).payload()}
+        trace, model = self._asked(value)
+        if self.latest is None or self.latest[0] is not trace:
+            self.latest = (trace, recorded_pass(trace, model))
+        index = map(int, value.get("index", ()))
+        return {"receipt": receipt(self.latest[1], str(value.get("tensor")), *index).payload()}
 
     def switch(self, value: dict) -> dict:
         """The text without a part of the model, {"id", "layer", "head", "view"}."""
