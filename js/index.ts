@@ -1,10 +1,14 @@
 // The one bundle: an anywidget module, and a page that draws itself where it finds its payload.
 import { Board } from "./board.ts";
-import { page_host, widget_host, type Model } from "./host.ts";
+import { page_host, widget_host, type Host, type Model } from "./host.ts";
 import type { RawBoard } from "./payload.ts";
+import { Stepper } from "./stepper/stepper.ts";
+
+/** A board of linked views, or the walk through one forward pass. */
+const shown = (host: Host, bytes = 0): Board | Stepper => (host.payload().name === "step" ? new Stepper(host, bytes) : new Board(host, bytes));
 
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
-  const stop = new AbortController(), board = new Board(widget_host(model, stop.signal));
+  const stop = new AbortController(), board = shown(widget_host(model, stop.signal));
   board.attach(el);
   return () => { stop.abort(); board.close(); };
 }
@@ -13,7 +17,7 @@ const data = typeof document === "undefined" ? null : document.getElementById("g
 const place = data && document.getElementById("gptviz-board");
 if (data && place) {
   const text = data.textContent!;
-  new Board(page_host(JSON.parse(text) as RawBoard), text.length).attach(place);
+  shown(page_host(JSON.parse(text) as RawBoard), text.length).attach(place);
 }
 
 export default { render };

@@ -1,0 +1,13 @@
+// The stepper's arithmetic; tests/browser/test_stepper.py compares whole receipts with Python's.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { erf, shown } from "../stepper/receipt.ts";
+
+test("erf is the error function", () => {
+  for (const [x, value] of [[0, 0], [0.5, 0.5204998778130465], [1, 0.8427007929497149], [2, 0.9953222650189527], [3, 0.9999779095030014], [-2.6, -0.9997639655834707], [7, 1]] as const)
+    assert.ok(Math.abs(erf(x) - value) < 1e-14, `${x} ${erf(x)}`);
+});
+
+test("numbers of a receipt", () => {
+  assert.deepEqual([shown(-0.31), shown(2.5e-6), shown(-Infinity), shown(NaN), shown(0)], ["−0.3100", "2.5e−6", "−∞", "NaN", "0.0000"]);
+});

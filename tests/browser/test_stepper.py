@@ -1,0 +1,192 @@
+"""The stepper in a real browser: its arithmetic, its numbers, its keys, its links."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from by_hand import VARIANTS, make_model
+
+from gptviz.analysis.stepper.receipts import receipt
+from gptviz.analysis.stepper.recorded import recorded_pass
+from gptviz.analysis.stepper.stages import TENSORS
+from gptviz.dashboards import step_through
+from gptviz.export import export_html
+from gptviz.loading import load
+from gptviz.trace import record
+
+CELLS = 250  # of each of eight models: 2,000 in all
+pytestmark = pytest.mark.browser
+
+
+def page_of(trace, model, tmp_path, tokenizer=None):
+    path = tmp_path / "step.html"
+    export_html(step_through(trace, model, tokenizer), path)
+    return path.as_uri()
+
+
+def random_cells(trace, count, seed):
+    """(tensor, layer or None, index) over all tensors of a trace's stages, each as often."""
+    rng, forward = np.random.default_rng(seed), trace
+    for i in range(count):
+        name = list(TENSORS)[i % len(TENSORS)]
+        shape = forward.shape(name)
+        index = [int(rng.integers(size)) for size in shape]
+        layered = TENSORS[name].axes[0] == "layer"
+        yield name, index[0] if layered else None, index[1:] if layered else index, index
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: " ".join(map(str, variant.values())))
+def test_the_page_computes_the_receipts_that_python_computes(open_page, tmp_path, capsys, variant):
+    model = make_model(**variant)
+    trace = record(model, torch.randint(0, model.config.vocab_size, (8,), generator=torch.Generator().manual_seed(1)))
+    forward = recorded_pass(trace, model)
+    cells = list(random_cells(forward, CELLS, seed=7))
+    page = open_page(page_of(trace, model, tmp_path))
+    page.wait_for_selector(".gv-stepper[data-drawn]")
+    found = json.loads(page.evaluate(
+        """cells => JSON.stringify(cells.map(([name, layer, at]) => {
+             const paid = document.querySelector('.gv-stepper').stepper.receipt(name, layer, at);
+             return paid && [String(paid.result), String(paid.recorded), paid.passed]; }))""",
+        [list(cell[:3]) for cell in cells]))
+    for (name, _, _, index), (result, recorded, passed) in zip(cells, found, strict=True):
+        paid = receipt(forward, name, *index)
+        assert passed, (name, index, result, recorded)
+        for mine, theirs in ((paid.result, number(result)), (paid.recorded, number(recorded))):
+            assert close(mine, theirs), (name, index, mine, theirs)
+
+
+def number(text):
+    return {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.get(text) or float(text)
+
+
+def close(mine, theirs):
+    if not math.isfinite(mine):
+        return str(float(mine)) == str(theirs)
+    return abs(mine - theirs) <= 1e-5 * max(abs(mine), 1e-2)
+
+
+@pytest.fixture
+def sorter(open_page, tmp_path, capsys):
+    model, tokenizer = load("sorter")
+    trace = record(model, "CBABBC", tokenizer)
+    url = page_of(trace, model, tmp_path, tokenizer)
+
+    def opened(link="", **options):
+        page = open_page(url + link, **options)
+        page.wait_for_selector(".gv-stepper[data-drawn]")
+        return page
+
+    return trace, opened
+
+
+def place(page):
+    return page.locator(".gv-state").inner_text()
+
+
+def settle(page):
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def test_keys_walk_all_stages_of_all_layers(sorter):
+    trace, opened = sorter
+    page = opened()
+    page.keyboard.press("Tab")  # the stage is the first thing in the page that takes the focus
+    page.locator(".gv-stage-box").focus()
+    page.keyboard.press("Home")
+    settle(page)
+    walked = [place(page)]
+    for _ in range(100):
+        page.keyboard.press("ArrowRight")
+        settle(page)
+        if place(page) == walked[-1]:
+            break
+        walked.append(place(page))
+        said = page.locator(".gv-stepper > .gv-live").inner_text()
+        assert place(page) in said
+        assert page.locator(".gv-stage-title").inner_text() in said
+    assert walked[0] == "L0 H0 stage 0 token 5"
+    in_blocks = [state for state in walked if 3 <= int(state.split()[3]) <= 16]
+    assert [state[:2] for state in in_blocks] == ["L0"] * 14 + ["L1"] * 14 + ["L2"] * 14
+    page.keyboard.press("ArrowLeft")
+    settle(page)
+    assert place(page) == walked[-2]
+
+
+def test_the_numbers_on_screen_are_the_traces(sorter):
+    trace, opened = sorter
+    page = opened("#L1-H2-stage-8-token-4")
+    assert place(page) == "L1 H2 stage 8 token 4"
+    shown = [float(text) for text in page.locator(".gv-cell-value").all_inner_texts()]
+    np.testing.assert_allclose(shown, trace["pattern", 1][2, 4].numpy(), atol=6e-5)
+    said = page.locator(".gv-readout-line").inner_text()
+    assert said == f"pattern[layer 1, head 2, query 4, key 0] = {float(trace['pattern', 1][2, 4, 0]):.6f}"
+    page.keyboard.press("Tab")
+    page.locator(".gv-stage-box").focus()
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowRight")
+    settle(page)
+    value = f"{float(trace['pattern', 1][2, 4, 3]):.4f}"
+    assert value in page.locator(".gv-total .gv-value").inner_text()
+
+
+def test_a_click_on_a_cell_shows_its_arithmetic_and_where_it_came_from(sorter):
+    trace, opened = sorter
+    page = opened("#L0-H1-stage-13-token-2")  # mlp_pre
+    box = page.locator(".gv-plates").bounding_box()
+    before = page.locator(".gv-receipt").inner_text()
+    page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
+    settle(page)
+    words = page.locator(".gv-readout-line").inner_text()
+    name, value = words.split(" = ")
+    pos, column = (int(part.split()[1].rstrip("]")) for part in name.split(", ")[1:])
+    assert float(value.replace("−", "-")) == pytest.approx(float(trace["mlp_pre", 0][pos, column]), abs=1e-6)
+    after = page.locator(".gv-receipt").inner_text()
+    assert after != before
+    assert "✓" in after
+
+
+def test_predict_hides_the_result_until_the_answer(sorter):
+    trace, opened = sorter
+    page = opened("#L1-H0-stage-8-token-4")
+    page.locator(".gv-stage-box").focus()
+    page.keyboard.press("p")
+    settle(page)
+    assert "predict first" in page.locator(".gv-readout-line").inner_text()
+    assert page.locator(".gv-cell-value").count() == 0
+    page.keyboard.press("b")  # the second choice
+    settle(page)
+    assert page.locator(".gv-explained").inner_text().startswith(("Right.", "Not quite."))
+    assert page.locator(".gv-cell-value").count() == 6
+
+
+def test_a_dictated_place_is_found_and_nonsense_is_not(sorter):
+    _, opened = sorter
+    page = opened()
+    page.locator(".gv-stage-box").focus()
+    page.keyboard.press("/")
+    page.keyboard.type("L2 H1 stage 10 token 3")
+    page.keyboard.press("Enter")
+    settle(page)
+    assert place(page) == "L2 H1 stage 10 token 3"
+    assert page.evaluate("location.hash") == "#L2-H1-stage-10-token-3"
+    page.keyboard.press("/")
+    page.keyboard.type("the moon")
+    page.keyboard.press("Enter")
+    assert page.locator(".gv-jump").get_attribute("aria-invalid") == "true"
+
+
+def test_the_lit_lines_are_those_of_the_source(sorter):
+    _, opened = sorter
+    page = opened("#L1-H0-stage-8-token-4")
+    lit = page.locator(".gv-code.gv-here code").all_inner_texts()
+    assert any("softmax(" in line for line in lit)
+
+
+@pytest.mark.parametrize("width", [600, 1000, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_leaves_the_page(sorter, width, scheme):
+    _, opened = sorter
+    page = opened("#L1-H0-stage-6-token-4", width=width, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
