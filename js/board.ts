@@ -510,5 +510,5 @@ export class Board {
   }
 }
 
-const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "writes", "querykey", "decomposition", "tree", "edits", "circuits", "composition", "embeddings", "positions", "loss"];
+const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "writes", "querykey", "decomposition", "tree", "edits", "circuits", "composition", "embeddings", "positions", "events", "loss"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

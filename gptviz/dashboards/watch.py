@@ -12,7 +12,7 @@ from gptviz.dashboards.live import live_board
 from gptviz.dashboards.next import N_CHOICES
 from gptviz.dashboards.tensors import named
 from gptviz.export import export_html
-from gptviz.views import View, attention_view, tokens_view, training_view
+from gptviz.views import View, attention_view, events_view, tokens_view, training_view
 from gptviz.widgets import Board
 
 N_POINTS = 4000  # finite ones of a loss curve: more than any screen has pixels
@@ -57,10 +57,10 @@ def watch(run: Any, probe: int = 0) -> Board:
     steps = run.steps
     if not steps:
         raise ValueError(f"{run.path} has no recorded step. Train again, or open another run.")
-    curve = curve_view(run)
+    over_steps = [*event_views(run), curve_view(run)]
 
     def source(step: int | None, wanted: str) -> Sequence[View]:
-        return [*frame(steps[-1] if step is None else step, wanted), curve]
+        return [*frame(steps[-1] if step is None else step, wanted), *over_steps]
 
     board = Board(source(None, text), name="watch", title=run.name, facts=facts(run.config), steps=steps,
                   source=source, text=text, limit=run.config.block_size, editable=run.tokenizer is not None)
@@ -96,6 +96,11 @@ def snapshot_views(run: Any, step: int, probe: int) -> list[View]:
     rank = np.concatenate([[0], np.where(follows.any(axis=1), follows.argmax(axis=1) + 1, 0)]).astype(np.int32)
     text = tokens_view(snapshot.loss, snapshot.tokens, top_ids=short, top_probs=probs, words=words, rank=rank)
     return [attention_view(pattern, snapshot.tokens), text]
+
+
+def event_views(run: Any) -> list[View]:
+    """The timeline of a run's events; none for a run that was recorded without looking for them."""
+    return [events_view(run.events)] if run.observations or run.events else []
 
 
 def curve_view(run: Any) -> View:

@@ -7,6 +7,7 @@ from gptviz.views.attention import attention_view as attention_view
 from gptviz.views.board import board_payload as board_payload
 from gptviz.views.board import frame_payload as frame_payload
 from gptviz.views.controls import controls_view as controls_view
+from gptviz.views.events import events_view as events_view
 from gptviz.views.head_scores import head_scores_view as head_scores_view
 from gptviz.views.tokens import tokens_view as tokens_view
 from gptviz.views.training import training_view as training_view
