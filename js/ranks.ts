@@ -28,7 +28,7 @@ export function ranks_chart(pen: Pen, box: Box, all: Followed[], points: string[
   if (!aligned) points.forEach((name, point) => pen.text(name, box.x - 10, y(point) + 4, { align: "right" }));
   if (!all.length) pen.text("no token to follow here", box.x + 8, box.y - 9, { colour: theme.ink_3 });
   all.forEach((one, i) => {
-    const colour = theme.series[i ? 2 : all.length > 1 ? 0 : 2]!, truth = one.what.startsWith("truth");
+    const truth = one.what.startsWith("truth"), colour = theme.series[truth ? 2 : 0]!;
     pen.path(one.ranks.map((rank, point): [number, number] => [x(rank), y(point)]), colour, 2, truth ? [6, 3] : []);
     one.ranks.forEach((rank, point) => marker(pen, truth ? 2 : 0, x(rank), y(point), colour));
     if (one.ranks[lit] !== undefined) pen.text(whole(one.ranks[lit]!), Math.min(x(one.ranks[lit]!) + 8, box.x + box.w - 4), y(lit) - 6, { colour, weight: 600 });

@@ -13,7 +13,7 @@ export interface Grid extends Sized {
 /** One cell of the grid: a point of the model and a position. */
 interface Cell { point: number; query: number }
 
-const left = 56, top = 26, gap = 28, lines = 3;
+const left = 56, top = 44, gap = 28, lines = 3;
 const cells_of = ({ view, detail }: Pick<Scene, "view" | "detail">): View | null => (view.arrays.top_words ? view : detail);
 const points_of = ({ view }: Scene): string[] => view.labels.point!;
 const beside = (width: number) => width >= 520;
@@ -82,7 +82,7 @@ function draw_truth(pen: Pen, grid: Grid, scene: Scene, cells: View, query: numb
   const { theme, tokens, measure } = scene, x = grid.left + i * grid.cell, middle = x + (grid.cell - 1) / 2, word = tokens[query + 1];
   if (word === undefined) return pen.text("–", middle, grid.foot - 7, { align: "center", colour: theme.ink_3 });
   const right = value_of(cells, "true_rank", grid.n_points - 1, query) === 1, ink = { mono: true, weight: right ? 600 : 400, colour: right ? theme.good : theme.ink_2 };
-  pen.text(ellipsis(right ? `✓${word}` : word, grid.cell - 3, font(theme, ink), measure), middle, grid.foot - 7, { ...ink, align: "center" });
+  pen.text(ellipsis(right ? `✓\u2009${word}` : word, grid.cell - 3, font(theme, ink), measure), middle, grid.foot - 7, { ...ink, align: "center" });
 }
 
 function legend(pen: Pen, grid: Grid, scene: Scene, cells: View | null): void {
@@ -102,16 +102,21 @@ function cell_at(scene: Scene): Cell {
 interface Pin { point: number; query: number; text: string }
 const text_of = (scene: Scene): string => scene.tokens.join("\u0000");
 
+/** The ranks at every point of the token that is likeliest at one of them; none where they were not computed. */
+function ranks_of(cells: View, point: number, query: number): number[] {
+  const array = cells.arrays.rank_of_top, [, n_points, n] = array?.shape ?? [0, 0, 0], column = query - cells.arrays.first!.values[0]!;
+  return Array.from({ length: n_points! }, (_, at) => array!.values[(point * n_points! + at) * n! + column]!);
+}
+
 /** The tokens whose ranks the chart shows: the pinned one, and the truth after the position looked at. */
 export function followed(scene: Scene): Followed[] {
   const cells = cells_of(scene), { query } = cell_at(scene), found: Followed[] = [];
   if (!cells) return found;
   const pin = scene.options.pin as Pin | null, n_points = points_of(scene).length, all = Array.from({ length: n_points }, (_, point) => point);
-  if (pin && pin.text === text_of(scene) && value_of(cells, "entropy", 0, pin.query) !== null && cells.arrays.rank_of_top) {
-    const { values, shape } = cells.arrays.rank_of_top, n = shape[2]!, column = pin.query - cells.arrays.first!.values[0]!;
-    found.push({ word: top_word(cells, pin.point, pin.query), what: `pinned at ${pin.query}`, ranks: all.map((point) => values[(pin.point * n_points + point) * n + column]!) });
-  }
-  const truth = scene.tokens[query + 1];
+  if (pin && pin.text === text_of(scene) && value_of(cells, "entropy", 0, pin.query) !== null)
+    found.push({ word: top_word(cells, pin.point, pin.query), what: `pinned at ${pin.query}`, ranks: ranks_of(cells, pin.point, pin.query) });
+  const truth = scene.tokens[query + 1], last = n_points - 1;
+  if (truth === undefined && !found.length && value_of(cells, "entropy", 0, query) !== null) found.push({ word: top_word(cells, last, query), what: `the answer after ${query}`, ranks: ranks_of(cells, last, query) });
   if (truth !== undefined && value_of(cells, "entropy", 0, query) !== null)
     found.push({ word: truth, what: `truth after ${query}`, ranks: all.map((point) => value_of(cells, "true_rank", point, query)!) });
   return found;
@@ -119,6 +124,9 @@ export function followed(scene: Scene): Followed[] {
 
 function mark(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme, look, tokens, measure } = scene, from = first_column(scene, grid.n), at = cell_at(scene);
+  const some = grid.n < tokens.length ? `  ${whole(from)} to ${whole(from + grid.n - 1)} of ${whole(tokens.length)}` : "";
+  pen.text(`position →${some}`, grid.left, 12, { weight: 500, colour: theme.ink });
+  pen.text("layer ↓", grid.left - 10, grid.top - 9, { align: "right", weight: 500, colour: theme.ink });
   for (let i = 0; i < grid.n; i++) {
     const lit = from + i === look.query, ink = { mono: true, weight: lit ? 700 : 400, colour: lit ? theme.accent : theme.ink_2 };
     pen.text(ellipsis(tokens[from + i]!, grid.cell - 4, font(theme, ink), measure), grid.left + i * grid.cell + (grid.cell - 1) / 2, grid.top - 9, { ...ink, align: "center" });
@@ -128,7 +136,7 @@ function mark(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
   if (inside(at.query)) pen.stroke(x(at.query), grid.top + at.point * grid.tall, grid.cell - 1, grid.tall - 1, theme.ink, 2, 3);
   const pin = scene.options.pin as Pin | null;
   if (pin && pin.text === text_of(scene) && inside(pin.query)) pen.dot(x(pin.query) + 6, grid.top + pin.point * grid.tall + 6, 3.5, theme.accent);
-  wrap(sentence(scene), grid.width - grid.left, font(theme, { size: 13 }), measure).slice(0, lines)
+  wrap(sentence(scene), grid.width - grid.left, "", (words) => pen.width(words, { size: 13 })).slice(0, lines)
     .forEach((line, i) => pen.text(line, grid.left, grid.foot + 62 + 20 * i, { size: 13, colour: theme.ink }));
   ranks_chart(pen, grid.chart, followed(scene), points_of(scene), scene.view.range.true_rank![1], beside(grid.width), at.point);
 }

@@ -49,7 +49,7 @@ const next: Panel<Sized> = {
   slot: () => "left",
   heading: ({ tokens, look }) => ({ title: `After ${quoted(tokens[look.query] ?? "")}`, subtitle: `position ${look.query} · probability` }),
   controls: (scene) => (is_neutral(settings_of(scene)) ? sampling : [...sampling, { kind: "button", name: "own", label: "The model's own", set: neutral }]),
-  layout: (scene, width) => ({ width, height: Math.min(most, n_vocab(scene)) * pitch + 90 }),
+  layout: (scene, width) => ({ width, height: Math.min(most, n_vocab(scene)) * pitch + 78 }),
   draw() {},
   mark: draw_next,
   hit: () => null,
@@ -80,9 +80,9 @@ const box = (rows: Rows, step: number, node: number): [number, number, number, n
 function draw_tree(ctx: CanvasRenderingContext2D, rows: Rows, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme, measure } = scene, steps = tree_of(scene).steps().slice(0, rows.n);
   steps.forEach((step, i) => draw_step(pen, rows, step, i, steps.length, scene));
-  const words = `${quoted(scene.tokens[root_of(scene)] ?? "")} ${steps.flatMap(({ chosen }) => (chosen ? [chosen.word] : [])).join(" ")}`;
-  pen.text(ellipsis(words, rows.width, font(theme, { mono: true }), measure), 0, 14, { mono: true, colour: theme.ink });
-  pen.text(ellipsis(foot(scene, steps), rows.width, font(theme), measure), 0, rows.top + steps.length * rows.pitch + 12, { colour: theme.ink_3 });
+  const words = steps.flatMap(({ chosen }) => (chosen ? [chosen.word] : [])), line = rows.top + steps.length * rows.pitch + 4;
+  if (words.length) pen.text(ellipsis([quoted(scene.tokens[root_of(scene)] ?? ""), ...words].join(" "), rows.width, font(theme, { mono: true }), measure), 0, 14, { mono: true, colour: theme.ink });
+  pen.text(ellipsis(foot(scene, steps), rows.width, font(theme), measure), 0, words.length ? line : 14, { colour: theme.ink_3 });
 }
 
 /** What the rows mean and what can be done. */
