@@ -12,7 +12,9 @@ interface Columns extends Sized { top: number; pitch: number; n: number; query: 
 interface Spot { side?: Side; chip?: number }
 
 const pitch = 20, chip_height = 26, widest_chip = 168, bar = 44, letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const faint = 0.02; // weights below are not drawn, and the caption says so
+
+/** Weights below this are not drawn, and the caption says so: of one token nearly all, of a whole window the larger ones. */
+const faintest = (filter: Pin | null): number => (filter ? 0.002 : 0.02);
 
 /** The heads whose lines are drawn. */
 export function heads_of({ look, pattern, options }: Pick<Scene, "look" | "pattern" | "options">): Place[] {
@@ -61,7 +63,7 @@ export function lines_of({ pattern }: Pick<Scene, "pattern">, [layer, head]: Pla
     for (let key = first; key < end; key++) {
       const p = pattern!.weight(layer, head, query, key);
       if (!Number.isFinite(p)) broken++;
-      else if (p >= faint) lines.push([query, key, p]);
+      else if (p >= faintest(filter)) lines.push([query, key, p]);
     }
   }
   return { lines, absent, broken };
@@ -162,7 +164,7 @@ function draw_chip(pen: Pen, columns: Columns, scene: Scene, place: Place, i: nu
   pen.line(chip.x + 21, chip.y + 12.5, chip.x + 37, chip.y + 12.5, colour_of(scene, i), 3, dash_of(i));
   pen.text(head_name(...place), chip.x + 42, chip.y + 16, { weight: own ? 600 : 400, colour: own ? theme.accent : theme.ink });
   pen.bar(chip.x + 84, chip.y + 7, 36, 10, Number.isFinite(value) ? value : 0, colour_of(scene, i));
-  pen.text(Number.isNaN(value) ? "–" : short(value), chip.x + 124, chip.y + 16, { colour: theme.ink });
+  pen.text(Number.isNaN(value) ? "–" : fixed(value, 3), chip.x + 124, chip.y + 16, { colour: theme.ink });
   if (pinned) pen.stroke(chip.x + 0.5, chip.y + 0.5, widest_chip - 14, chip_height - 3, theme.ink_3, 1.5, 4);
 }
 
@@ -177,7 +179,7 @@ function draw_foot(pen: Pen, columns: Columns, scene: Scene, absent: number, bro
   const y = columns.top + columns.n * pitch + 18, { theme } = scene, filter = filter_of(scene);
   if (!within(columns, "query", scene.look.query) && filter?.side === "query") pen.text(`Query ${filter.at} stands outside the window.`, 0, y, { colour: theme.ink });
   else pen.text(heads.length ? caption(scene, filter) : "", 0, y, { colour: theme.ink_2 });
-  const notes = [`Width: attention 0–1, from ${faint} on. Grey bars: 0–${short(high)}, the weight of the lines at a token${heads.length > 1 ? ", mean of the heads" : ""}.`];
+  const notes = [`Width: attention 0–1, from ${faintest(filter)} on. Grey bars: 0–${short(high)}, the weight of the lines at a token${heads.length > 1 ? ", mean of the heads" : ""}.`];
   if (absent) notes.push(`${absent} rows are not here yet: look at their heads${scene.detail_words ? ` (${scene.detail_words})` : ""}.`);
   if (broken) notes.push(`${broken} weights are not finite.`);
   pen.text(ellipsis(notes.reverse().join(" "), columns.width, font(theme), scene.measure), 0, y + 18, { colour: absent || broken ? theme.ink : theme.ink_3 });

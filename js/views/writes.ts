@@ -49,10 +49,12 @@ export function listed(detail: View, adds: number[], options: { by?: string; all
   return { rows: rows.filter((row) => largest.has(row)), others: rows.filter((row) => !largest.has(row)) };
 }
 
-const top_of = (detail: View, side: "promoted" | "suppressed", row: number): [string, number][] => {
+/** The tokens that a row raises or lowers most, beyond the mean of the vocabulary; in a small one they may be fewer. */
+export function top_of(detail: View, side: "promoted" | "suppressed", row: number): [string, number][] {
   const places = detail.arrays[side]!, by = detail.arrays[`${side}_by`]!.values, k = places.shape[1]!;
-  return Array.from({ length: k }, (_, i) => [detail.labels.word![places.values[row * k + i]!]!, by[row * k + i]!]);
-};
+  const all = Array.from({ length: k }, (_, i): [string, number] => [detail.labels.word![places.values[row * k + i]!]!, by[row * k + i]!]);
+  return all.filter(([, value]) => (side === "promoted" ? value > 0 : value < 0));
+}
 
 function layout(scene: Scene, width: number): Ledger {
   const { shown } = detail_to_show(scene), { measure, theme } = scene;
@@ -156,7 +158,7 @@ function largest_words(detail: View, adds: number[], { rows, others }: Pick<Ledg
 }
 
 const row_words = (detail: View, row: number): string => {
-  const say = (side: "promoted" | "suppressed") => top_of(detail, side, row).map(([token, by]) => `${quoted(token)} ${signed(by)}`).join(", ");
+  const say = (side: "promoted" | "suppressed") => top_of(detail, side, row).map(([token, by]) => `${quoted(token)} ${signed(by)}`).join(", ") || "nothing";
   const cosine = detail.arrays.cosine!.values[row]!;
   return `${detail.labels.row![row]}: length ${fixed(detail.arrays.norm!.values[row]!, 4)}${Number.isNaN(cosine) ? "" : `, cosine ${fixed(cosine, 4)} with the stream before it`}` +
          ` · raises ${say("promoted")} · lowers ${say("suppressed")}.`;
