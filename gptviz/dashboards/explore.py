@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptviz.dashboards import decomposition, querykey, writes
+from gptviz.dashboards.circuits import circuits_part, composition_part
 from gptviz.dashboards.edits import Editing, edits_part
+from gptviz.dashboards.embeddings import embeddings_part, positions_part
 from gptviz.dashboards.head_scores import head_scores_part
 from gptviz.dashboards.lens import lens_part
 from gptviz.dashboards.next import actions_of, next_part, text_part
@@ -34,6 +36,10 @@ def parts() -> dict[str, Part]:
     """Every part of the board by name, in the order of the page."""
     return {
         "heads": Part(("pattern",), lambda trace, *_: heads_part(trace), needs_model=False),
+        "circuits": Part((), circuits_part),
+        "composition": Part((), composition_part),
+        "embeddings": Part((), embeddings_part),
+        "positions": Part((), positions_part),
         "edits": Part(("pattern", "logits"), edits_part),
         "head_scores": Part(("pattern",), lambda trace, *_: head_scores_part(trace), needs_model=False),
         "text": Part(("logits",), lambda trace, _, tokenizer: text_part(trace, tokenizer), needs_model=False),

@@ -1,0 +1,52 @@
+"""The circuits of a model's heads, from its weights."""
+
+from typing import Any
+
+import numpy as np
+
+from gptviz.analysis.circuits import ov_circuit, qk_circuit
+from gptviz.analysis.composition import composition_scores
+from gptviz.dashboards.tensors import visible_of
+from gptviz.views import View
+from gptviz.views.circuits import Tables, circuits_view, composition_view
+
+WHOLE_VOCABULARY = 128  # tokens up to which a table is of all of them
+LARGEST_VOCABULARY = 5000  # beyond, the tables of one head take a second
+OF_THE_TEXT = 64  # tokens of a table otherwise: the text's own
+
+
+def circuits_part(trace: Any, model: Any, tokenizer: Any = None) -> View:
+    """QK and OV tables of every head: of all tokens, or of those of the text where there are many.
+
+    Example:
+        >>> from gptviz.loading import load
+        >>> from gptviz.trace import record
+        >>> model, tokenizer = load("sorter")
+        >>> view = circuits_part(record(model, "CAB", tokenizer), model, tokenizer)
+        >>> view.detail_of(layer=0, head=0).arrays["ov"].shape
+        (4, 4)
+    """
+    config = trace.config
+    if config.vocab_size > LARGEST_VOCABULARY:
+        note = f"tables are for at most {LARGEST_VOCABULARY:,} tokens; gv.analysis.qk_circuit gives the rows of more"
+        return circuits_view(None, [], config.n_layer, config.n_head, note)
+    whole = config.vocab_size <= WHOLE_VOCABULARY
+    shown = np.arange(config.vocab_size) if whole else np.unique(trace.ids.cpu().numpy())[:OF_THE_TEXT]
+    visible = visible_of(tokenizer)
+
+    def make(layer: int, head: int) -> Tables:
+        qk, ov = qk_circuit(model, layer, head), ov_circuit(model, layer, head)
+        chosen = [circuit.left[shown] @ circuit.right[:, shown] for circuit in (qk, ov)]
+        return Tables(chosen[0], chosen[1], qk.svd()[1], ov.svd()[1])
+
+    note = "" if whole else f"{len(shown)} of the text's tokens"
+    return circuits_view(make, [visible(int(token)) for token in shown], config.n_layer, config.n_head, note)
+
+
+def composition_part(_trace: Any, model: Any, _tokenizer: Any = None) -> View:
+    """Q-, K- and V-composition of every pair of heads."""
+    def make() -> tuple[np.ndarray, float]:
+        found = composition_scores(model)
+        return np.stack([found.q, found.k, found.v]), found.null_high
+
+    return composition_view(make)
