@@ -29,6 +29,7 @@ from gptviz.tokenizers import (
 )
 
 TRAIN_FRACTION = 0.9
+GOLDEN = (5**0.5 - 1) / 2  # the multiples of no other number are spread as evenly, however many there are
 # A byte-pair vocabulary is learned from this much of such a text.
 LEARN_CHARACTERS = 64 * 2**20
 # A text that came from nowhere is kept in the spec of its data up to this size.
@@ -149,6 +150,30 @@ class TextData:
         """
         ids = self._split(split, block_size)
         starts = rng.integers(0, len(ids) - block_size, size=batch_size)
+        windows = self._known(ids[starts[:, None] + np.arange(block_size + 1)])
+        return windows[:, :-1], windows[:, 1:]
+
+    def even_batch(
+        self, place: int, batch_size: int, block_size: int, offset: float
+    ) -> tuple[Int64[np.ndarray, "batch pos"], Int64[np.ndarray, "batch pos"]]:
+        """Windows of the training split that cover it evenly: each lies where the windows before it left most room.
+
+        The windows' starts are the golden-ratio sequence offset, offset + g, offset + 2 g, ... (modulo 1, g = 0.618).
+        One batch holds windows from all over the text, and after one epoch hardly a token was left out; of windows
+        drawn at random more than a third of the text would not be seen.
+
+        Args:
+            place: windows taken before; the training step times the batch size. No other state is needed to go on.
+            batch_size: number of windows.
+            block_size: tokens in each.
+            offset: where the sequence begins, 0 to 1.
+
+        Raises:
+            ValueError: if the split has fewer than ``block_size + 1`` tokens.
+        """
+        ids = self._split("train", block_size)
+        shares = (offset + GOLDEN * (place + np.arange(batch_size))) % 1
+        starts = (shares * (len(ids) - block_size)).astype(np.int64)
         windows = self._known(ids[starts[:, None] + np.arange(block_size + 1)])
         return windows[:, :-1], windows[:, 1:]
 

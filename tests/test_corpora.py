@@ -445,3 +445,21 @@ def test_taking_characters_cuts_where_it_says(pieces, n):
     taken = "".join(take_characters(source, n, rest))
     assert taken == "".join(pieces)[:n]
     assert taken + "".join([*rest, *source]) == "".join(pieces)
+
+
+def test_even_batches_cover_the_text_evenly_and_need_no_state_but_their_place():
+    data = TextData.from_text("abcdefghij" * 1000)
+    n_windows = len(data.ids["train"]) - 16
+    starts = []
+    data.ids["train"] = np.arange(len(data.ids["train"]))  # each id is its own place
+    data._known = lambda windows: windows  # type: ignore[method-assign]
+    for step in range(50):
+        x, y = data.even_batch(step * 12, 12, 16, offset=0.3)
+        assert (x[:, 1:] == y[:, :-1]).all()
+        starts += x[:, 0].tolist()
+    gaps = np.diff(np.sort(starts))
+    assert gaps.max() < 3 * n_windows / len(starts)  # at random the largest gap of 600 is about 6 times the mean
+    again, _ = data.even_batch(7 * 12, 12, 16, offset=0.3)
+    assert again[:, 0].tolist() == starts[84:96]
+    with pytest.raises(ValueError, match="block_size"):
+        data.even_batch(0, 2, 10_000, offset=0.0)

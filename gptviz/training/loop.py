@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptviz.corpora import DataSource
+from gptviz.corpora import DataSource, TextData
 from gptviz.model import GPT
 from gptviz.runs import STOP
 from gptviz.training.config import TrainConfig
@@ -66,7 +66,7 @@ class Trainer:
         optimizer: Its optimizer.
         accelerator: Hugging Face Accelerate, which knows how to spread the work.
         source: Where batches come from.
-        rng: Draws the training batches.
+        rng: Draws the prompts of a task; a text is read evenly (`TextData.even_batch`).
         recorder: Takes down what happens.
         step: How many updates the model has had.
         random: What dropout draws from on the CPU.
@@ -101,6 +101,7 @@ class Trainer:
         requests: Requests | None = None,
     ) -> None:
         self.config, self.source, self.rng, self.recorder = config, source, rng, recorder
+        self.offset = float(np.random.Generator(np.random.PCG64([config.seed, 3])).random())
         self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
         self.step, self.resume_steps, self.random, self.threads = step, resume_steps, random, threads
         self.progress, self.on_step = progress, on_step
@@ -232,7 +233,7 @@ class Trainer:
 
     def _train_step(self, scalars: dict[str, float]) -> None:
         with self.clock("data"):
-            x, y = self.batch("train", self.rng)
+            x, y = self.training_batch()
         start = time.perf_counter()
         rate = learning_rate(self.config, self.step) if self.rate is None else self.rate
         for group in self.optimizer.param_groups:
@@ -271,7 +272,16 @@ class Trainer:
     def batch(self, split: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Inputs and targets on the model's device."""
         block_size = self.model.config.block_size
-        arrays = self.source.batch(split, self.config.batch_size, block_size, rng)
+        return self._on_device(self.source.batch(split, self.config.batch_size, block_size, rng))
+
+    def training_batch(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of this step: a text is read evenly, a task's prompts are drawn."""
+        if not isinstance(self.source, TextData):
+            return self.batch("train", self.rng)
+        size, block_size = self.config.batch_size, self.model.config.block_size
+        return self._on_device(self.source.even_batch(self.step * size, size, block_size, self.offset))
+
+    def _on_device(self, arrays: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
         x, y = (torch.from_numpy(array).to(self.accelerator.device, non_blocking=True) for array in arrays)
         return x, y
 
