@@ -9,29 +9,34 @@ import { ranks_chart, rank_words, type Followed } from "../ranks.ts";
 
 export interface Grid extends Sized {
   left: number; top: number; cell: number; tall: number; n: number; n_points: number; foot: number; chart: { x: number; y: number; w: number; tall: number };
+  /** Where the sentence begins, and its lines. */
+  text: number; lines: number;
 }
 /** One cell of the grid: a point of the model and a position. */
 interface Cell { point: number; query: number }
 
-const left = 56, top = 44, gap = 28, lines = 3;
+const left = 56, top = 44, gap = 28;
 const cells_of = ({ view, detail }: Pick<Scene, "view" | "detail">): View | null => (view.arrays.top_words ? view : detail);
 const points_of = ({ view }: Scene): string[] => view.labels.point!;
 const beside = (width: number) => width >= 520;
 
-/** The columns shown where there are `n`: of the board's window of queries, the part that holds the chosen one. */
+/**
+ * The columns shown where there are `n`: of the board's window of queries, the part that holds the chosen one. The parts are
+ * counted from the end, so that a click on a column that is shown moves none.
+ */
 export function first_column(scene: Pick<Scene, "corner" | "place" | "selection" | "tokens">, n: number): number {
   const { corner, place, selection, tokens } = scene, begin = place.window < tokens.length ? corner.query : 0;
-  const end = Math.min(tokens.length, begin + place.window), chosen = selection.query ?? tokens.length - 1;
-  return Math.max(begin, Math.min(end - n, chosen < begin + n ? begin : chosen - n + 1));
+  const end = Math.min(tokens.length, begin + place.window), chosen = Math.min(end - 1, selection.query ?? end - 1);
+  return Math.max(begin, end - (Math.floor((end - 1 - chosen) / n) + 1) * n);
 }
 
 function layout(scene: Scene, width: number): Grid {
   const n_points = points_of(scene).length, tall = n_points > 8 ? 26 : 32, side = beside(width) ? 190 + gap : 0;
   const most = Math.min(scene.place.window, scene.tokens.length), room = width - left - side;
-  const n = Math.max(1, Math.min(most, Math.floor(room / 48))), cell = Math.min(64, Math.floor(room / n));
-  const foot = top + n_points * tall + 24, text = foot + 52;
+  const parts = Math.ceil(most / Math.max(1, Math.floor(room / 48))), n = Math.ceil(most / parts), cell = Math.min(64, Math.floor(room / n));
+  const foot = top + n_points * tall + 24, text = foot + (side ? 52 : 72), lines = side ? 3 : 6;
   const chart = side ? { x: left + n * cell + gap, y: top, w: Math.min(260, width - left - n * cell - gap), tall } : { x: left, y: text + lines * 20 + 44, w: width - left - 8, tall: 20 };
-  return { width, height: side ? text + lines * 20 + 8 : chart.y + n_points * 20 + 56, left, top, cell, tall, n, n_points, foot, chart };
+  return { width, height: side ? text + lines * 20 + 8 : chart.y + n_points * 20 + 56, left, top, cell, tall, n, n_points, foot, chart, text, lines };
 }
 
 /** A half is enough where the words of all its tokens fit. */
@@ -89,8 +94,8 @@ function legend(pen: Pen, grid: Grid, scene: Scene, cells: View | null): void {
   const { words, ticks, scale, name, high } = colouring(scene), w = Math.min(200, grid.width - grid.left), y = grid.foot + 10;
   pen.legend(grid.left, y, w, scale, ticks);
   const over = cells && cells.arrays[name]!.values.some((value) => value > high * (1 + 1e-6)) ? ` · corner cut: above ${ticks[2]}` : "";
-  const all = `${words}${over} · bold: the truth`, room = grid.width - grid.left - w - 20;
-  pen.text(ellipsis(all, Math.max(0, room), font(scene.theme), scene.measure), grid.left + w + 16, y + 9);
+  const all = `${words}${over} · bold: the truth`, stacked = !beside(grid.width), x = stacked ? grid.left : grid.left + w + 16;
+  pen.text(ellipsis(all, grid.width - x - 4, font(scene.theme), scene.measure), x, stacked ? y + 42 : y + 9);
 }
 
 /** The cell under the mouse, else the one that the keys chose. */
@@ -136,8 +141,8 @@ function mark(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
   if (inside(at.query)) pen.stroke(x(at.query), grid.top + at.point * grid.tall, grid.cell - 1, grid.tall - 1, theme.ink, 2, 3);
   const pin = scene.options.pin as Pin | null;
   if (pin && pin.text === text_of(scene) && inside(pin.query)) pen.dot(x(pin.query) + 6, grid.top + pin.point * grid.tall + 6, 3.5, theme.accent);
-  wrap(sentence(scene), grid.width - grid.left, "", (words) => pen.width(words, { size: 13 })).slice(0, lines)
-    .forEach((line, i) => pen.text(line, grid.left, grid.foot + 62 + 20 * i, { size: 13, colour: theme.ink }));
+  wrap(sentence(scene), grid.width - grid.left, "", (words) => pen.width(words, { size: 13 })).slice(0, grid.lines)
+    .forEach((line, i) => pen.text(line, grid.left, grid.text + 10 + 20 * i, { size: 13, colour: theme.ink }));
   ranks_chart(pen, grid.chart, followed(scene), points_of(scene), scene.view.range.true_rank![1], beside(grid.width), at.point);
 }
 

@@ -91,7 +91,7 @@ function foot(scene: Scene, steps: Step[]): string {
   if (!grows(scene)) return why_not(scene);
   if (!path.length) return "a click continues a token by the likeliest ones";
   const waiting = steps.at(-1)?.own && path.length < deepest;
-  return waiting ? "asking the kernel …" : `p of these ${path.length} tokens ${fixed(p, 4)}${path.length >= deepest ? " · 12 steps are the most" : ""}`;
+  return waiting ? "asking the kernel …" : `p of these ${path.length} tokens ${p < 5e-4 ? p.toExponential(1).replace("-", "−") : fixed(p, 4)}${path.length >= deepest ? " · 12 steps are the most" : ""}`;
 }
 
 function draw_step(pen: Pen, rows: Rows, { nodes, chosen, own }: Step, i: number, count: number, { theme, measure }: Scene): void {
