@@ -1,8 +1,12 @@
 """The lens, the next token, the tree and the text's colours: against the model, torch and numpy."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from golden import make_golden
 from torch.nn import functional as F
 
 from gptviz.analysis import logit_lens
@@ -15,11 +19,13 @@ from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import CharTokenizer
 from gptviz.trace import record
 from gptviz.views import View, tokens_view
+from gptviz.views.board import payload_json
 from gptviz.views.lens import BLOCK, lens_at, lens_view
 from gptviz.views.next import GROUPS, KEPT, grouped, next_view
 from gptviz.views.summaries import summary
 
 TEXT = "the cat sat on the mat. "
+GOLDEN = Path(__file__).parent / "golden" / "predictions.json"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +48,11 @@ def trace(model, tokenizer):
 def views(trace, model, tokenizer):
     return dict(zip(("text", "next", "lens"), trace_views(trace, tokenizer, model=model,
                                                            views=["text", "next", "lens"]), strict=True))
+
+
+def test_golden_payload_is_what_python_writes():
+    written = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    assert json.loads(payload_json(make_golden.golden_predictions())) == written
 
 
 def test_predictions_are_those_of_torch(trace):

@@ -35,6 +35,10 @@ def draw_lens(
     axes.set_yticks([row + 0.5 for row in range(len(points) + 1)], [*points, "truth"])
     axes.set_xticks([x + 0.5 for x in range(len(shown))], [_short(tokens[at]) for at in shown], family="monospace")
     axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel("position →", loc="left", color=palette.ink)
+    axes.annotate("layer ↓", (0, 1), xytext=(-6, 6), xycoords="axes fraction", textcoords="offset points", ha="right",
+                  color=palette.ink)
     axes.tick_params(length=0, labelsize=9, colors=palette.ink_2)
     for label in axes.get_xticklabels():
         label.set(parse_math=False, color=palette.ink)
@@ -46,6 +50,7 @@ def draw_lens(
                          orientation="horizontal", fraction=0.06, pad=0.04, aspect=40, anchor=(0, 1), shrink=0.5)
     bar.set_label("probability of the token in the cell; ✓ the model's answer is the truth", color=palette.ink_2)
     bar.ax.tick_params(colors=palette.ink_2)
+    bar.outline.set_visible(False)  # type: ignore[attr-defined]
     return drawn
 
 

@@ -1,8 +1,10 @@
 // The lens, the next token and its tree, the text's colours: numbers and geometry without a browser.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { arrange } from "../arrange.ts";
-import type { NumberArray, View } from "../payload.ts";
+import { detail_at } from "../details.ts";
+import { decode_view, type NumberArray, type RawBoard, type View } from "../payload.ts";
 import { rank_share, rank_ticks } from "../ranks.ts";
 import { draw_after, draw_from } from "../sampling.ts";
 import type { Scene } from "../scene.ts";
@@ -121,6 +123,18 @@ test("a lens cell says its tokens, the truth and how sure; a pinned token is fol
   assert.equal(followed({ ...scene, options: { ...scene.options, pin: { ...pin, text: "another" } } }).length, 1);
   assert.deepEqual(lens[0]!.press!("ArrowDown", scene)!.options, { point: 1 });
   assert.equal(lens[0]!.press!("ArrowRight", scene)!.selection!.query, 1);
+});
+
+test("the golden payload decodes to Python's numbers", () => {
+  const golden = JSON.parse(readFileSync("../tests/golden/predictions.json", "utf8")) as RawBoard, [text, after, grid] = golden.views.map((one) => decode_view(one));
+  const looked = (query: number) => ({ look: { step: 0, layer: 0, head: 0, query, key: 0 }, tokens: text!.labels.token! });
+  assert.match(sentence(scene_of(grid!, { point: 1 }, looked(1))), /^At ‘·b’ \(1\), after L0: ‘<img src=x onerror="doc….* 0\.9000; the truth ‘<img.*’ has rank 1, 0\.4500\. Entropy 0\.1000/);
+  assert.match(sentence(scene_of(grid!, { point: 0 }, looked(2))), /NaN; nothing follows\. Entropy NaN/);
+  const detail = detail_at(after!, { query: 1 })!;
+  assert.deepEqual(detail.labels.word!.slice(1), ["a", "·b", "x"]);
+  assert.equal(draw_after(detail, { temperature: 1, top_k: 0, top_p: 1 }).truth!.toFixed(4), "0.6000");
+  assert.equal(bars_of(scene_of(after!, { temperature: 1, top_k: 0, top_p: 1 }, { ...looked(1), detail })).truth, " · rank 1 · loss 0.51");
+  assert.deepEqual([text!.labels.value, colourings(scene_of(text!)).value_0!.ticks], [["tilt"], ["−2.00", "0.00", "2.00"]]);
 });
 
 test("ranks run from 1 to the whole vocabulary", () => {

@@ -6,6 +6,8 @@ import numpy as np
 
 from gptviz.views import attention_view, board_payload, tokens_view, training_view
 from gptviz.views.board import payload_json
+from gptviz.views.lens import lens_view
+from gptviz.views.next import next_view
 
 HOSTILE = '<img src=x onerror="document.title=1">'
 
@@ -27,5 +29,29 @@ def golden_payload() -> dict:
                          selection={"step": 10, "head": 1}, text="a b", limit=8)
 
 
+def golden_predictions() -> dict:
+    """A lens of two points, the next token with its logits, and a text with an array of the reader's own."""
+    tokens, words = ["a", "·b", HOSTILE], ["a", "·b", HOSTILE, "x"]
+    cells = np.array([[0.5, 0.6, np.nan], [0.8, 0.9, 0.4]])
+    lens = lens_view(["embed", "L0"], tokens, top_ids=np.array([[[0], [1], [2]], [[1], [2], [3]]]), words=words,
+                     top_probs=cells[..., None], entropy=1 - cells, kl_to_final=np.array([[7, 0, 0], [0, 0, 0.0]]),
+                     true_rank=np.array([[3, 2, 0], [1, 1, 0]]), true_prob=cells / 2, n_vocab=4,
+                     rank_of_top=np.array([[[1, 1, 1], [3, 2, 1]], [[2, 3, 2], [1, 1, 1]]]))
+    logits = np.log(np.array([[0.5, 0.3, 0.1, 0.1], [0.2, 0.1, 0.6, 0.1], [0.1, 0.2, 0.3, 0.4]]))
+    after = next_view(np.array([0, 1, 2]), tokens, top_ids=np.array([[0, 1], [2, 0], [3, 2]]), words=words,
+                      top_probs=np.array([[0.5, 0.3], [0.6, 0.2], [0.4, 0.3]]), word_ids=range(4),
+                      logits_of=lambda at: logits[at], name_of=lambda token: words[token], continues=True)
+    text = tokens_view(np.array([np.nan, 1.2, 0.5]), tokens, entropy=np.array([np.nan, 1.1, 1.0]),
+                       arrays={"tilt": np.array([-1, 0, 2])})
+    payload = board_payload([text, after, lens], title="golden")
+    payload["views"][1]["details"] = after.details({"query": 1}, 1e6)
+    return payload
+
+
+def write(name: str, payload: dict) -> None:
+    Path(__file__).with_name(name).write_text(payload_json(payload) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("board.json").write_text(payload_json(golden_payload()) + "\n", encoding="utf-8")
+    write("board.json", golden_payload())
+    write("predictions.json", golden_predictions())
