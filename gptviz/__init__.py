@@ -43,6 +43,7 @@ _HOME = {
     "explore": "gptviz.dashboards",
     "step_through": "gptviz.dashboards",
     "watch": "gptviz.dashboards",
+    "lab": "gptviz.dashboards.lab",
     "export_html": "gptviz.export",
 }
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a test compar
     from gptviz.dashboards import explore as explore
     from gptviz.dashboards import step_through as step_through
     from gptviz.dashboards import watch as watch
+    from gptviz.dashboards.lab import lab as lab
     from gptviz.export import export_html as export_html
     from gptviz.generation import generate as generate
     from gptviz.generation import generate_and_record as generate_and_record

@@ -77,10 +77,9 @@ class _Live:
         """What belongs to every step."""
         curves = {name: _thinned(*self.follower.curve(name)) for name in ("train", "validation")}
         known = {name: curve for name, curve in curves.items() if len(curve[0])}
-        return [*([training_view(known)] if known else []), self._controls()]
+        return [*([training_view(known)] if known else []), self._controls(self.standing)]
 
-    def _controls(self) -> View:
-        standing = self.standing
+    def _controls(self, standing: Standing) -> View:
         state = STATES.get(standing.status, standing.status)
         return controls_view(
             state, readouts(standing.step, standing.max_iters, standing.scalars), pace=_pace(standing),
@@ -144,8 +143,7 @@ class _Live:
             else:  # stop: it ends after the step under way and the last recording
                 time.sleep(ANSWER_SECONDS)
             with self.lock:
-                self.standing = self.follower.look()
-                controls = self._controls()
+                controls = self._controls(self.follower.look())
             self.board.fresh["controls"] = controls
             return {"fresh": [controls.payload()]}
 
@@ -180,9 +178,10 @@ def _cost(standing: Standing, run: Any) -> str:
     """What recording takes of the time, and of the disk."""
     share = f"recording {100 * standing.recording:.1f} % of step time · " if standing.recording is not None else ""
     train = run.info.get("train", {})
+    budget = f" of {train['max_megabytes']:,}".replace(",", "\u2009") if "max_megabytes" in train else ""
     tokens = (train.get("batch_size") or 0) * run.config.block_size
     pace = f" · {standing.speed * tokens:,.0f} tokens/s".replace(",", "\u2009") if standing.speed and tokens else ""
-    return f"{share}{standing.nbytes / 1e6:.1f} MB{pace}"
+    return f"{share}{standing.nbytes / 1e6:.1f}{budget} MB{pace}"
 
 
 def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

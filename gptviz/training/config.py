@@ -33,6 +33,8 @@ class TrainConfig:
         record: Whether to keep weights and probes of the steps of `gptviz.runs.schedule`; False keeps the scalars and
             the last step only.
         record_steps: Keep these steps instead.
+        max_megabytes: Size that the run directory should not pass: fewer optimizer states and then fewer steps are kept
+            (10^6 bytes; steps in `record_steps` are all kept).
         on_nan: What a loss that is not finite does: "continue" (it is recorded and flagged) or "stop".
         n_layer: Number of blocks.
         n_head: Attention heads per block.
@@ -76,6 +78,7 @@ class TrainConfig:
     threads: int | str = "auto"
     record: bool = True
     record_steps: Sequence[int] | None = None
+    max_megabytes: int = 2000
     on_nan: str = "continue"
     n_layer: int = 4
     n_head: int = 4
@@ -188,6 +191,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threads": (lambda value: _one_of(("auto",))[0](value) or _THREADS[0](value), f'"auto" or {_THREADS[1]}'),
     "record": _TRUTH,
     "record_steps": _optional((lambda steps: all(map(_whole(0)[0], steps)), "steps, whole numbers of at least 0")),
+    "max_megabytes": _whole(1),
     "on_nan": _one_of(ON_NAN),
     "block_size": _optional(_whole(1)),
     "dropout": _SHARE,

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from gptviz.corpora import DataSource, source_from_spec
 from gptviz.model import GPT, GPTConfig
-from gptviz.runs import Run, RunWriter, resume_points, schedule
+from gptviz.runs import Run, RunWriter
 from gptviz.training.background import LiveRun, OneTraining, new_requests
+from gptviz.training.budget import Plan, plan_recording
 from gptviz.training.config import TEXT_BLOCK_SIZE, TrainConfig
 from gptviz.training.loop import Trainer
 from gptviz.training.optimization import make_optimizer, restore_optimizer
@@ -177,10 +178,12 @@ class _Start:
         """Trains from `step`, in a thread if the run is a live one; the folder is given back whatever happens."""
 
         def work(take: Callable[[Trainer], None] = lambda trainer: None) -> None:
-            recorder = Recorder.over(model, probes, self.writer, self._steps())
+            n_parameters = sum(parameter.numel() for parameter in model.parameters())
+            plan = plan_recording(self.config, n_parameters, model.config.block_size, len(probes))
+            recorder = Recorder.over(model, probes, self.writer, plan.steps)
             try:
                 with _as_it_was():
-                    trainer = self._trainer(model, recorder, random, step, arrays or {}, state or {})
+                    trainer = self._trainer(model, recorder, plan, random, step, arrays or {}, state or {})
                     take(trainer)
                     saved = trainer.run()
             except BaseException as error:
@@ -196,15 +199,11 @@ class _Start:
         else:
             work()
 
-    def _steps(self) -> list[int]:
-        if not self.config.record:
-            return []
-        return schedule(self.config.max_iters) if self.config.record_steps is None else [*self.config.record_steps]
-
     def _trainer(
         self,
         model: GPT,
         recorder: Recorder,
+        plan: Plan,
         random: Tensor,
         step: int,
         arrays: dict[str, np.ndarray],
@@ -231,7 +230,7 @@ class _Start:
         model, optimizer = self.accelerator.prepare(model, optimizer)
         trainer = Trainer(
             config, model, optimizer, self.accelerator, self.source, rng, recorder,
-            step=step, resume_steps=resume_points(self._steps(), config.max_iters), random=OwnRandom(random),
+            step=step, resume_steps=set(plan.resume_steps), random=OwnRandom(random),
             threads=threads, progress=progress, on_step=self.on_step, requests=self.requests,
         )  # fmt: skip
         trainer.rate = state.get("rate")

@@ -12,11 +12,14 @@ import time
 from collections import deque
 from statistics import median
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from gptviz.corpora import DataSource
 from gptviz.model import GPT
+from gptviz.training.config import TrainConfig
 from gptviz.training.randomness import OwnRandom
 
 WORTH_IT = 1.3  # many threads must be this much faster than one
@@ -85,6 +88,14 @@ class Threads:
         self.count = cores if one / many > WORTH_IT and worst < one else 1
         self._quiet = many
         self.reason = f"a step took {1e3 * one:.0f} ms on 1 thread, {1e3 * many:.0f} ms on {cores}"
+
+
+def seconds_per_step(model: GPT, source: DataSource, config: TrainConfig, rounds: int = 3) -> float:
+    """Seconds of a training step, about: the fastest of a few with the threads in force; the model is as before."""
+    x, y = source.batch("train", config.batch_size, model.config.block_size, np.random.default_rng(0))
+    trial = copy.deepcopy(model)
+    with OwnRandom(torch.get_rng_state()) if model.config.dropout else contextlib.nullcontext():
+        return min(_one_step(trial, torch.from_numpy(x), torch.from_numpy(y)) for _ in range(rounds))
 
 
 def _one_step(model: GPT, x: Int[Tensor, "batch pos"], y: Int[Tensor, "batch pos"]) -> float:

@@ -1,0 +1,109 @@
+"""A training in a real JupyterLab: a reader pauses it, steps it, goes on and stops it while it trains."""
+
+import json
+import time
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+TRAIN = """
+import json, pathlib, threading, time
+import gptviz as gv
+run = gv.train(gv.TrainConfig(task="sort", n_layer=2, n_head=2, n_embd=32, max_iters=10**6, lr_decay_iters=2000,
+                              threads=1), background=True)
+def note():
+    while True:
+        standing = {"status": run.status, "step": run.now.get("step", 0), "steps": run.steps, "lr": run.now.get("lr")}
+        pathlib.Path("live.tmp").write_text(json.dumps(standing))
+        pathlib.Path("live.tmp").rename("live.json")
+        time.sleep(0.05)
+threading.Thread(target=note, daemon=True).start()
+board = gv.watch(run)
+board
+"""
+
+
+class Kernel:
+    """What the kernel says of its run, a few times a second."""
+
+    def __init__(self, lab, page):
+        self.path, self.page = lab.folder / "live.json", page
+
+    def now(self):
+        return json.loads(self.path.read_text()) if self.path.exists() else {"status": "", "step": 0, "steps": []}
+
+    def until(self, condition, what):
+        deadline = time.monotonic() + 30
+        while not condition(self.now()):
+            assert time.monotonic() < deadline, f"{what}; the kernel has {self.now()}"
+            self.page.wait_for_timeout(20)
+        return self.now()
+
+
+def press(page, name):
+    page.locator(f".gv-panel-controls button[data-name={name}]").click()
+
+
+def says(page, words):
+    page.wait_for_function("words => document.querySelector('.gv-panel-controls .gv-stage')"
+                           "?.getAttribute('aria-label')?.includes(words)", arg=words, timeout=30_000)
+
+
+def test_a_reader_pauses_steps_resumes_and_stops_a_training(lab, open_page, reader):
+    page = open_page(lab.write("live.ipynb", TRAIN), offline=False)
+    lab.run_all(page)  # the cell has returned although the training goes on
+    board, kernel = reader(page, ".jp-OutputArea"), Kernel(lab, page)
+    kernel.until(lambda now: len(now["steps"]) > 3, "it does not train")
+    page.wait_for_selector(".gv-panel-heads")
+    says(page, "training")
+    assert page.locator(".gv-panel-controls button[data-name=step]").is_disabled()
+    assert page.get_by_text("Pause to step by hand").first.is_visible()
+    before = board.step()
+    page.wait_for_function("step => Number(document.querySelector('.gv-steps .gv-stage')"
+                           "?.getAttribute('aria-valuenow')) > step", arg=before, timeout=30_000)
+
+    press(page, "pause")
+    at = kernel.until(lambda now: now["status"] == "paused", "it was not paused")["step"]
+    says(page, "paused")
+    press(page, "step")
+    kernel.until(lambda now: now["step"] == at + 1 and at + 1 in now["steps"], "it was not stepped")
+    page.wait_for_function("step => document.querySelector('.gv-steps .gv-stage')"
+                           "?.getAttribute('aria-valuenow') === String(step)", arg=at + 1, timeout=30_000)
+    field = page.locator(".gv-panel-controls input[data-name=rate]")
+    field.fill("0.25")
+    field.press("Enter")
+    page.locator(".gv-panel-controls button[data-name=tens]").focus()
+    page.keyboard.press("Enter")
+    assert kernel.until(lambda now: now["step"] == at + 11, "ten steps were not done")["lr"] == 0.25
+
+    board.slider().focus()
+    page.keyboard.press("Home")
+    page.locator(".gv-panel-controls button[data-name=follow]").wait_for()
+    press(page, "pause")  # now it says Resume
+    kernel.until(lambda now: now["status"] == "running" and now["step"] > at + 11, "it did not go on")
+    assert board.step() == 0  # who looks back is not pulled forward
+    press(page, "follow")
+    page.wait_for_function("document.querySelector('.gv-steps .gv-stage')?.getAttribute('aria-valuenow') !== '0'")
+    press(page, "stop")
+    kernel.until(lambda now: now["status"] == "stopped", "it was not stopped")
+    says(page, "stopped")
+    assert page.locator(".gv-panel-controls button[data-name=pause]").is_disabled()
+
+
+DIE = """
+import gptviz as gv
+def on_step(step, loss):
+    if step == 20:
+        raise ZeroDivisionError("a mistake")
+run = gv.train(gv.TrainConfig(task="sort", n_layer=1, n_head=1, n_embd=8, max_iters=100, threads=1), background=True,
+               on_step=on_step)
+gv.watch(run)
+"""
+
+
+def test_a_training_that_dies_says_so_on_the_board(lab, open_page, reader):
+    page = open_page(lab.write("die.ipynb", DIE), offline=False)
+    lab.run_all(page)
+    reader(page, ".jp-OutputArea")
+    says(page, "Failed at step 20: ZeroDivisionError: a mistake.")
