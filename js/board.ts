@@ -280,6 +280,13 @@ export class Board {
   /** A kernel has answered, or may still. */
   private is_live = (): boolean => this.host.live && (this.alive || !this.chrome || this.chrome.header.saved.hidden);
 
+  private readonly numbers = new WeakMap<View, number>();
+  private number_of(detail: View | null): number {
+    if (detail && !this.numbers.has(detail)) this.numbers.set(detail, ++this.numbered);
+    return detail ? this.numbers.get(detail)! : 0;
+  }
+  private numbered = 0;
+
   private is_folded = ({ panel }: Mounted): boolean => Boolean(this.options.get(panel.name)?.folded);
 
   private resize(width: number): void {
@@ -348,7 +355,7 @@ export class Board {
     const { options } = scene, halves = slot === "below" && half && this.place.width >= 1000;
     show_controls(mounted, panel.controls?.(scene) ?? [], options, (change) => this.controlled(mounted, change));
     const width = panel === slider ? (this.width < 700 ? 150 : 212) : halves ? Math.floor((this.place.width - gap) / 2) : this.place.widths[slot!];
-    const laid = JSON.stringify([width, this.frame_count, this.detail_count, options, panel.reads?.map(this.options_of), this.corner, this.place, this.theme_name, devicePixelRatio]);
+    const laid = JSON.stringify([width, this.frame_count, panel.by_detail ? this.number_of(scene.detail) : this.detail_count, options, panel.reads?.map(this.options_of), this.corner, this.place, this.theme_name, devicePixelRatio]);
     if (laid !== mounted.laid) { mounted.layout = panel.layout(scene, width); mounted.laid = laid; this.fit(mounted); mounted.drawn = ""; }
     const drawn = panel.stale?.(scene) ?? "same";
     if (drawn !== mounted.drawn) { this.paint(mounted.base, (ctx) => panel.draw(ctx, mounted.layout, scene)); mounted.drawn = drawn; }

@@ -41,6 +41,8 @@ export interface Panel<L extends Sized = any> {
   layout(scene: Scene, width: number): L;
   /** The picture without the selection: drawn again only when `stale` or the size or theme changes. */
   draw(ctx: CanvasRenderingContext2D, layout: L, scene: Scene): void;
+  /** Whether the layout depends on the detail that is looked at. */
+  by_detail?: boolean;
   /** What `draw` depends on beside frame, size and theme. */
   stale?(scene: Scene): string;
   /** What moves with the mouse; drawn on a canvas above. */

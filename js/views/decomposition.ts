@@ -130,7 +130,7 @@ function press(key: string, scene: Scene): Patch | null {
 const controls = (): Control[] => [{ kind: "toggle", name: "all", label: "all components" }];
 
 const decomposition: Panel<Grid> = {
-  kind: "decomposition", name: "decomposition", half: true, folded: true,
+  kind: "decomposition", name: "decomposition", half: true, folded: true, by_detail: true,
   options: { all: false, cell: null },
   slot: () => "below",
   heading: ({ view, look }) => ({ title: view.title, subtitle: `${head_name(look.layer, look.head)}, query ${look.query} → key ${look.key} · ${view.subtitle}` }),

@@ -2,7 +2,7 @@
 import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
-import { ellipsis, fixed, head_name, quoted, short } from "../text.ts";
+import { ellipsis, fixed, head_name, quoted, short, wrap } from "../text.ts";
 
 export type Side = "query" | "key";
 export interface Pin { side: Side; at: number }
@@ -44,7 +44,7 @@ function layout(scene: Scene, width: number): Columns {
   const widest = Math.max(8, ...(tokens.length > 600 ? tokens.slice(0, 600) : tokens).map((token) => measure(token.slice(0, 24), font(theme, { mono: true }))));
   const name = Math.max(56, Math.min(widest + 12, 112, width * 0.24)), top = Math.ceil(count / per_row) * chip_height + 52;
   const room = 8 * String(tokens.length).length + 10 + bar;
-  return { width, height: top + n * pitch + 44, top, pitch, n, ...corner, left: room + name, right: width - room - name, name, bar, chips, chip: widest_chip };
+  return { width, height: top + n * pitch + (width < 560 ? 78 : 60), top, pitch, n, ...corner, left: room + name, right: width - room - name, name, bar, chips, chip: widest_chip };
 }
 
 const y_of = (columns: Columns, side: Side, at: number) => columns.top + (at - columns[side]) * pitch + pitch / 2;
@@ -182,7 +182,8 @@ function draw_foot(pen: Pen, columns: Columns, scene: Scene, absent: number, bro
   const notes = [`Width: attention 0–1, from ${faintest(filter)} on. Grey bars: 0–${short(high)}, the weight of the lines at a token${heads.length > 1 ? ", mean of the heads" : ""}.`];
   if (absent) notes.push(`${absent} rows are not here yet: look at their heads${scene.detail_words ? ` (${scene.detail_words})` : ""}.`);
   if (broken) notes.push(`${broken} weights are not finite.`);
-  pen.text(ellipsis(notes.reverse().join(" "), columns.width, font(theme), scene.measure), 0, y + 18, { colour: absent || broken ? theme.ink : theme.ink_3 });
+  const words = wrap(notes.reverse().join(" "), columns.width, font(theme), scene.measure);
+  words.slice(0, 3).forEach((line, i) => pen.text(line, 0, y + 18 + 17 * i, { colour: absent || broken ? theme.ink : theme.ink_3 }));
 }
 
 function hit(columns: Columns, x: number, y: number, scene: Scene): Hit | null {

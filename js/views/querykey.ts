@@ -145,7 +145,7 @@ function press(name: string, scene: Scene): Patch | null {
 }
 
 const querykey: Panel<Strips> = {
-  kind: "querykey", name: "querykey", folded: true,
+  kind: "querykey", name: "querykey", folded: true, by_detail: true,
   slot: () => "below",
   heading: ({ view, look }) => ({ title: `${view.title} of ${head_name(look.layer, look.head)}`, subtitle: view.subtitle }),
   layout, draw, mark, hit, press,

@@ -148,13 +148,13 @@ function draw_sum(pen: Pen, ledger: Ledger, scene: Scene, detail: View): void {
   words.slice(0, 2).forEach((one, i) => pen.text(one, 0, (beside ? y + 38 : y + 54) + 17 * i));
 }
 
-/** Which sublayer adds most, and how much of that is one head's. */
+/** Which row moves the logit most, and how much of that is one head's. */
 function largest_words(detail: View, adds: number[], { rows, others }: Pick<Ledger, "rows" | "others">, total: number): string {
   const parent = detail.arrays.parent!.values, names = detail.labels.row!, by_size = (a: number, b: number) => Math.abs(adds[b]!) - Math.abs(adds[a]!);
   const first = [...rows, ...others].sort(by_size)[0];
   if (first === undefined) return "";
   const part = Array.from(parent.keys()).filter((row) => parent[row] === first).sort(by_size)[0];
-  return `${names[first]} adds most: ${signed(adds[first]!)} of ${fixed(total, 2)}${part === undefined ? "" : `, ${signed(adds[part]!)} of it ${names[part]}`}.`;
+  return `${names[first]} moves it most: ${signed(adds[first]!)} of ${fixed(total, 2)}${part === undefined ? "" : `, ${signed(adds[part]!)} of it ${names[part]}`}.`;
 }
 
 const row_words = (detail: View, row: number): string => {
@@ -208,12 +208,12 @@ function controls(): Control[] {
 }
 
 const writes: Panel<Ledger> = {
-  kind: "writes", name: "writes", half: true,
+  kind: "writes", name: "writes", half: true, by_detail: true,
   options: { target: "truth", against: "none", by: "sublayers", all: false },
   slot: () => "below",
   heading(scene) {
-    const { shown } = detail_to_show(scene);
-    if (!shown) return { title: scene.view.title, subtitle: `at ${scene.look.query}` };
+    const { shown, stale } = detail_to_show(scene);
+    if (!shown || stale) return { title: scene.view.title, subtitle: `at ${scene.look.query}` };
     const { target, against } = split(shown, scene.options);
     return { title: scene.view.title, subtitle: `${against ? "to the lead of" : "to the logit of"} ${target}${against ? ` over ${against}` : ""} at ${scene.look.query}` };
   },

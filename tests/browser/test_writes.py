@@ -181,3 +181,16 @@ def test_nothing_is_wider_than_the_page(open_page, reader, page, width):
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width + 1
     assert board.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_page_shows_the_detail_of_the_place_that_is_looked_at(board, sorter):
+    trace = sorter[0]
+    unfold(board, "decomposition")
+    board.press("heads", "}")  # layer 2 has more components, layer 0 fewer
+    for layer in (2, 0):
+        assert board.title("head").startswith(f"L{layer}H2")
+        height = board.stage("decomposition").bounding_box()["height"]
+        score = float(trace["scores", layer][2, 5, 3])
+        assert number(board.says("decomposition"), "adds up to") == pytest.approx(score, abs=6e-5)
+        board.press("heads", "}")
+    assert height < 280
