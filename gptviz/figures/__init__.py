@@ -14,6 +14,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from gptviz.figures.attention import draw_attention
+from gptviz.figures.circuits import draw_circuits, draw_composition
+from gptviz.figures.edits import draw_edits, draw_head_scores
+from gptviz.figures.embeddings import draw_embeddings, draw_positions
+from gptviz.figures.interactive import plotly as plotly
 from gptviz.figures.lens import draw_lens, draw_next
 from gptviz.figures.palette import THEMES as THEMES
 from gptviz.figures.querykey import draw_decomposition, draw_querykey
@@ -73,6 +77,7 @@ def save(shown: View | Figure, path: str | os.PathLike, **options: Any) -> Path:
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> from gptviz.views import attention_view
         >>> heads = attention_view(np.tril(np.ones((1, 1, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
         >>> save(heads, Path(tempfile.mkdtemp()) / "heads.png", theme="dark").name
@@ -109,4 +114,10 @@ _DRAW: dict[str, Callable[..., Figure]] = {
     "writes": draw_writes,
     "querykey": draw_querykey,
     "decomposition": draw_decomposition,
+    "edits": draw_edits,
+    "head_scores": draw_head_scores,
+    "embeddings": draw_embeddings,
+    "positions": draw_positions,
+    "circuits": draw_circuits,
+    "composition": draw_composition,
 }

@@ -57,3 +57,10 @@ def ink_on(colour: tuple[float, float, float, float]) -> str:
     """Black or white, whichever reads better on a colour (WCAG relative luminance)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     return "#000000" if float(np.dot(linear, (0.2126, 0.7152, 0.0722))) > 0.179 else "#FFFFFF"
+
+
+def plain(axes: Axes, palette: Palette) -> None:
+    """Paper behind, quiet ticks, hairlines around."""
+    axes.set_facecolor(palette.paper)
+    axes.tick_params(colors=palette.ink_2, length=0)
+    axes.spines[:].set_color(palette.rule)
