@@ -14,6 +14,7 @@ from gptviz.model import GPT, GPTConfig
 from gptviz.trace import record
 from gptviz.views import View
 from gptviz.views.querykey import querykey_view, scores_of
+from gptviz.views.summaries import summary
 from gptviz.views.writes import sums
 
 IDS = [3, 1, 4, 1, 5, 9, 2]
@@ -207,3 +208,21 @@ def test_the_figure_of_a_score_adds_up(model, trace):
     assert picture(view, "svg", query=5, key=3).startswith(b"<?xml")
     with pytest.raises(ValueError, match="this key comes after the query; given were query 2 and key 3"):
         figure(view, query=2, key=3)
+
+
+def test_summaries_say_the_models_numbers(model, trace):
+    writes = summary(writes_part(trace, model), query=4)
+    assert f"the logit of ‘{IDS[5]}’ is {trace['logits'][4, IDS[5]]:.4f} (error" in writes
+    vectors = summary(querykey_part(trace), query=5, layer=1, head=0).splitlines()
+    row, key = trace["pattern", 1][0, 5], int(trace["pattern", 1][0, 5].argmax())
+    assert vectors[0].startswith("Query 5 of L1H0, 8 dimensions: q · k / √d_head is the score, error")
+    assert vectors[2].split() == [str(key), f"{trace['scores', 1][0, 5, key]:.4f}", f"{row[key]:.4f}"]
+    split = summary(decomposition_part(trace, model), query=5, layer=1, head=0, key=3)
+    assert f"recorded is {trace['scores', 1][0, 5, 3]:.4f}" in split
+    (first, *_) = score_decomposition(trace, model, layer=1, head=0, query=5, key=3).largest(1)
+    assert split.splitlines()[2].split("  ")[0] == first[0]
+    assert "masked" in summary(decomposition_part(trace, model), query=2, key=3)
+    with pytest.raises(ValueError, match="depends on query; given were layer too"):
+        summary(writes_part(trace, model), layer=1)
+    with pytest.raises(ValueError, match="query must be 0 to 6"):
+        summary(querykey_part(trace), query=7)

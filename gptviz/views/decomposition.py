@@ -8,6 +8,7 @@ from jaxtyping import Float
 from gptviz.views.view import Check, View
 
 TITLE, SUBTITLE = "Score, split exactly", "what wrote the query (rows) × what wrote the key (columns)"
+SAID = 5  # rows of a summary
 MASKED = "masked: this key comes after the query"
 
 
@@ -62,3 +63,21 @@ def decomposition_table(
                 labels={"query_component": tuple(query_names), "key_component": tuple(key_names)},
                 range={"terms": (-largest, largest)},
                 checks=(Check("the table adds up to the score", error, bound),))
+
+
+def decomposition_in_words(
+    view: View, query: int, layer: int = 0, head: int = 0, key: int = 0
+) -> tuple[str, list[str], list[list[str]]]:
+    """The pairs that carry a score."""
+    detail = view.detail_of(layer=layer, head=head, query=query, key=key)
+    where = f"L{layer}H{head}, query {query} and key {key}"
+    if "terms" not in detail.arrays:
+        return f"{where}: {detail.labels['note'][0]}.", [], []
+    terms = detail.arrays["terms"].astype(np.float64)
+    sentence = (f"Score of {where}: {terms.size} terms add up to {terms.sum():.4f}; recorded is "
+                f"{float(detail.arrays['score'][0]):.4f} (error {detail.checks[0].error:.0e}).")
+    largest = np.argsort(-np.abs(terms), axis=None, kind="stable")[:SAID]
+    pairs = zip(*np.unravel_index(largest, terms.shape), strict=True)
+    rows = [[detail.labels["query_component"][i], detail.labels["key_component"][j], f"{terms[i, j]:+.4f}"]
+            for i, j in pairs]
+    return sentence, ["query side", "key side", "adds"], rows

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from gptviz.views.view import Check, View
 
 TITLE, SUBTITLE = "Query and key", "q · k dimension by dimension, the score, the pattern"
+SAID = 5  # rows of a summary
 LARGEST = 1_000_000  # bytes of the queries and keys of one head that are sent at once
 
 Vectors = Float[np.ndarray, "pos d_head"]
@@ -76,3 +77,16 @@ def _checks(q: Vectors, k: Vectors, scores: Square, pattern: Square) -> tuple[Ch
     largest = max(1.0, float(np.abs(made[lower]).max()))
     return (Check("q · k / √d_head is the score", float(np.abs(made[lower] - scores[lower]).max()), 1e-4 * largest),
             Check("softmax of the scores is the pattern", float(np.abs(weights - pattern).max()), 1e-4))
+
+
+def querykey_in_words(view: View, query: int, layer: int = 0, head: int = 0) -> tuple[str, list[str], list[list[str]]]:
+    """The keys that a query gives most to, with their scores."""
+    if view.detail is None:
+        return view.labels["note"][0], [], []
+    detail = view.detail_of(layer=layer, head=head)
+    scores, pattern = (one[query, : query + 1] for one in scores_of(detail.arrays["q"], detail.arrays["k"]))
+    errors = "; ".join(f"{check.name}, error {check.error:.0e}" for check in detail.checks)
+    sentence = f"Query {query} of L{layer}H{head}, {detail.arrays['q'].shape[1]} dimensions: {errors}."
+    strongest = np.argsort(-pattern, kind="stable")[:SAID]
+    rows = [[str(key), f"{scores[key]:.4f}", f"{pattern[key]:.4f}"] for key in strongest]
+    return sentence, ["key", "score", "softmax"], rows

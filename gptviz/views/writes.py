@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from gptviz.views.view import Check, View
 
 TITLE, SUBTITLE = "Residual writes", "what each part adds to the logit of the next token"
+SAID = 5  # rows of a summary
 
 
 @dataclass(frozen=True)
@@ -111,3 +112,20 @@ def sums(detail: View, target: int, distractor: int | None = None) -> tuple[np.n
     if distractor is None:
         return adds[target], float(logits[target])
     return adds[target] - adds[distractor], float(logits[target] - logits[distractor])
+
+
+def writes_in_words(view: View, query: int) -> tuple[str, list[str], list[list[str]]]:
+    """The sublayers that move the logit of the next token most."""
+    detail = view.detail_of(query=query)
+    target = max(0, int(detail.arrays["truth"][0]))
+    adds, total = sums(detail, target)
+    whole = np.flatnonzero(detail.arrays["parent"] < 0)
+    word, check = detail.labels["word"][detail.arrays["choices"][target]], detail.checks[0]
+    sentence = (f"Writes at position {query}: {len(whole)} sublayers add {adds[whole].sum():.4f}; "
+                f"the logit of ‘{word}’ is {total:.4f} (error {check.error:.0e}).")
+    rows = []
+    for at in whole[np.argsort(-np.abs(adds[whole]), kind="stable")][:SAID]:
+        raised, lowered = (detail.labels["word"][detail.arrays[side][at, 0]] for side in ("promoted", "suppressed"))
+        rows.append([detail.labels["row"][at], f"{adds[at]:+.4f}", f"{detail.arrays['norm'][at]:.4f}",
+                     f"{detail.arrays['cosine'][at]:.4f}", raised, lowered])
+    return sentence, ["part", "adds", "length", "cosine", "raises", "lowers"], rows
