@@ -114,7 +114,7 @@ def test_keys_move_heads_layers_cells_and_unlock(board):
 
 def test_one_tab_stop_per_view_and_a_spoken_sentence(board):
     stops = board.page.locator(".gv-board [tabindex]").evaluate_all("all => all.map(e => e.className)")
-    assert stops == ["gv-stage"] * 7
+    assert stops == ["gv-stage"] * 8
     board.press("text", "Home")
     assert board.page.locator(".gv-live").inner_text() == "Position 0: ‘When’ · first token, no loss."
 
