@@ -182,7 +182,7 @@ function draw_foot(pen: Pen, columns: Columns, scene: Scene, absent: number, bro
   const notes = [`Width: attention 0–1, from ${faintest(filter)} on. Grey bars: 0–${short(high)}, the weight of the lines at a token${heads.length > 1 ? ", mean of the heads" : ""}.`];
   if (absent) notes.push(`${absent} rows are not here yet: look at their heads${scene.detail_words ? ` (${scene.detail_words})` : ""}.`);
   if (broken) notes.push(`${broken} weights are not finite.`);
-  const words = wrap(notes.reverse().join(" "), columns.width, font(theme), scene.measure);
+  const words = wrap(notes.reverse().join(" "), columns.width - 12, font(theme), scene.measure);
   words.slice(0, 3).forEach((line, i) => pen.text(line, 0, y + 18 + 17 * i, { colour: absent || broken ? theme.ink : theme.ink_3 }));
 }
 
