@@ -39,7 +39,9 @@ _HOME = {
     "TrainConfig": "gptviz.training",
     "Recorder": "gptviz.training",
     "open_run": "gptviz.runs",
+    "runs_table": "gptviz.runs",
     "Run": "gptviz.runs",
+    "compare": "gptviz.dashboards",
     "explore": "gptviz.dashboards",
     "step_through": "gptviz.dashboards",
     "watch": "gptviz.dashboards",
@@ -50,6 +52,7 @@ _HOME = {
 TYPE_CHECKING = False  # what type checkers take for true; importing typing would cost more than all else here
 if TYPE_CHECKING:  # the same names for editors and type checkers; a test compares the two lists
     from gptviz import analysis as analysis
+    from gptviz.dashboards import compare as compare
     from gptviz.dashboards import explore as explore
     from gptviz.dashboards import step_through as step_through
     from gptviz.dashboards import watch as watch
@@ -73,6 +76,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a test compar
     from gptviz.model import GPTConfig as GPTConfig
     from gptviz.runs import Run as Run
     from gptviz.runs import open_run as open_run
+    from gptviz.runs import runs_table as runs_table
     from gptviz.trace import Trace as Trace
     from gptviz.trace import describe as describe
     from gptviz.trace import record as record

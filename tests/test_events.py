@@ -139,6 +139,46 @@ def test_the_scores_are_those_of_pattern_scores():
         np.testing.assert_allclose(found["null"][name], expected[name].null, atol=0.06)
 
 
+def induction_patterns(ids):
+    """Two layers of one sharp and one even head: previous token, then the token after an earlier copy of one's own."""
+    n = len(ids)
+    pattern = torch.tril(torch.ones(2, 2, n, n)) / torch.arange(1, n + 1)[:, None]
+    for query in range(1, n):
+        pattern[0, 0, query] = torch.eye(n)[query - 1]
+        after = [key for key in range(1, query) if ids[key - 1] == ids[query]]
+        if after:
+            pattern[1, 1, query] = torch.eye(n)[after[-1]]
+    return pattern
+
+
+def test_a_previous_token_head_and_an_induction_head_are_found_where_they_are():
+    measures = ProgressMeasures(GPTConfig(48, 40, 2, 2, 16))
+    traces = [{"pattern": induction_patterns(text.ids)} for text in measures._texts]
+    seen = measures._heads(traces)
+    found = events_in([{"step": 4, **seen}])
+    assert [(event.name, event.layer, event.head) for event in found] == [
+        ("previous_token_head", 0, 0), ("induction_head", 1, 1)]
+    assert found[1].score > 0.6 > found[1].threshold > 0.3 > found[1].null
+    assert "No previous-token head stands out below it" in found[1].evidence
+    shuffled = [{"pattern": induction_patterns(list(reversed(text.ids)))} for text in measures._texts]
+    control = events_in([{"step": 4, **measures._heads(shuffled)}])
+    assert [event.name for event in control] == ["previous_token_head"]
+
+
+def test_an_induction_head_is_said_with_the_head_it_composes_with():
+    model = GPT(GPTConfig(48, 40, 2, 2, 16))
+    measures = ProgressMeasures(model.config)
+    seen = measures._heads([{"pattern": induction_patterns(text.ids)} for text in measures._texts])
+    found = measures._composition(model, seen, (1, 1))
+    assert found["writer"] == [0, 0]
+    assert 0 < found["k"] < 1
+    assert 0 < found["k_null_high"] < 1
+    assert found["ablated"] < 0.2  # this model was never trained
+    (event,) = [one for one in events_in([{"step": 4, **seen, "composition": [found]}]) if one.name == "induction_head"]
+    assert "composes with the previous-token head L0H0: K-composition" in event.evidence
+    assert event.more["writer"] == [0, 0]
+
+
 def test_an_untrained_model_has_no_events():
     model = GPT(GPTConfig(32, 20, 2, 4, 32))
     measures = ProgressMeasures(model.config, [list(range(20))])

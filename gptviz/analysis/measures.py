@@ -133,7 +133,7 @@ class ProgressMeasures:
             observation["gain"] = self._gain(losses, [_loss(trace) for trace in cut])
         return observation
 
-    def _heads(self, traces: list[Trace]) -> dict[str, Any]:
+    def _heads(self, traces: Sequence[Any]) -> dict[str, Any]:
         """Value, mean and 97.5 % point of the null of each score; all rows of all texts count the same."""
         shape = (len(SHARES), N_NULL + 1, self.config.n_layer * self.config.n_head)
         sums, counts = np.zeros(shape), np.zeros(shape[:2])

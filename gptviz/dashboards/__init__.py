@@ -1,5 +1,6 @@
 """Boards joined to a model: what is read from a trace or a run, and what happens when the reader asks for more."""
 
+from gptviz.dashboards.compare import compare as compare
 from gptviz.dashboards.explore import explore as explore
 from gptviz.dashboards.explore import parts as parts
 from gptviz.dashboards.explore import trace_views as trace_views

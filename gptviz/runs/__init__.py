@@ -18,6 +18,7 @@ of every tenth of the run. Weights are kept at every recorded step.
 from gptviz.runs.cadence import resume_points, schedule
 from gptviz.runs.faults import CorruptSnapshot, NotARun, RunLocked
 from gptviz.runs.follower import Follower, Standing
+from gptviz.runs.overview import runs_table, write_scalars
 from gptviz.runs.reader import SCHEMA_VERSION, STOP, Problem, Run, Snapshot, open_run
 from gptviz.runs.writer import RunWriter
 
@@ -35,5 +36,7 @@ __all__ = [
     "Standing",
     "open_run",
     "resume_points",
+    "runs_table",
     "schedule",
+    "write_scalars",
 ]

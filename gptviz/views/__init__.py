@@ -6,6 +6,7 @@ A new view is one module here, one file of the same name in `js/views/` and a go
 from gptviz.views.attention import attention_view as attention_view
 from gptviz.views.board import board_payload as board_payload
 from gptviz.views.board import frame_payload as frame_payload
+from gptviz.views.compare import compare_view as compare_view
 from gptviz.views.controls import controls_view as controls_view
 from gptviz.views.events import events_view as events_view
 from gptviz.views.head_scores import head_scores_view as head_scores_view
