@@ -517,5 +517,5 @@ export class Board {
   }
 }
 
-const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "writes", "querykey", "decomposition", "tree", "edits", "circuits", "composition", "embeddings", "positions", "events", "loss"];
+const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "writes", "tree", "edits", "querykey", "decomposition", "circuits", "composition", "embeddings", "positions", "events", "loss"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };
