@@ -14,7 +14,7 @@ from gptviz.runs.reader import Run
 
 RECENT_SECONDS = 5.0  # over which speed is measured
 CURVES = {"train": "loss", "validation": "val_loss"}
-SHOWN = ("loss", "val_loss", "lr", "grad_norm")
+SHOWN = ("loss", "val_loss", "accuracy", "lr", "grad_norm")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Standing:
         step: Updates done.
         max_iters: Updates planned.
         steps: Recorded steps.
-        scalars: The newest loss, val_loss, lr and grad_norm that are known.
+        scalars: The newest loss, val_loss, accuracy, lr and grad_norm that are known.
         speed: Steps per second over the last seconds of training; None while that is not known.
         recording: The share of the training time that recording takes; None in another process.
         nbytes: Bytes of the run directory.

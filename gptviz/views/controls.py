@@ -67,8 +67,8 @@ def readouts(step: int, max_iters: int, scalars: Mapping[str, float]) -> list[Re
         >>> readouts(1412, 4000, {"loss": 2.3149, "lr": 0.001})
         [('trained to step', '1412', 'of 4000'), ('train loss', '2.31', 'nats'), ('learning rate', '0.001', '')]
     """
-    named = {"loss": ("train loss", "nats"), "val_loss": ("validation", "nats"), "lr": ("learning rate", ""),
-             "grad_norm": ("gradient norm", "")}
+    named = {"loss": ("train loss", "nats"), "val_loss": ("validation", "nats"), "accuracy": ("right answers", "of 1"),
+             "lr": ("learning rate", ""), "grad_norm": ("gradient norm", "")}
     shown = [(words, short(scalars[name], name), unit) for name, (words, unit) in named.items() if name in scalars]
     return [("trained to step", str(step), f"of {max_iters}"), *shown]
 

@@ -52,7 +52,7 @@ function controls(scene: Scene): Control[] {
   const button = (name: string, label: string, act: string, value?: unknown): Control => ({ kind: "button", name, label, act: { name: act, value }, ...why(act) });
   return [
     { ...button("pause", paused ? "▶ Resume" : "❚❚ Pause", "pause"), primary: true } as Control,
-    button("tens", "Step ×10", "step", 10), button("step", "Step", "step", 1), button("stop", "■ Stop", "stop"), button("record", "Record now", "record"),
+    { ...button("tens", "Step ×10", "step", 10), ...(disabled.step ? { disabled: " " } : {}) } as Control, button("step", "Step", "step", 1), button("stop", "■ Stop", "stop"), button("record", "Record now", "record"),
     { kind: "search", name: "rate", label: "learning rate", hint: "0.001 ⏎", ...why("rate") },
     ...(behind(scene) ? [button("follow", "Follow live ⇥", "follow")] : []),
   ];
