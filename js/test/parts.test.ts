@@ -1,0 +1,89 @@
+// What is computed in the browser for heads, edits, search and composition.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { beats_null, score_of } from "../head_scores.ts";
+import type { View } from "../payload.ts";
+import { pattern_of } from "../scene.ts";
+import { shown_pattern } from "../shown.ts";
+import { strongest } from "../views/composition.ts";
+import { both } from "../views/edits.ts";
+import { found as points_found, project } from "../views/embeddings.ts";
+import { found } from "../views/ruler.ts";
+
+const array = (shape: number[], values: ArrayLike<number>, type: any = Float32Array) => ({ shape, axes: shape.map(() => ""), values: new type(values) });
+const view = (kind: string, arrays: View["arrays"], more: Partial<View> = {}): View =>
+  ({ kind, title: "", subtitle: "", units: {}, range: {}, checks: [], labels: {}, arrays, ...more });
+
+// One head, three tokens: rows [1], [.8 .2], [.5 .1 .4]; the other [1], [.6 .4], [0 .1 .9]
+const two = () => view("attention", { pattern: array([1, 1, 6], [1, 0.8, 0.2, 0.5, 0.1, 0.4]), other_pattern: array([1, 1, 6], [1, 0.6, 0.4, 0, 0.1, 0.9]) },
+                       { labels: { token: ["a", "b", "c"] } });
+const seen = (one: View, options: object) => shown_pattern({ views: [one], pattern: pattern_of([one]), options_of: () => options } as any);
+
+test("without the first token each row is shared out again", () => {
+  const pattern = seen(two(), { sink: false });
+  assert.equal(pattern.weight(0, 0, 2, 1).toFixed(4), "0.2000");
+  assert.equal(pattern.weight(0, 0, 2, 2).toFixed(4), "0.8000");
+  assert.equal(pattern.weight(0, 0, 2, 0), 0);
+  assert.ok(pattern.removed(0, 0, 2, 0) && pattern.removed(0, 0, 0, 0) && !pattern.removed(0, 0, 2, 1));
+  assert.equal(pattern.strongest(0, 0, 2), 2);
+  const all_on_first = view("attention", { pattern: array([1, 1, 3], [1, 0.995, 0.005]) }, { labels: { token: ["a", "b"] } });
+  assert.ok(seen(all_on_first, { sink: false }).removed(0, 0, 1, 1)); // half a percent is left: rounding, magnified
+});
+
+test("the difference is the other minus this one, on bytes around 128", () => {
+  const pattern = seen(two(), { compare: "difference" });
+  assert.equal(pattern.weight(0, 0, 2, 0).toFixed(4), "-0.5000");
+  assert.equal(pattern.byte(0, 0, 2, 0), Math.round(128 - 127 * Math.SQRT1_2));
+  assert.equal(pattern.byte(0, 0, 0, 0), 128);
+  assert.deepEqual([...pattern.tile(0, 0, 1)], [pattern.byte(0, 0, 2, 0)]); // of -.5 and +.5 the first that is farthest from 0
+  assert.equal(seen(two(), { compare: "other" }).weight(0, 0, 2, 2).toFixed(1), "0.9");
+});
+
+test("a search finds places across tokens, with spaces as drawn or as typed", () => {
+  const tokens = ["When", "·Ada", "·op", "ened", "·the", "·Ada"];
+  assert.deepEqual(found({ tokens, options: { find: "ada" } }), [1, 5]);
+  assert.deepEqual(found({ tokens, options: { find: "a open" } }), [1]);
+  assert.deepEqual(found({ tokens, options: { find: "·opened" } }), [2]);
+  assert.deepEqual(found({ tokens, options: { find: " " } }), []);
+  assert.deepEqual(found({ tokens, options: {} }), []);
+});
+
+test("both passes' likeliest tokens stand in one list", () => {
+  const one = view("edits", { top_words: array([1, 2], [0, 1], Int32Array), top_probs: array([1, 2], [0.6, 0.3]),
+                              other_top_words: array([1, 2], [2, 0], Int32Array), other_top_probs: array([1, 2], [0.9, 0.05]) }, { labels: { word: ["x", "y", "z"] } });
+  assert.deepEqual(both({ view: one, look: { query: 0 } as any }).map(({ word }) => word), ["z", "x", "y"]);
+  const [z, x] = both({ view: one, look: { query: 0 } as any });
+  assert.ok(Number.isNaN(z!.before) && x!.after.toFixed(2) === "0.05");
+});
+
+test("lines between heads are the strongest above the null", () => {
+  const scores = new Float32Array(3 * 2 * 2 * 2 * 2).fill(NaN), at = (kind: number, a: number, b: number, c: number, d: number) => (((kind * 2 + a) * 2 + b) * 2 + c) * 2 + d;
+  scores[at(0, 0, 1, 1, 0)] = 0.4; scores[at(2, 0, 0, 1, 1)] = 0.9; scores[at(1, 0, 0, 1, 0)] = 0.1;
+  const detail = view("composition", { scores: array([3, 2, 2, 2, 2], scores), null_high: array([1], [0.2]) }), look = { layer: 0, head: 1 } as any;
+  const of = (options: object) => strongest({ detail, look, options: { kind: "all", most: 9, own: false, ...options } }).map(({ kind, from, to }) => [kind, ...from, ...to]);
+  assert.deepEqual(of({}), [[2, 0, 0, 1, 1], [0, 0, 1, 1, 0]]);
+  assert.deepEqual(of({ own: true }), [[0, 0, 1, 1, 0]]);
+  assert.deepEqual(of({ kind: "V" }), [[2, 0, 0, 1, 1]]);
+  assert.deepEqual(of({ most: 1 }), [[2, 0, 0, 1, 1]]);
+});
+
+test("turning points keeps their distances, and a search finds their names", () => {
+  const detail = view("embeddings", { tokens_coordinates: array([2, 3], [2, 0, 0, 0, 0, 2]) }, { labels: { tokens: ["·Ada", "b"] } });
+  for (const [yaw, pitch] of [[0, 0], [1, 0.5], [-2, 1]] as const)
+    for (const point of project({ detail, options: { map: "3d", yaw, pitch } })) assert.ok(Math.abs(Math.hypot(...point) - 1) < 1e-9);
+  assert.deepEqual(project({ detail, options: { map: "2d" } })[0]!.map((one) => one + 0), [1, 0, 0]);
+  assert.deepEqual(points_found({ detail, options: { find: "ada" } }), [0]);
+});
+
+test("a head's label is the score that stands out, and the null decides which side counts", () => {
+  const raw = (values: number[], shape: number[]) => ({ dtype: "float32", shape, axes: shape.map(() => ""), data: new Uint8Array(new Float32Array(values).buffer) });
+  const detail = { kind: "head_scores", title: "", subtitle: "", labels: { score: ["induction", "entropy"], words: ["induction", "entropy"] }, units: {}, range: {}, checks: [],
+    arrays: { value: raw([0.9, 0.1, 0.3, 1], [2, 1, 2]), null_low: raw([0, 0, 1, 1], [2, 1, 2]), null_high: raw([0.2, 0.2, 1, 1], [2, 1, 2]),
+              label: { dtype: "int32", shape: [1, 2], axes: ["layer", "head"], data: new Uint8Array(new Int32Array([0, -1]).buffer) } } };
+  const views = [view("head_scores", {}, { detail_axes: [], details: { "": detail } })], of = (score: string, at: number) => score_of({ views, options_of: () => ({ score }) } as any, at);
+  assert.equal(of("stands_out", 0)!.name, "induction");
+  assert.equal(of("stands_out", 1), null);
+  assert.equal(of("most", 0), null);
+  assert.deepEqual([0, 1].map((at) => beats_null(of("induction", at)!, at)), [true, false]);
+  assert.deepEqual([0, 1].map((at) => beats_null(of("entropy", at)!, at)), [true, false]);
+});
