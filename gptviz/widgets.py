@@ -111,6 +111,7 @@ class Board(anywidget.AnyWidget):
         chosen = step if step is not None else (self.steps[-1] if self.steps else None)
         self._frames: dict[tuple[int | None, str], list[View]] = {(chosen, text): views}  # the last few
         super().__init__(step=chosen, text=text, **traits)
+        self._own_layout = None if "layout" in traits else self.layout
         self._payload = board_payload(views, selection=self.selection, text=text, **self._header)
         self.on_msg(self._received)
 
@@ -135,6 +136,16 @@ class Board(anywidget.AnyWidget):
         if value is not None and not 0 <= value < count:
             raise traitlets.TraitError(f"{name} must be 0..{count - 1}, or None for no choice; it is {value}.")
         return value
+
+    def close(self) -> None:
+        """Leave the notebook, and let everything go that the board held there: it cannot be shown again.
+
+        ipywidgets gives every widget a layout, a widget of its own, and would leave that behind.
+        """
+        super().close()
+        layout, self._own_layout = self.__dict__.get("_own_layout"), None
+        if layout is not None:
+            layout.close()
 
     def payload(self, *, budget: int | None = None) -> dict:
         """The board with the frames of all its steps and the details of its views, for a page.
