@@ -123,3 +123,18 @@ def test_a_pass_of_another_text_is_refused():
     said = Pass(np.zeros(2), np.zeros((2, 1), int), np.zeros((2, 1)))
     with pytest.raises(ValueError, match="must be of the 3 tokens shown; it is of 2"):
         edits_view(said, ["a", "b", "c"], ["x"])
+
+
+def test_two_traces_are_compared_until_something_is_edited(model, tokenizer):
+    trace, other = (gv.record(model, text, tokenizer) for text in (TEXT, TEXT[::-1]))
+    board = explore(trace, model, tokenizer, other=other)
+    rows, columns = np.tril_indices(len(TEXT))
+    shown = view(board, "attention")
+    np.testing.assert_allclose(shown.arrays["other_pattern"], other["pattern"].numpy()[..., rows, columns])
+    assert shown.labels["compared"] == ("this", "the other")
+    act(board, do="mute", layer=0, head=1)
+    assert view(board, "attention").labels["compared"] == ("original", "edited")
+    with pytest.raises(ValueError, match="as many layers, heads and tokens"):
+        explore(trace, other=gv.record(model, "the", tokenizer))
+    with pytest.raises(ValueError, match="and no pattern"):
+        explore(trace, other=gv.record(model, TEXT, tokenizer, names=["logits"]))

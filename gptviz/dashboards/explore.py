@@ -52,7 +52,8 @@ def parts() -> dict[str, Part]:
 
 
 def explore(
-    trace: Any, model: Any = None, tokenizer: Any = None, *, views: Sequence[str] | None = None, title: str = ""
+    trace: Any, model: Any = None, tokenizer: Any = None, *, views: Sequence[str] | None = None, title: str = "",
+    other: Any = None,
 ) -> Board:
     """The inside of one forward pass, linked; with a model and its tokenizer, of any text typed into the board.
 
@@ -63,6 +64,7 @@ def explore(
         views: Which parts, by name; all that the trace and model allow by default. The names are in
             `gptviz.dashboards.parts()`.
         title: The model's name.
+        other: A second Trace, of as many tokens: the heads show either, or the difference, until something is edited.
 
     Returns:
         A Board; the value of a notebook cell draws it, `gptviz.export_html(board, path)` keeps it.
@@ -84,8 +86,18 @@ def explore(
     chosen = _chosen(trace, model, views)
     text = tokenizer.decode(trace.ids.tolist()) if tokenizer is not None else "".join(trace.tokens)
     editable = model is not None and tokenizer is not None
-    editing = _editing(trace, text, model, tokenizer, chosen) if editable else None
-    shown = editing.views(None, text) if editing else trace_views(trace, tokenizer, model=model, views=chosen)
+    if other is not None:
+        _check_other(trace, other)
+
+    def make(one: Any) -> list[View]:
+        made = trace_views(one, tokenizer, model=model, views=chosen)
+        if other is None or one is not trace:
+            return made
+        return [heads_part(one, other, ("this", "the other")) if view.kind == "attention" else view for view in made]
+
+    names = sorted({name for part in chosen for name in parts()[part].names})
+    editing = Editing(model, tokenizer, trace, text, make, heads_part, names) if editable else None
+    shown = editing.views(None, text) if editing else make(trace)
     board = Board(shown, title=title, facts=facts(trace.config), text=text, limit=trace.config.block_size,
                   editable=editable, source=editing.views if editing else None,
                   actions=actions_of(model, tokenizer) | {"edit": editing.act} if editing else None)
@@ -148,14 +160,11 @@ def heads_part(trace: Any, other: Any = None, compared: tuple[str, str] = ("orig
     return dataclasses.replace(heads, checks=checks or heads.checks)
 
 
-def _editing(trace: Any, text: str, model: Any, tokenizer: Any, views: Sequence[str]) -> Editing:
-    """What runs the model on the text that the reader typed, without and with the reader's edits."""
-    names = sorted({name for view in views for name in parts()[view].names})
-
-    def make(one: Any) -> list[View]:
-        return trace_views(one, tokenizer, model=model, views=views)
-
-    return Editing(model, tokenizer, trace, text, make, heads_part, names)
+def _check_other(trace: Any, other: Any) -> None:
+    sizes = [(len(one.layers), len(one.heads), len(one)) for one in (trace, other)]
+    if sizes[0] != sizes[1] or "pattern" not in other:
+        raise ValueError(f"other must be a Trace with the pattern of as many layers, heads and tokens: {sizes[0]}; "
+                         f"it has {sizes[1]}{'' if 'pattern' in other else ' and no pattern'}. Record a text as long.")
 
 
 def facts(config: Any) -> list[str]:

@@ -4,7 +4,7 @@ import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
 import { ellipsis, fixed, head_name, quoted } from "../text.ts";
 
-interface Parts extends Sized { left: number; chart: { x: number; w: number }; editor: { y: number; w: number; pitch: number } | null; changed: boolean }
+interface Parts extends Sized { left: number; chart: { x: number; w: number }; editor: { y: number; pitch: number; first: number; n: number } | null; changed: boolean }
 
 const bars = 88, no_kernel = "Edits run the model again: that needs a kernel, and none answers here.";
 
@@ -24,9 +24,10 @@ function weights(scene: Scene): number[] {
 function layout(scene: Scene, width: number): Parts {
   const two = width >= 700, left = two ? Math.round(width * 0.34) : width, shown = changed(scene);
   if (!scene.live && !shown) return { width, height: 28, left, chart: { x: 0, w: width }, editor: null, changed: false };
-  const top = shown ? (two ? 196 : 392) : 24, most = scene.tokens.length;
-  const editor = scene.live && scene.pattern ? { y: top + 44, w: width - 96, pitch: Math.max(4, Math.min(34, Math.floor((width - 96) / most))) } : null;
-  return { width, height: editor ? editor.y + bars + 68 : top + 8, left, chart: two ? { x: left + 32, w: width - left - 32 } : { x: 0, w: width }, editor, changed: shown };
+  const top = shown ? (two ? 196 : 392) : 24, { place, corner, tokens } = scene, whole = tokens.length * 12 <= width - 64;
+  const [first, n] = whole ? [0, tokens.length] : [corner.key, place.window]; // of a long text the keys of the window
+  const editor = scene.live && scene.pattern ? { y: top + 44, first, n, pitch: Math.max(4, Math.min(34, Math.floor((width - 64) / n))) } : null;
+  return { width, height: editor ? editor.y + bars + 68 : top + 8, left, chart: two ? { x: left + 32, w: width - left - 104 } : { x: 0, w: width - 72 }, editor, changed: shown };
 }
 
 function mark(ctx: CanvasRenderingContext2D, parts: Parts, scene: Scene): void {
@@ -67,8 +68,10 @@ function next_token(pen: Pen, { left }: Parts, scene: Scene): void {
     pen.text(`${percent(before)} → ${percent(after)}`, left, y + 13, { align: "right", colour: theme.ink });
   });
   const change = scene.view.arrays.change;
-  if (change) pen.text(`KL ${fixed(change.values[look.query]!, 4)} nats`, 0, 184, { colour: theme.ink_3 });
+  if (change) pen.text(`KL ${fixed(change.values[look.query]!, 4)} nats · – below its ${view_k(scene)} likeliest`, 0, 184, { colour: theme.ink_3 });
 }
+
+const view_k = ({ view }: Scene): number => view.arrays.top_words!.shape[1]!;
 
 const percent = (p: number): string => (Number.isNaN(p) ? "–" : fixed(p, 3));
 
@@ -87,8 +90,8 @@ function losses(pen: Pen, { chart }: Parts, scene: Scene): void {
     pen.fill(chart.x + i * pitch + 0.5, one > 0 ? zero - long : zero, Math.max(1, Math.min(28, pitch - 1)), long, theme.diverging.css[one > 0 ? 220 : 36]!);
   });
   pen.line(chart.x, zero + 0.5, chart.x + chart.w, zero + 0.5, theme.rule_2);
-  pen.text(`+${fixed(most, 2)}`, chart.x + chart.w, zero - tall + 2, { align: "right", colour: theme.ink_3 });
-  pen.text(`−${fixed(most, 2)} nats`, chart.x + chart.w, zero + tall + 8, { align: "right", colour: theme.ink_3 });
+  pen.text(`+${fixed(most, 2)} nats`, chart.x + chart.w + 72, zero - tall + 4, { align: "right", colour: theme.ink_3 });
+  pen.text(`−${fixed(most, 2)}`, chart.x + chart.w + 72, zero + tall + 4, { align: "right", colour: theme.ink_3 });
   pen.stroke(chart.x + at * pitch - 0.5, zero - tall - 6, Math.max(3, Math.min(30, pitch + 1)), 2 * tall + 12, theme.accent, 1.5, 3);
   const words = Number.isFinite(change[at]) ? `${quoted(tokens[at]!)} ${fixed(before[at]!, 3)} → ${fixed(after[at]!, 3)} (${change[at]! >= 0 ? "+" : ""}${fixed(change[at]!, 3)})` : `${quoted(tokens[at]!)} has no loss: nothing stands before it`;
   pen.text(words, chart.x, zero + tall + 28, { colour: theme.ink });
@@ -96,31 +99,31 @@ function losses(pen: Pen, { chart }: Parts, scene: Scene): void {
 
 /** The weights of the looked-at row as bars that a mouse sets. */
 function row(pen: Pen, { editor, width }: Parts, scene: Scene): void {
-  const { look, theme, tokens, measure } = scene, { y, pitch } = editor!, values = weights(scene), dragged = draft(scene), x0 = 44;
+  const { look, theme, tokens, measure } = scene, { y, pitch, first, n } = editor!, values = weights(scene), dragged = draft(scene), x0 = 44;
   pen.text(`Row of ${head_name(look.layer, look.head)} at position ${look.query}`, 0, y - 22, { weight: 600, colour: theme.ink });
-  pen.text(dragged ? `not applied yet: Set row divides the weights by their sum, ${fixed(values.reduce((a, b) => a + b, 0), 2)}` : "drag a bar to say where this query looks",
+  pen.text(dragged ? `not applied yet: Set row divides the weights by their sum, ${fixed(values.reduce((a, b) => a + b, 0), 2)}` : n < scene.tokens.length ? "the keys of the window; drag a bar to say where this query looks" : "drag a bar to say where this query looks",
            pen.width(`Row of ${head_name(look.layer, look.head)} at position ${look.query}`, { weight: 600 }) + 8, y - 22, { colour: theme.ink_3 });
   for (const tick of [0, 0.5, 1]) {
     pen.line(x0, y + bars * (1 - tick) + 0.5, width - 8, y + bars * (1 - tick) + 0.5, tick ? theme.rule : theme.rule_2);
     pen.text(String(tick), x0 - 8, y + bars * (1 - tick) + 4, { align: "right" });
   }
-  values.forEach((p, key) => {
-    const tall = bars * Math.min(1, Math.max(0, p)), w = Math.max(2, pitch - 3);
-    pen.fill(x0 + key * pitch, y + bars - tall, w, tall, dragged ? theme.sequential.css[110]! : theme.sequential.css[170]!, pitch > 8 ? 2 : 0);
-    if (key === look.key) pen.stroke(x0 + key * pitch - 1.5, y + bars - tall - 1.5, w + 3, tall + 3, theme.ink, 1, 2);
-    if (pitch < 20) return;
-    pen.ctx.save(); pen.ctx.translate(x0 + key * pitch + w / 2 + 4, y + bars + 12); pen.ctx.rotate(Math.PI / 5);
+  for (let key = first; key < Math.min(first + n, values.length); key++) {
+    const p = values[key]!, x = x0 + (key - first) * pitch, tall = bars * Math.min(1, Math.max(0, p)), w = Math.max(2, pitch - 3);
+    pen.fill(x, y + bars - tall, w, tall, dragged ? theme.sequential.css[110]! : theme.sequential.css[170]!, pitch > 8 ? 2 : 0);
+    if (key === look.key) pen.stroke(x - 1.5, y + bars - tall - 1.5, w + 3, tall + 3, theme.ink, 1, 2);
+    if (pitch < 20) continue;
+    pen.ctx.save(); pen.ctx.translate(x + w / 2 + 4, y + bars + 12); pen.ctx.rotate(Math.PI / 5);
     pen.text(ellipsis(tokens[key]!, 64, font(theme, { mono: true }), measure), -6, 4, { mono: true, colour: key === look.key ? theme.ink : theme.ink_2 });
     pen.ctx.restore();
-  });
+  }
   if (pitch < 20) pen.text(`key (attended to) →   ${quoted(tokens[look.key] ?? "")} ${fixed(values[look.key] ?? 0, 3)}`, x0, y + bars + 20);
 }
 
 /** Where a point of the row editor is: the key, and the weight that its height means. */
 function grip({ editor }: Parts, x: number, y: number, scene: Scene): { key: number; weight: number } | null {
   if (!editor || y < editor.y - 8 || y > editor.y + bars + 8) return null;
-  const key = Math.floor((x - 44) / editor.pitch);
-  return key >= 0 && key <= scene.look.query ? { key, weight: Math.max(0, Math.min(1, (editor.y + bars - y) / bars)) } : null;
+  const place = Math.floor((x - 44) / editor.pitch), key = editor.first + place;
+  return place >= 0 && place < editor.n && key <= scene.look.query ? { key, weight: Math.max(0, Math.min(1, (editor.y + bars - y) / bars)) } : null;
 }
 
 function hit(parts: Parts, x: number, y: number, scene: Scene): Hit | null {
