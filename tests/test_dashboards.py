@@ -74,13 +74,13 @@ def test_watch_shows_recorded_bytes_and_recomputes_other_texts(run):
     board = watch(run)
     assert board.steps == run.steps
     snapshot = run.snapshot(run.steps[1])
-    heads, text, curve = board.source(run.steps[1], board.text)
+    heads, text, _, curve = board.source(run.steps[1], board.text)
     np.testing.assert_array_equal(heads.arrays["pattern"], snapshot.pattern)
     np.testing.assert_array_equal(text.arrays["loss"], snapshot.loss)
     assert heads.checks[0].passed
     other = board.source(run.steps[1], "sat on")
     np.testing.assert_array_equal(full_pattern(other[0]), run.record("sat on", step=run.steps[1])["pattern"].numpy())
-    assert other[2] is curve
+    assert other[-1] is curve
 
 
 def test_curve_has_both_losses_and_keeps_nan(run):

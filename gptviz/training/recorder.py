@@ -220,10 +220,11 @@ class Recorder:
             return []
         self._seen = step
         known = frozenset(self._detector.found["induction_head"])
-        seen = self._measures.observe(self.model, known, [array(trace["loss"]) for trace in traces])
-        losses = loss_bins([step for step, _ in self._losses], [loss for _, loss in self._losses])
+        losses = [array(trace["loss"]) for trace in traces]
+        seen = self._measures.observe(self.model, known, losses, gain=not self._detector.past_bigrams)
+        bins = loss_bins([step for step, _ in self._losses], [loss for _, loss in self._losses])
         self._losses = []
-        observation = {"kind": "observation", "step": step, "losses": losses, **seen}
+        observation = {"kind": "observation", "step": step, "losses": bins, **seen}
         return [observation, *(event.record() for event in self._detector.take(observation))]
 
     def close(self, reason: str = "finished", **details: Any) -> bool:
@@ -233,7 +234,8 @@ class Recorder:
             Whether all of it is on the disk.
         """
         if self.writer.state != "closed":
-            self.writer.commit(0, {}, [end_record(reason, self.writer, **details)], final=True)
+            records = [*self._unsent, end_record(reason, self.writer, **details)]
+            self.writer.commit(0, {}, records, final=True)
         return self.finish()
 
     def finish(self) -> bool:
