@@ -84,14 +84,16 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-PAGE_STYLE = "\nhtml{background:#fff}body{margin:0}@media(prefers-color-scheme:dark){html{background:#10151b}}"
+# The heading is for those who hear the page; the board's header shows the same name.
+PAGE_STYLE = ("\nhtml{background:#fff}body{margin:0}h1{position:absolute;width:1px;height:1px;margin:0;overflow:hidden;"
+              "clip-path:inset(50%)}@media(prefers-color-scheme:dark){html{background:#10151b}}")
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>{style}</style></head>
-<body><main id="gptviz-board"></main>
+<body><main id="gptviz-board"><h1>{title}</h1></main>
 <noscript>This page draws its pictures with JavaScript, which is switched off.</noscript>
 <script type="application/json" id="gptviz-payload">{payload}</script>
 <script type="module">{script}</script>
