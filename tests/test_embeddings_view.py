@@ -118,3 +118,14 @@ def test_composition_is_that_of_the_analysis(model, trace):
     found = gv.analysis.composition_scores(model)
     np.testing.assert_allclose(detail.arrays["scores"], np.stack([found.q, found.k, found.v]), rtol=1e-5)
     assert detail.arrays["null_high"][0] == pytest.approx(found.null_high)
+
+
+def test_a_page_does_not_wait_for_what_takes_long(model, trace, monkeypatch):
+    assert len(composition_part(trace, model).details({}, 1e9)) == 1
+    assert len(circuits_part(trace, model).details({}, 1e9)) == 4
+    monkeypatch.setattr("gptviz.dashboards.circuits.QUICK_HEADS", 3)
+    monkeypatch.setattr("gptviz.dashboards.circuits.WHOLE_VOCABULARY", 5)
+    monkeypatch.setattr("gptviz.dashboards.circuits.HEADS_OF_A_PAGE", 2)
+    assert composition_part(trace, model).details({}, 1e9) == {}
+    assert sorted(circuits_part(trace, model).details({"layer": 1, "head": 1}, 1e9))[-1] == "1,1"
+    assert len(circuits_part(trace, model).details({}, 1e9)) == 2

@@ -12,6 +12,8 @@ from gptviz.views.circuits import Tables, circuits_view, composition_view
 
 WHOLE_VOCABULARY = 128  # tokens up to which a table is of all of them
 LARGEST_VOCABULARY = 5000  # beyond, the tables of one head take a second
+HEADS_OF_A_PAGE = 16  # whose tables a page holds where the vocabulary is large
+QUICK_HEADS = 64  # up to which a page holds the composition: of 144 heads of GPT-2 it takes 20 s
 OF_THE_TEXT = 64  # tokens of a table otherwise: the text's own
 
 
@@ -24,7 +26,7 @@ def circuits_part(trace: Any, model: Any, tokenizer: Any = None) -> View:
         >>> model, tokenizer = load("sorter")
         >>> view = circuits_part(record(model, "CAB", tokenizer), model, tokenizer)
         >>> view.detail_of(layer=0, head=0).arrays["ov"].shape
-        (4, 4)
+        (3, 3)
     """
     config = trace.config
     if config.vocab_size > LARGEST_VOCABULARY:
@@ -40,13 +42,15 @@ def circuits_part(trace: Any, model: Any, tokenizer: Any = None) -> View:
         return Tables(chosen[0], chosen[1], qk.svd()[1], ov.svd()[1])
 
     note = "" if whole else f"{len(shown)} of the text's tokens"
-    return circuits_view(make, [visible(int(token)) for token in shown], config.n_layer, config.n_head, note)
+    words = [visible(int(token)) for token in shown]
+    return circuits_view(make, words, config.n_layer, config.n_head, note, None if whole else HEADS_OF_A_PAGE)
 
 
-def composition_part(_trace: Any, model: Any, _tokenizer: Any = None) -> View:
+def composition_part(trace: Any, model: Any, _tokenizer: Any = None) -> View:
     """Q-, K- and V-composition of every pair of heads."""
     def make() -> tuple[np.ndarray, float]:
         found = composition_scores(model)
         return np.stack([found.q, found.k, found.v]), found.null_high
 
-    return composition_view(make)
+    many = trace.config.n_layer * trace.config.n_head > QUICK_HEADS
+    return composition_view(make, 0 if many else None)

@@ -27,7 +27,8 @@ class Tables:
 
 
 def circuits_view(
-    make: Callable[[int, int], Tables] | None, words: Sequence[str], n_layer: int, n_head: int, note: str = ""
+    make: Callable[[int, int], Tables] | None, words: Sequence[str], n_layer: int, n_head: int, note: str = "",
+    kept: int | None = None,
 ) -> View:
     """The QK and OV tables of the head that is looked at.
 
@@ -37,6 +38,7 @@ def circuits_view(
         n_layer: Layers.
         n_head: Heads.
         note: Which tokens these are, where they are not all.
+        kept: Heads that a page holds at most, where a table takes long.
 
     Example:
         >>> table = Tables(np.eye(2), np.eye(2), np.ones(2), np.ones(2))
@@ -53,17 +55,18 @@ def circuits_view(
 
     subtitle = "what this head would do with any token, from its weights" + (f" · {note}" if note else "")
     return View("circuits", "Circuits", subtitle, {}, {}, labels={"word": tuple(words)}, detail=detail,
-                detail_axes=("layer", "head"), detail_places=(range(n_layer), range(n_head)))
+                detail_axes=("layer", "head"), detail_places=(range(n_layer), range(n_head)), kept_details=kept)
 
 
 def composition_view(
-    make: Callable[[], tuple[Float[np.ndarray, "kind layer head layer head"], float]]
+    make: Callable[[], tuple[Float[np.ndarray, "kind layer head layer head"], float]], kept: int | None = None
 ) -> View:
     """The composition of every pair of heads, computed when the panel is unfolded.
 
     Args:
         make: Gives Q-, K- and V-composition [kind, from_layer, from_head, to_layer, to_head], NaN where the reader
             is not later; and the score below which 97.5 % of random matrices are.
+        kept: 0 where it takes too long to be computed for a page.
 
     Example:
         >>> view = composition_view(lambda: (np.full((3, 2, 1, 2, 1), 0.5), 0.3))
@@ -78,4 +81,4 @@ def composition_view(
                     {"scores": axes, "null_high": ("one",)}, range={"scores": (0.0, 1.0)})
 
     return View("composition", "Composition", "which head reads what an earlier one writes, from weights", {}, {},
-                detail=detail)
+                detail=detail, kept_details=kept)
