@@ -1,9 +1,8 @@
 // The words around the drawing: overview, equation, source, receipt, question, switches, rail. Only textContent.
 import { make } from "../chrome.ts";
-import type { Theme } from "../theme.ts";
 import type { Line, Pass, Question, Stage, Switch, Switched } from "./pass.ts";
 import { shown, type Receipt } from "./receipt.ts";
-import { colour_scale } from "./plates.ts";
+import type { Answer, Shown } from "./walk.ts";
 
 export type Go = (to: { stage?: string; layer?: number }) => void;
 
@@ -17,10 +16,11 @@ function button(name: string, words: string, press: () => void): HTMLButtonEleme
 
 const times = (shape: number[]): string => shape.join("×");
 
-/** The model as its real blocks: the current layer open, the others folded into attention and MLP. */
+/** The model as its real blocks on the line of the stream: the current layer open, the others attention and MLP. */
 export function overview(pass: Pass, stage: Stage, layer: number, go: Go): HTMLElement[] {
   const box = (one: Stage) => {
-    const el = button(`gv-box${one.id === stage.id ? " gv-here" : ""} gv-${one.branch}`, "", () => go({ stage: one.id, layer }));
+    const el = button(`gv-box gv-${one.branch}${one.id === stage.id ? " gv-here" : ""}${/^resid_(mid|post)$/.test(one.id) ? " gv-add" : ""}`, "", () => go({ stage: one.id, layer }));
+    if (one.id === stage.id) el.setAttribute("aria-current", "step");
     el.append(make("span", "", one.id), make("span", "gv-shape", times(one.shape)));
     return el;
   };
@@ -29,7 +29,7 @@ export function overview(pass: Pass, stage: Stage, layer: number, go: Go): HTMLE
   const blocks = Array.from({ length: pass.n_layer }, (_, l) => {
     if (l === at_layer) { const open = make("div", "gv-open"); open.append(make("span", "gv-open-name", `L${l}`), ...inside.map(box)); return open; }
     const row = make("div", "gv-closed");
-    row.append(make("span", "gv-layer", `L${l}`), button("gv-box", "attention", () => go({ stage: "ln_1", layer: l })), button("gv-box", "mlp", () => go({ stage: "ln_2", layer: l })));
+    row.append(make("span", "gv-layer", `L${l}`), ...[["attention", "ln_1"], ["mlp", "ln_2"]].map(([words, id]) => button("gv-box", words!, () => go({ stage: id, layer: l }))));
     return row;
   });
   return [...stages.slice(0, first).map(box), ...blocks, ...stages.slice(last + 1).map(box)];
@@ -48,16 +48,17 @@ export function equation(pass: Pass, stage: Stage, focus: string, choose: (name:
   });
 }
 
-/** The lines of model.py around those that compute the stage, which are lit. */
+/** The lines of model.py around those that compute the stage, which are lit. Long lines hang under their own start. */
 export function source_lines(pass: Pass, lines: Line[]): HTMLElement[] {
   const text = pass.content.source.text.split("\n"), lit = new Set(lines.flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => first + i)));
-  const near = new Set([...lit].flatMap((line) => [line - 2, line - 1, line, line + 1, line + 2]).filter((line) => line >= 1 && line <= text.length));
-  const shown_lines = [...near].sort((a, b) => a - b), out: HTMLElement[] = [];
-  const indent = Math.min(...shown_lines.map((line) => text[line - 1]!).filter((one) => one.trim()).map((one) => one.length - one.trimStart().length));
+  const more = lit.size > 4 ? [-1, 0, 1] : [-2, -1, 0, 1, 2], near = new Set([...lit].flatMap((line) => more.map((by) => line + by)).filter((line) => lit.has(line) || text[line - 1]?.trim()));
+  const shown_lines = [...near].sort((a, b) => a - b), indent = (line: number) => { const one = text[line - 1]!; return one.length - one.trimStart().length; };
+  const least = Math.min(...shown_lines.filter((line) => text[line - 1]!.trim()).map(indent)), out: HTMLElement[] = [];
   shown_lines.forEach((line, i) => {
     if (i && shown_lines[i - 1] !== line - 1) out.push(make("div", "gv-gap", "⋯"));
-    const row = make("div", lit.has(line) ? "gv-code gv-here" : "gv-code");
-    row.append(make("span", "gv-number", String(line)), make("code", "", (text[line - 1] ?? "").slice(indent).replace(/ {3,}#/, "  #") || " "));
+    const row = make("div", lit.has(line) ? "gv-code gv-here" : "gv-code"), code = make("code", "", text[line - 1]!.trim().replace(/ {3,}#/, "  #") || " ");
+    code.style.marginLeft = `${Math.max(0, indent(line) - least) / 2 + 2}ch`;
+    row.append(make("span", "gv-number", String(line)), code);
     out.push(row);
   });
   return out;
@@ -98,21 +99,7 @@ export function formula(paid: Receipt): string {
   return paid.outer ? `√(${text})` : text;
 }
 
-/** A few cells of the chosen row around the chosen one, with their numbers. */
-export function close_up(pass: Pass, name: string, layer: number | null, at: number[], theme: Theme, choose: (column: number) => void): HTMLElement[] {
-  const n = pass.shape(name).at(-1)!, chosen = at.at(-1)!, wide = 9, first = Math.max(0, Math.min(n - wide, chosen - 4)), { scale, at: byte } = colour_scale(pass, name, theme);
-  const axis = pass.axes(name).at(-1)!, words = axis === "key" || axis === "pos" || axis === "query" ? pass.tokens : axis === "d_vocab" ? pass.columns : null;
-  return Array.from({ length: Math.min(wide, n) }, (_, i) => {
-    const column = first + i, value = pass.value(name, layer, ...at.slice(0, -1), column), cell = button(`gv-cell${column === chosen ? " gv-here" : ""}`, "", () => choose(column));
-    cell.append(make("span", "gv-cell-name", words?.[column] ?? String(column)), make("span", "gv-cell-value", shown(value)));
-    const number = cell.lastElementChild as HTMLElement;
-    if (Number.isFinite(value) && pass.content.tensors[name]!.colour !== "id") { number.style.background = scale.css[byte(value)]!; number.style.color = scale.ink[byte(value)]!; }
-    return cell;
-  });
-}
-
-export interface Answer { given: number | null; right: boolean }
-
+/** What is asked, its choices or a field, and what is to be said to the answer. */
 export function question_parts(question: Question, answer: Answer | undefined, reply: (given: number) => void): HTMLElement[] {
   const out: HTMLElement[] = [make("p", "gv-ask", question.text)];
   if (question.kind === "choice") {
@@ -141,37 +128,51 @@ function number_field(question: Question, answer: Answer | undefined, reply: (gi
   return row;
 }
 
-/** What breaks without it: loss and next token beside the true ones. */
-export function switch_parts(one: Switch, result: Switched | undefined, waiting: string, press: () => void): HTMLElement {
-  const el = make("div", "gv-switch"), head = make("div", "gv-switch-head");
-  const run = button("gv-small", result ? "shown below" : "try it", press);
-  run.disabled = Boolean(result);
-  head.append(make("b", "", one.title), ...(result ? [] : [run]));
+/** What breaks without it: losses, token by token, and the next token beside the true ones. */
+export function switch_parts(pass: Pass, one: Switch, result: Switched | undefined, waiting: string, press: () => void): HTMLElement {
+  const el = make("div", "gv-switch"), head = make("div", "gv-switch-head"), place = [result?.layer, result?.head].every((at) => at == null) ? "" : ` (L${result!.layer}${result!.head == null ? "" : ` H${result!.head}`})`;
+  head.append(make("b", "", one.title + place), ...(result ? [] : [button("gv-small", "try it", press)]));
   el.append(head, make("p", "gv-note", one.sentence));
   if (waiting && !result) el.append(make("p", "gv-note", waiting));
   if (!result) return el;
-  const table = make("div", "gv-with"), number = (value: number | null) => (value === null ? "NaN" : value.toFixed(3));
-  const word = (next: { word: string; prob: number }[]) => next.slice(0, 2).map((one) => `${one.word} ${one.prob.toFixed(2)}`).join("  ");
-  table.append(make("span"), make("b", "", "the model"), make("b", "", "without it"), make("span", "", "loss, nats"), make("span", "gv-value", number(result.true_loss)), make("span", "gv-value", number(result.loss)),
-    make("span", "", "next token"), make("span", "gv-value", word(result.true_next)), make("span", "gv-value", word(result.next)));
-  el.append(table, make("code", "gv-line", result.code));
+  el.append(switch_table(pass, result), make("code", "gv-line", result.code));
+  if ((result.loss ?? 0) < (result.true_loss ?? 0)) el.append(make("p", "gv-note", "The mean fell: without it the model is less sure, also of tokens that nobody could foresee. Look at those that it can know."));
   return el;
 }
 
-/** The stages as stops of a line. */
+const most_losses = 12;
+
+function switch_table(pass: Pass, result: Switched): HTMLElement {
+  const table = make("table", "gv-with"), number = (value: number | null | undefined) => (value == null || Number.isNaN(value) ? "–" : value.toFixed(3));
+  const row = (words: string, one: string, two: string, name = "") => { const tr = make("tr", name), th = make("th", "", words); th.scope = "row"; tr.append(th, make("td", "gv-value", one), make("td", "gv-value", two)); table.append(tr); };
+  const word = (next: { word: string; prob: number }[]) => next.slice(0, 1).map((next_one) => `‘${next_one.word}’ ${next_one.prob?.toFixed(2) ?? "–"}`).join("");
+  const top = make("tr"), losses = pass.row("loss", null), change = (i: number) => Math.abs((result.losses[i] ?? NaN) - losses[i]!);
+  top.append(make("td"), make("th", "", "the model"), make("th", "", "without it"));
+  table.append(top);
+  row("next token", word(result.true_next), word(result.next));
+  row("loss, mean of all", number(result.true_loss), number(result.loss));
+  const places = losses.map((_, i) => i).slice(1), kept = places.length <= most_losses ? places : [...places].sort((i, j) => change(j) - change(i)).slice(0, most_losses).sort((i, j) => i - j);
+  if (kept.length < places.length) row(`the ${most_losses} that change most`, "", "");
+  for (const i of kept) row(`${i} ‘${pass.tokens[i]}’`, number(losses[i]), number(result.losses[i]), (result.losses[i] ?? 0) > losses[i]! + 0.01 ? "gv-worse" : "");
+  return table;
+}
+
+/** The stages as stops of a line; over those of a block stands which one. */
 export function rail(pass: Pass, stage: Stage, layer: number, go: Go): HTMLElement[] {
+  const first = pass.content.stages.find((one) => one.in_block);
   return pass.content.stages.map((one) => {
     const state = one.number < stage.number ? " gv-past" : one.number === stage.number ? " gv-here" : "", el = button(`gv-stop${state}${one.in_block ? " gv-in-block" : ""}`, "", () => go({ stage: one.id, layer }));
-    el.append(make("i"), make("span", "", one.id));
+    if (one.id === stage.id) el.setAttribute("aria-current", "step");
+    el.append(make("small", "", one === first ? `layer L${layer} (of L0 to L${pass.n_layer - 1})` : ""), make("i"), make("span", "", one.id));
     return el;
   });
 }
 
 /** Which tensors of two passes differ most, layer by layer. */
-export function changes(one: Pass, other: Pass, open: (name: string, layer: number | null) => void): HTMLElement[] {
+export function changes(one: Pass, other: Pass, open: (tensor: Shown) => void): HTMLElement[] {
   const found = Object.keys(one.content.tensors).flatMap((name) => (one.layered(name) ? Array.from({ length: one.n_layer }, (_, layer) => layer) : [null]).map((layer) => ({ name, layer, share: relative_change(one, other, name, layer) })));
   return found.filter(({ share }) => Number.isFinite(share)).sort((a, b) => b.share - a.share).slice(0, 16).map(({ name, layer, share }, _, all) => {
-    const el = button("gv-change", "", () => open(name, layer)), bar = make("i");
+    const el = button("gv-change", "", () => open({ name, layer })), bar = make("i");
     bar.style.width = `${Math.round((100 * share) / (all[0]!.share || 1))}%`;
     el.append(make("span", "gv-cell-name", `${name}${layer === null ? "" : ` L${layer}`}`), bar, make("span", "gv-value", share.toFixed(3)));
     return el;

@@ -29,7 +29,11 @@ export interface Content {
 /** A matrix or vector without its layer: `at(i, j, ...)` counts inside it. */
 export interface Slab { values: ArrayLike<number>; offset: number; shape: number[] }
 
+/** The numbers of one plate: rows of `n_columns`, from `offset`. */
+export interface Matrix { values: ArrayLike<number>; offset: number; n_rows: number; n_columns: number }
+
 export class Pass {
+  private raw = new Map<string, Matrix>(); // scores without the mask, which do not travel
   readonly content: Content;
   readonly n_layer: number;
   readonly tokens: string[];
@@ -72,10 +76,43 @@ export class Pass {
     return Array.from({ length }, (_, i) => slab.values[start + i]!);
   }
 
+  /** Two axes of a tensor (of one head) as they lie in memory; null where they are not here. */
+  matrix(name: string, layer: number | null, head: number): Matrix | null {
+    if (name === "raw_scores") return this.raw_scores(layer!, head);
+    const slab = this.slab(name, layer);
+    if (!slab) return null;
+    const by_head = this.axes(name)[0] === "head", [n_rows, n_columns = 1] = by_head ? slab.shape.slice(1) : slab.shape;
+    return { values: slab.values, offset: slab.offset + (by_head ? head * n_rows! * n_columns : 0), n_rows: n_rows!, n_columns };
+  }
+
+  private raw_scores(layer: number, head: number): Matrix | null {
+    if (!this.slab("scores", layer)) return null;
+    const name = `${layer} ${head}`, n = this.tokens.length, found = this.raw.get(name);
+    if (found) return found;
+    const values = new Float32Array(n * n), made = { values, offset: 0, n_rows: n, n_columns: n };
+    for (let query = 0; query < n; query++) for (let key = 0; key < n; key++) values[query * n + key] = this.raw_score(layer, head, query, key);
+    if (this.raw.size >= 16) this.raw.clear();
+    this.raw.set(name, made);
+    return made;
+  }
+
+  /** Whether a tensor of a layer is here. */
+  holds = (name: string, layer: number | null): boolean => this.slab(name === "raw_scores" ? "scores" : name, layer) !== null;
+
+  /** The layers whose tensors are here; null: all. */
+  get held_layers(): number[] | null {
+    if (this.content.inline) return null;
+    return Object.keys(this.view.details ?? {}).map(Number).sort((a, b) => a - b);
+  }
+
   private raw_score(layer: number, head: number, query: number, key: number): number {
     if (key <= query) return this.value("scores", layer, head, query, key);
-    const q = this.row("q", layer, head, query), k = this.row("k", layer, head, key);
-    return q.length ? Math.fround(q.reduce((sum, one, i) => sum + one * k[i]!, 0) / Math.sqrt(q.length)) : NaN;
+    const q = this.slab("q", layer), k = this.slab("k", layer);
+    if (!q || !k) return NaN;
+    const [, n, deep] = q.shape as [number, number, number], at = q.offset + (head * n + query) * deep, from = k.offset + (head * n + key) * deep;
+    let sum = 0;
+    for (let i = 0; i < deep; i++) sum += q.values[at + i]! * k.values[from + i]!;
+    return Math.fround(sum / Math.sqrt(deep));
   }
 
   /** Whether every block has this tensor. */

@@ -118,7 +118,7 @@ def test_the_numbers_on_screen_are_the_traces(sorter):
     trace, opened = sorter
     page = opened("#L1-H2-stage-8-token-4")
     assert place(page) == "L1 H2 stage 8 token 4"
-    shown = [float(text) for text in page.locator(".gv-cell-value").all_inner_texts()]
+    shown = [float(text) for text in page.locator(".gv-result .gv-cell-value").all_inner_texts()]
     np.testing.assert_allclose(shown, trace["pattern", 1][2, 4].numpy(), atol=6e-5)
     said = page.locator(".gv-readout-line").inner_text()
     assert said == f"pattern[layer 1, head 2, query 4, key 0] = {float(trace['pattern', 1][2, 4, 0]):.6f}"
@@ -158,7 +158,7 @@ def test_predict_hides_the_result_until_the_answer(sorter):
     page.keyboard.press("b")  # the second choice
     settle(page)
     assert page.locator(".gv-explained").inner_text().startswith(("Right.", "Not quite."))
-    assert page.locator(".gv-cell-value").count() == 6
+    assert page.locator(".gv-result .gv-cell-value").count() == 6
 
 
 def test_a_dictated_place_is_found_and_nonsense_is_not(sorter):

@@ -1,0 +1,132 @@
+// The row of the chosen cell, a few cells wide, with the steps between what was read and what was made.
+import { make } from "../chrome.ts";
+import type { Theme } from "../theme.ts";
+import { colours_of } from "./layout.ts";
+import type { Pass } from "./pass.ts";
+import { receipt, shown, type Receipt } from "./receipt.ts";
+import { index_of, type Walk } from "./walk.ts";
+
+export interface Row { words: string; values: number[]; end?: string; like: string } // like: the tensor whose colours it has
+type Cellwise = (column: number) => Receipt | null;
+
+const most_parts = 4;
+
+/** The rows of a close-up over some columns: the steps of its rule, the result last. */
+export function close_up_rows(walk: Walk, columns: number[]): Row[] {
+  const { pass, focus } = walk, layer = walk.layer_of(focus), at = walk.at.slice(0, -1), rule = pass.content.tensors[focus]!.rule;
+  const paid: Cellwise = (column) => receipt(pass, focus, layer, [...at, column]), own = columns.map((column) => pass.value(focus, layer, ...at, column)), chosen = paid(walk.at.at(-1)!);
+  const steps = chosen ? (steps_of[rule]?.(walk, columns, columns.map(paid).map((one) => one ?? chosen), chosen) ?? []) : [];
+  const end = focus === "pattern" || (focus === "probs" && pass.content.columns_all) ? `sum ${shown(pass.row(focus, layer, ...at).reduce((a, b) => a + b, 0))}` : "";
+  return [...steps, { words: steps.length && rule === "softmax" ? "÷ sum" : focus, values: own, end, like: focus }];
+}
+
+type Steps = (walk: Walk, columns: number[], paid: Receipt[], chosen: Receipt) => Row[];
+
+const softmax: Steps = ({ focus }, _columns, paid, { steps }) => {
+  const from = focus === "pattern" ? "scores" : "logits", largest = steps[1]![1];
+  return [{ words: from, values: paid.map((one) => one.steps[0]![1]), end: `max ${shown(largest)}`, like: from },
+          { words: "exp(s − max)", values: paid.map((one) => one.a[0]!), end: `sum ${shown(steps[3]![1])}`, like: "pattern" }];
+};
+
+const norm: Steps = ({ focus, pass }, _columns, paid, { steps }) => {
+  const step = (one: Receipt, i: number) => one.steps[i]![1], from = pass.content.tensors[focus]!.sources[0]!;
+  return [{ words: `x: ${from}`, values: paid.map((one) => step(one, 0)), end: `mean ${shown(steps[1]![1])}`, like: from },
+          { words: "x − mean", values: paid.map((one) => step(one, 0) - step(one, 1)), like: from },
+          { words: "÷ scale", values: paid.map((one) => step(one, 3)), end: `scale ${shown(steps[2]![1])}`, like: focus },
+          { words: "weight", values: paid.map((one) => step(one, 4)), like: "" }, ...(paid[0]!.bias === null ? [] : [{ words: "bias", values: paid.map((one) => one.bias ?? NaN), like: "" }])];
+};
+
+/** Each thing that is added: of many the largest at the chosen column, and the rest in one. */
+const parts: Steps = ({ focus, pass }, _columns, paid, chosen) => {
+  const product = (one: Receipt, i: number) => (one.b ? one.a[i]! * one.b[i]! : one.a[i]!) / one.divisor, n = chosen.a.length;
+  const order = Array.from({ length: n }, (_, i) => i).sort((i, j) => Math.abs(product(chosen, j)) - Math.abs(product(chosen, i))), kept = n <= most_parts + 1 ? order.sort((i, j) => i - j) : order.slice(0, most_parts), like = focus === "raw_scores" ? "scores" : focus;
+  const rows: Row[] = kept.map((i) => ({ words: `${chosen.labels[i]}`, values: paid.map((one) => product(one, i)), end: chosen.b && n <= most_parts + 1 ? "" : undefined, like }));
+  if (kept.length < n) {
+    const rest = new Set(kept);
+    rows.push({ words: `${n - kept.length} smaller`, values: paid.map((one) => order.reduce((sum, i) => (rest.has(i) ? sum : sum + product(one, i)), 0)), like });
+  }
+  if (chosen.bias !== null) rows.push({ words: "bias", values: paid.map((one) => (one.bias ?? 0) / one.divisor), like });
+  return pass.content.tensors[focus]!.rule === "linear" && pass.content.tensors[focus]!.sources[0] === "z" ? heads(paid, chosen, like) : rows;
+};
+
+/** What each head adds to the output of attention. */
+function heads(paid: Receipt[], chosen: Receipt, like: string): Row[] {
+  const order = chosen.steps.map((_, i) => i).sort((i, j) => Math.abs(chosen.steps[j]![1]) - Math.abs(chosen.steps[i]![1])), kept = order.slice(0, 6).sort((i, j) => i - j), rest = order.slice(6);
+  const rows: Row[] = kept.map((i) => ({ words: chosen.steps[i]![0], values: paid.map((one) => one.steps[i]![1]), like }));
+  if (rest.length) rows.push({ words: `${rest.length} other heads`, values: paid.map((one) => rest.reduce((sum, i) => sum + one.steps[i]![1], 0)), like });
+  if (chosen.bias !== null) rows.push({ words: "bias", values: paid.map((one) => one.bias ?? 0), like });
+  return rows;
+}
+
+const mask: Steps = (_walk, _columns, paid) => [{ words: "q · k / √d_head", values: paid.map((one) => one.a[0]!), like: "scores" }, { words: "+ mask", values: paid.map((one) => one.a[1]!), like: "scores" }];
+
+const gelu: Steps = (_walk, _columns, paid) => [{ words: "x: mlp_pre", values: paid.map((one) => one.a[0]! * 2), like: "mlp_pre" },
+                                            { words: "share passing", values: paid.map((one) => (1 + one.b![1]!) / 2), like: "pattern" }];
+
+const dot: Steps = (_walk, _columns, paid, chosen) => [{ words: "q · k", values: paid.map((one) => one.steps[0]![1]), end: `÷ ${shown(chosen.divisor)}`, like: "scores" }];
+
+const loss: Steps = ({ pass }, columns) => [{ words: "probability", values: columns.map((pos) => Math.exp(-pass.value("loss", null, pos))), like: "probs" }];
+
+/** The same row after every block, and what stands first there. */
+const lens: Steps = ({ pass, place }, columns) => {
+  const { lens_top, lens_prob, columns: ids } = pass.view.arrays, n = pass.tokens.length, near = Math.max(0, Math.min(pass.n_layer - 12, place.layer - 6));
+  return Array.from({ length: Math.min(12, pass.n_layer) }, (_, i) => near + i).map((layer) => {
+    const at = layer * n + place.pos, first = pass.columns[ids!.values.indexOf(lens_top!.values[at]! as never)];
+    return { words: `after L${layer}`, values: columns.map((column) => pass.value("lens", layer, place.pos, column)), end: `first: ‘${first}’ ${lens_prob!.values[at]!.toFixed(2)}`, like: "lens" };
+  });
+};
+
+const steps_of: Record<string, Steps> = { softmax, norm, sum: parts, carry: parts, linear: parts, mix: parts, mask, gelu, dot, loss, lens };
+
+/** As many columns as fit, the chosen one among them. */
+export function columns_near(n: number, chosen: number, width: number): number[] {
+  const wide = Math.max(3, Math.min(n, 14, Math.floor((width - 190) / 68))), first = Math.max(0, Math.min(n - wide, chosen - (wide >> 1)));
+  return Array.from({ length: wide }, (_, i) => first + i);
+}
+
+function words_of(pass: Pass, name: string): string[] | null {
+  const axis = pass.axes(name).at(-1)!;
+  return axis === "key" || axis === "pos" || axis === "query" ? pass.tokens : axis === "d_vocab" ? pass.columns : null;
+}
+
+/** The close-up as a table. */
+export function close_up(walk: Walk, width: number, theme: Theme, choose: (column: number) => void): HTMLElement[] {
+  const { pass, focus } = walk, chosen = walk.at.at(-1)!, columns = columns_near(pass.shape(focus).at(-1)!, chosen, width), words = words_of(pass, focus), axis = pass.axes(focus).at(-1)!;
+  const table = make("table", "gv-table"), head = make("tr"), rows = close_up_rows(walk, columns), ids = pass.content.tensors[focus]!.colour === "id";
+  head.append(make("th", "", words ? "" : axis), ...columns.map((column) => make("th", column === chosen ? "gv-here" : "", words ? words[column]! : String(column))), make("td"));
+  table.append(head, ...rows.map((row, i) => table_row(row, pass, theme, columns, chosen, i === rows.length - 1, ids, choose)));
+  return [table];
+}
+
+function table_row(row: Row, pass: Pass, theme: Theme, columns: number[], chosen: number, last: boolean, ids: boolean, choose: (column: number) => void): HTMLElement {
+  const tr = make("tr", last ? "gv-result" : ""), name = make("th", "", row.words), colours = row.like ? colours_of(pass, row.like, theme) : null;
+  name.scope = "row";
+  const cells = row.values.map((value, i) => {
+    const td = make("td", columns[i] === chosen ? "gv-here" : ""), number = make("span", "gv-cell-value", ids ? String(value) : shown(value)), byte = colours && Number.isFinite(value) ? colours.at(value) : -1;
+    if (byte >= 0) { number.style.background = colours!.scale.css[byte]!; number.style.color = colours!.scale.ink[byte]!; }
+    if (value === -Infinity) number.classList.add("gv-masked");
+    td.addEventListener("click", () => choose(columns[i]!));
+    td.append(number);
+    return td;
+  });
+  tr.append(name, ...cells, make("td", "gv-end", row.end ?? ""));
+  return tr;
+}
+
+/** The vocabulary around the chosen token's number, where the numbers themselves are the stage. */
+export function vocabulary(walk: Walk, width: number): HTMLElement[] {
+  const { pass } = walk, ids = pass.view.arrays.columns!.values, place = Math.max(0, ids.indexOf(pass.content.ids[walk.place.pos]! as never)), near = columns_near(pass.columns.length, place, width);
+  const table = make("table", "gv-table"), head = make("tr"), row = make("tr", "gv-result");
+  head.append(make("th", "", "token"), ...near.map((i) => make("th", i === place ? "gv-here" : "", pass.columns[i]!)));
+  row.append(make("th", "", "number"), ...near.map((i) => { const td = make("td", i === place ? "gv-here" : ""); td.append(make("span", "gv-cell-value", String(ids[i]!))); return td; }));
+  table.append(head, row);
+  return [table];
+}
+
+/** What the table shows, in words. */
+export function close_up_title(walk: Walk): string {
+  const { pass, place, focus } = walk, at = index_of(pass, focus, place), axes = pass.axes(focus), token = (pos: number) => `‘${pass.tokens[pos]}’`;
+  if (focus === "ids") return `The vocabulary near ${token(place.pos)}: ${pass.content.config.vocab_size} tokens`;
+  if (axes.includes("query")) return `Row ${at[1]}: query ${token(at[1]!)} of head ${place.head}, key by key`;
+  return axes.at(-1) === "pos" ? `${focus}, token by token` : `Row ${place.pos}: ${focus} at ${token(place.pos)}, ${axes.at(-1) === "d_vocab" ? "token by token" : `along ${axes.at(-1)}`}`;
+}
