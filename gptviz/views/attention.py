@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from gptviz.packing import pack_pattern, triangle_cells, unpack_pattern
+from gptviz.packing import attends_ahead, pack_pattern, triangle_cells, unpack_pattern
 from gptviz.views.view import Check, View
 
 EXACT = 300_000  # bytes up to which a pattern travels as the model's own floats
@@ -147,7 +147,10 @@ def largest_of(pattern: Shaped[np.ndarray, "*head query key"], side: int) -> Sha
     if n <= side:
         return pattern
     starts = np.arange(side) * n // side
-    return np.maximum.reduceat(np.maximum.reduceat(pattern, starts, axis=-2), starts, axis=-1)
+    rows = np.empty((*pattern.shape[:-2], side, n), pattern.dtype)
+    for y, (first, last) in enumerate(zip(starts, [*starts[1:], n], strict=True)):  # reduceat takes five times as long
+        pattern[..., first:last, :].max(axis=-2, out=rows[..., y, :])
+    return np.maximum.reduceat(rows, starts, axis=-1)
 
 
 def _bytes(p: Shaped[np.ndarray, "*cells"]) -> UInt8[np.ndarray, "*cells"]:
@@ -215,7 +218,7 @@ def _travelling(pattern: Float[np.ndarray, "head pos pos"], exact: bool) -> Shap
 
 def _refuse_future(pattern: Float[np.ndarray, "head query key"], layer: int) -> None:
     """Attention above the diagonal would be left out; a row that is NaN is NaN there, too, and may pass."""
-    if not np.triu(pattern, 1).any():
+    if not attends_ahead(pattern):
         return
     future = np.triu(np.ones(pattern.shape[-2:], bool), 1) & (pattern != 0) & np.isfinite(pattern)
     if future.any():
@@ -226,8 +229,8 @@ def _refuse_future(pattern: Float[np.ndarray, "head query key"], layer: int) -> 
 
 
 def _check_rows(layers: list[np.ndarray]) -> Check:
-    """How far a row is from summing to 1, in float."""
-    errors = [np.abs(one.sum(axis=-1, dtype=np.float64) - 1).max() for one in layers]
+    """How far a row is from summing to 1, in float; a product with ones is ten times as fast as a float64 sum."""
+    errors = [np.abs(one @ np.ones(one.shape[-1], np.float32) - 1).max() for one in layers]
     return Check("rows sum to 1", float(np.max(errors)), 1e-4)
 
 

@@ -16,7 +16,8 @@ VIOLATIONS = """async () => (await axe.run(document, {resultTypes: ['violations'
     .map(one => [one.impact, one.id, one.nodes.map(node => node.html.slice(0, 200))])"""
 UNFOLD = """() => { for (const button of document.querySelectorAll('.gv-fold[aria-expanded=false]'))
     if (button.offsetParent) button.click(); }"""
-UNFOLDED = """() => ![...document.querySelectorAll('.gv-fold[aria-expanded=false]')].some(button => button.offsetParent)"""
+UNFOLDED = """() => ![...document.querySelectorAll('.gv-fold[aria-expanded=false]')]
+    .some(button => button.offsetParent)"""
 
 
 @pytest.fixture(scope="module")
