@@ -147,7 +147,7 @@ function lay_product(layout: Layout, stage: string): void {
 function lay_second(layout: Layout, walk: Walk, theme: Theme): void {
   const one = layout.plates.at(-1)!, other = walk.passes[1]!, cells = other.matrix(one.name, one.layer, walk.place.head);
   if (!cells || !one.colours) return;
-  const gone = difference(one.cells, cells), y = layout.height - 46 + head_room(layout), step = Math.max(one.w, 120) + 44, x = Math.min(layout.names + 8, layout.width - step - one.w), label = other.content.label || "second pass", same = one.tokens.join("\n") === other.tokens.join("\n");
+  const gone = difference(one.cells, cells), y = layout.height - 46 + head_room(layout), step = Math.max(one.w, 120) + 44, x = layout.names + 8, label = other.content.label || "second pass", same = one.tokens.join("\n") === other.tokens.join("\n");
   const two: Plate = { ...one, cells, own: false, tokens: other.tokens, caption: `${one.caption} · ${label}`, x, y }, beside = 2 * step > layout.width - x;
   const minus: Plate = { ...one, cells: gone.cells, own: false, tokens: same ? one.tokens : one.tokens.map((_, i) => String(i)), caption: "second − first", colours: signed(theme, gone.top), x: beside ? x : x + step, y: beside ? y + one.h + below + head_room(layout) : y };
   layout.plates.push(two, minus);

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from gptviz.analysis.stepper.receipts import receipt
 from gptviz.analysis.stepper.recorded import recorded_pass
 from gptviz.analysis.stepper.stages import TENSORS
 from gptviz.dashboards import step_through
+from gptviz.dashboards.stepper import pass_view
 from gptviz.export import export_html
 from gptviz.loading import load
 from gptviz.trace import record
+from gptviz.widgets import Board
 
 CELLS = 250  # of each of eight models: 2,000 in all
 pytestmark = pytest.mark.browser
@@ -37,24 +40,29 @@ def random_cells(trace, count, seed):
         yield name, index[0] if layered else None, index[1:] if layered else index, index
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: " ".join(map(str, variant.values())))
-def test_the_page_computes_the_receipts_that_python_computes(open_page, tmp_path, capsys, variant):
-    model = make_model(**variant)
-    trace = record(model, torch.randint(0, model.config.vocab_size, (8,), generator=torch.Generator().manual_seed(1)))
-    forward = recorded_pass(trace, model)
-    cells = list(random_cells(forward, CELLS, seed=7))
-    page = open_page(page_of(trace, model, tmp_path))
+def test_the_page_computes_the_receipts_that_python_computes(open_page, tmp_path, capsys):
+    """Eight models in one page: with and without bias, tied and not, both GELUs."""
+    models = [make_model(**variant) for variant in VARIANTS]
+    ids = torch.randint(0, models[0].config.vocab_size, (8,), generator=torch.Generator().manual_seed(1))
+    traces = [record(model, ids) for model in models]
+    forwards = [recorded_pass(*pair) for pair in zip(traces, models, strict=True)]
+    cells = [(view, *cell) for view, one in enumerate(forwards) for cell in random_cells(one, CELLS, seed=view)]
+    board = Board([pass_view(*pair) for pair in zip(traces, models, strict=True)], name="step", layer=0, head=0,
+                  query=7, key=0)
+    export_html(board, tmp_path / "eight.html")
+    page = open_page((tmp_path / "eight.html").as_uri())
     page.wait_for_selector(".gv-stepper[data-drawn]")
     found = json.loads(page.evaluate(
-        """cells => JSON.stringify(cells.map(([name, layer, at]) => {
-             const paid = document.querySelector('.gv-stepper').stepper.receipt(name, layer, at);
+        """cells => JSON.stringify(cells.map(([view, name, layer, at]) => {
+             const paid = document.querySelector('.gv-stepper').stepper.receipt(name, layer, at, view);
              return paid && [String(paid.result), String(paid.recorded), paid.passed]; }))""",
-        [list(cell[:3]) for cell in cells]))
-    for (name, _, _, index), (result, recorded, passed) in zip(cells, found, strict=True):
-        paid = receipt(forward, name, *index)
-        assert passed, (name, index, result, recorded)
+        [list(cell[:4]) for cell in cells]))
+    assert len(found) == 2000
+    for (view, name, _, _, index), (result, recorded, passed) in zip(cells, found, strict=True):
+        paid = receipt(forwards[view], name, *index)
+        assert passed, (view, name, index, result, recorded)
         for mine, theirs in ((paid.result, number(result)), (paid.recorded, number(recorded))):
-            assert close(mine, theirs), (name, index, mine, theirs)
+            assert close(mine, theirs), (view, name, index, mine, theirs)
 
 
 def number(text):
@@ -190,3 +198,82 @@ def test_nothing_leaves_the_page(sorter, width, scheme):
     _, opened = sorter
     page = opened("#L1-H0-stage-6-token-4", width=width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_second_pass_lies_below_the_first(open_page, tmp_path, capsys):
+    """Under the mouse: the same cell in the second pass, and the difference."""
+    model, tokenizer = load("sorter")
+    traces = [record(model, text, tokenizer) for text in ("CBABBC", "BBACAC")]
+    board = step_through(traces[0], model, tokenizer, other=(traces[1], model), labels=("one", "two"))
+    export_html(board, tmp_path / "two.html")
+    page = open_page((tmp_path / "two.html").as_uri() + "#L1-H2-stage-10-token-4")  # attn_out
+    page.wait_for_selector(".gv-stepper[data-drawn]")
+    page.set_viewport_size({"width": 1400, "height": 2000})
+    settle(page)
+    settle(page)
+    plates = page.evaluate("""() => document.querySelector('.gv-stepper').stepper.page.layout.plates
+        .map(one => [one.caption, one.x, one.y, one.w, one.h])""")
+    box, callout, seen = page.locator(".gv-plates").bounding_box(), page.locator(".gv-callout-cell"), {}
+    for caption, x, y, w, h in plates[-2:]:
+        for down, across in ((0.1, 0.2), (0.5, 0.9), (0.95, 0.5)):
+            page.mouse.move(box["x"] + x + across * w, box["y"] + y + down * h)
+            settle(page)
+            where = callout.locator("small").inner_text()
+            assert where.startswith(caption)
+            pos, column = map(int, re.findall(r"(?:pos|d_model) (\d+)", where))
+            seen[caption, pos, column] = float(callout.locator("b").inner_text().replace("−", "-"))
+            assert pos == int(down * 6)
+    one, two = (trace["attn_out", 1] for trace in traces)
+    assert [caption for caption, *_ in plates[-2:]] == ["attn_out L1 · two", "second − first"]
+    for (name, pos, column), value in seen.items():
+        expected = two[pos, column] - (one[pos, column] if name == "second − first" else 0)
+        assert value == pytest.approx(float(expected), abs=6e-5), (name, pos, column)
+
+
+def test_the_stage_is_the_one_tab_stop_of_the_walk(sorter):
+    """Whatever else takes the focus is a field, or the list of keys; every button has a key or a name."""
+    _, opened = sorter
+    page = opened("#L1-H0-stage-8-token-4")
+    stops = page.evaluate("""() => [...document.querySelectorAll('.gv-stepper button, .gv-stepper [tabindex], input')]
+        .filter(el => el.tabIndex >= 0 && el.offsetParent).map(el => el.className)""")
+    assert stops == ["gv-stage-box", "gv-help-button"]
+    nameless = page.evaluate("""() => [...document.querySelectorAll('.gv-stepper button, .gv-stepper [role]')]
+        .filter(el => el.offsetParent && !el.textContent.trim() && !el.getAttribute('aria-label')).map(el => el.className)""")
+    assert nameless == []
+    small = page.evaluate("""() => [...document.querySelectorAll('.gv-stepper *')]
+        .filter(el => el.offsetParent && el.textContent && parseFloat(getComputedStyle(el).fontSize) < 12)
+        .map(el => el.className)""")
+    assert small == []
+
+
+def test_nothing_moves_for_those_who_asked_for_less_motion(sorter):
+    _, opened = sorter
+    for wish, moving in (("reduce", 0), ("no-preference", 1)):
+        page = opened(reduced_motion=wish)
+        page.locator(".gv-stage-box").focus()
+        page.keyboard.press("Home")
+        settle(page)
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.querySelector('.gv-stepper').dataset.drawn.includes('stage 1 ')")
+        assert len(page.evaluate("document.querySelector('.gv-plates').getAnimations().map(String)")) == moving
+
+
+def test_losses_without_a_part_stand_beside_the_models_own(sorter):
+    """The mean alone misleads on the sorter: each token's loss is told."""
+    trace, opened = sorter
+    page = opened("#L1-H0-stage-7-token-4")
+    rows = [row.split("\t") for row in page.locator("table.gv-with tr").all_inner_texts()]
+    own = {int(name.split()[0]): float(one) for name, one, _ in rows if name[:1].isdigit()}
+    assert own == pytest.approx({i: float(trace["loss"][i]) for i in range(1, 6)}, abs=6e-4)
+
+
+def test_a_page_names_the_layers_it_has_not(open_page, tmp_path, capsys):
+    """A model too large for a page: what is left out is said, and the layers that are there are named."""
+    model = make_model(n_embd=64, n_layer=40, n_head=4, block_size=160, vocab_size=11)
+    trace = record(model, torch.arange(150) % 11)
+    board = step_through(trace, model)
+    export_html(board, tmp_path / "large.html", budget=4_000_000)
+    page = open_page((tmp_path / "large.html").as_uri() + "#L39-H0-stage-8-token-5")
+    page.wait_for_selector(".gv-stepper[data-drawn]")
+    assert page.locator(".gv-main > .gv-note").inner_text().startswith("L39 is left out of this page")
+    assert "In this page: L0" in page.locator(".gv-main > .gv-note").inner_text()
