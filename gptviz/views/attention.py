@@ -10,7 +10,7 @@ from gptviz.packing import attends_ahead, pack_pattern, triangle_cells, unpack_p
 from gptviz.views.view import Check, View
 
 EXACT = 300_000  # bytes up to which a pattern travels as the model's own floats
-WHOLE = 1_200_000  # bytes up to which all heads travel at once; beyond, tiles first and a head when it is looked at
+WHOLE = 1_000_000  # bytes up to which all heads travel at once; beyond, tiles first and a head when it is looked at
 TILES = 1_000_000  # bytes that all tiles may have together
 LARGEST_TILE = 64
 CHUNK = 1_000_000  # bytes of the rows of a head that are sent at once
@@ -147,15 +147,18 @@ def largest_of(pattern: Shaped[np.ndarray, "*head query key"], side: int) -> Sha
     if n <= side:
         return pattern
     starts = np.arange(side) * n // side
-    rows = np.empty((*pattern.shape[:-2], side, n), pattern.dtype)
-    for y, (first, last) in enumerate(zip(starts, [*starts[1:], n], strict=True)):  # reduceat takes five times as long
-        pattern[..., first:last, :].max(axis=-2, out=rows[..., y, :])
-    return np.maximum.reduceat(rows, starts, axis=-1)
+    lasts = np.append(starts[1:], n) - 1
+    for axis in (-2, -1):
+        largest = np.take(pattern, starts, axis)
+        for further in range(1, int((lasts - starts).max()) + 1):  # maximum.reduceat takes five times as long
+            np.maximum(largest, np.take(pattern, np.minimum(starts + further, lasts), axis), out=largest)
+        pattern = largest
+    return pattern
 
 
 def _bytes(p: Shaped[np.ndarray, "*cells"]) -> UInt8[np.ndarray, "*cells"]:
     """255*sqrt(p); what is not a finite number shows as 255 and is told apart where the head itself is shown."""
-    return np.rint(255 * np.sqrt(np.clip(np.nan_to_num(p, nan=1.0, posinf=1.0), 0, 1))).astype(np.uint8)
+    return np.rint(255 * np.sqrt(np.fmax(np.fmin(p, 1), 0))).astype(np.uint8)  # fmin(NaN, 1) is 1
 
 
 def _rows_of(head: np.ndarray, first: int, last: int, exact: bool) -> Shaped[np.ndarray, "cell"]:
