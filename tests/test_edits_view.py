@@ -1,5 +1,6 @@
 """Edits made on a board: what it shows is what the printed lines compute."""
 
+import copy
 import json
 
 import numpy as np
@@ -105,6 +106,49 @@ def test_edits_stay_for_another_text_and_are_cleared(board, model, tokenizer):
     assert view(board, "edits").content["edits"] == []
     board._said(board._frame, {"step": None, "text": TEXT})  # a frame from before the edits were cleared is not kept
     assert "other_loss" not in view(board, "edits").arrays
+
+
+def test_an_edit_is_of_the_text_that_the_board_shows_again(board, model, tokenizer):
+    board._said(board._frame, {"step": None, "text": "sat on"})
+    board._said(board._frame, {"step": None, "text": TEXT})  # kept by the board, which does not ask for it again
+    act(board, do="mute", layer=0, head=1)
+    with gv.intervene(model, gv.ablate_head(0, 1)):
+        edited = gv.record(model, TEXT, tokenizer)
+    assert board.text == TEXT
+    np.testing.assert_allclose(view(board, "edits").arrays["other_loss"], edited["loss"], atol=1e-5)
+
+
+def test_edits_change_the_ids_of_the_trace_also_where_its_text_would_be_encoded_otherwise(model, tokenizer):
+    class Doubled(CharTokenizer):
+        def encode(self, text):
+            return super().encode(text)[::-1]
+
+    board = explore(gv.record(model, tokenizer.encode(TEXT), tokenizer), model, Doubled(TEXT))
+    act(board, do="mute", layer=0, head=1)
+    with gv.intervene(model, gv.ablate_head(0, 1)):
+        edited = gv.record(model, TEXT, tokenizer)
+    np.testing.assert_allclose(view(board, "edits").arrays["other_loss"], edited["loss"], atol=1e-5)
+
+
+def test_a_model_that_is_not_the_one_of_the_trace_is_not_compared_with_it(model, tokenizer):
+    with gv.intervene(model, gv.steer(1, torch.randn(8), 1)):
+        trace = gv.record(model, TEXT, tokenizer)
+    for edited, learned in ((trace, model), (gv.record(model, TEXT, tokenizer), copy.deepcopy(model))):
+        board = explore(edited, learned, tokenizer)
+        if learned is not model:
+            torch.nn.init.normal_(learned.transformer.h[1].mlp.c_fc.weight)
+        assert "its logits now differ" in act(board, do="mute", layer=0, head=1)["error"]
+        assert "other_loss" not in view(board, "edits").arrays
+
+
+def test_each_other_text_has_its_own_name(board):
+    act(board, do="patch", layer=0, head=0, query=3, text="sat")
+    act(board, do="patch", layer=0, head=1, query=3, text="the")
+    act(board, do="patch", layer=0, head=0, query=3, text="cat")
+    python = view(board, "edits").content["python"]
+    assert [line.split(",")[1] for line in python.splitlines() if line.startswith("other_")] == [" 'the'", " 'cat'"]
+    names = [line.split(" = ")[0] for line in python.splitlines() if line.startswith("other_")]
+    assert len(set(names)) == 2
 
 
 def test_an_edit_of_a_position_that_a_shorter_text_lacks_says_so(board):

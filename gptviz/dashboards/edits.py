@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gptviz.views import View
 from gptviz.views.edits import Pass, edits_view
 
 LONGEST_JSON = 20_000  # characters; a patch holds its values
+SAME_PASS = 1e-3  # of the largest logit: more than rounding
 INDENT = "\n    "
 
 
@@ -76,17 +78,20 @@ class Editing:
     def _compared(self, trace: Any, text: str, views: list[View]) -> list[View]:
         if not self.made or not any(view.kind == "edits" for view in views):
             return views
-        edited = self._edited(text)
+        edited = self._edited(trace)
         changed = {"attention": lambda: self.heads(trace, edited), "edits": lambda: self._report(trace, edited, text)}
         return [changed[view.kind]() if view.kind in changed else view for view in views]
 
-    def _edited(self, text: str) -> Any:
+    def _edited(self, trace: Any) -> Any:
+        """The same ids with the edits; what differs from the trace must come from them alone."""
         from gptviz.interventions import IneffectiveEditError, intervene
         from gptviz.trace import record
 
+        ids = trace.ids.tolist()
+        check_same_pass(trace, record(self.model, ids, names=["logits"]))
         try:
             with intervene(self.model, *(made.edit for made in self.made)):
-                return record(self.model, text, self.tokenizer, names=["pattern", "logits"])
+                return record(self.model, ids, self.tokenizer, names=["pattern", "logits"])
         except IneffectiveEditError as error:
             raise ValueError(str(error)) from error
 
@@ -119,6 +124,8 @@ class Editing:
         """
         kept = list(self.made)
         try:
+            if self.board.text != self._text:  # a text that the board kept and showed again without asking for it
+                self.views(None, self.board.text)
             self.made = self._after(dict(value))
             views = self.views(None, self._text)
         except (ValueError, LookupError, TypeError) as error:
@@ -191,7 +198,8 @@ class Editing:
         text = str(value.get("text", ""))
         if not text:
             raise ValueError("Values come from another text; it is empty. Write one into the field beside.")
-        name = f"other_{len(self.made) + 1}"
+        lines = "\n".join(line for made in self.made for line in made.before)
+        name = next(name for name in map("other_{}".format, count(1)) if f"{name} =" not in lines)
         return record(self.model, text, self.tokenizer), name, (f"{name} = gv.record(model, {text!r}, tokenizer)",)
 
 
@@ -216,6 +224,22 @@ def passes_of(traces: Sequence[Any], tokenizer: Any) -> tuple[list[Pass], list[s
 
 def _said(trace: Any) -> Predictions:
     return predictions(as_numpy(trace["logits"]), trace.ids.cpu().numpy(), N_CHOICES)
+
+
+def check_same_pass(trace: Any, again: Any) -> None:
+    """Raise unless a pass without edits gives what the trace holds: the difference would be taken for the edits'.
+
+    Raises:
+        ValueError: If the weights changed since, or edits were active when one of the two was recorded.
+    """
+    import torch
+
+    recorded, logits = trace["logits"].detach(), again["logits"].detach()
+    error = float((logits.float().cpu() - recorded.float().cpu()).abs().max())
+    if error > max(SAME_PASS, 8 * torch.finfo(recorded.dtype).eps) * float(recorded.float().abs().max()):
+        raise ValueError(f"Edits are compared with the model that made the trace; without them its logits now differ "
+                         f"from the recorded ones by up to {error:.2g}. It has learned since, or was edited while the "
+                         f"trace was recorded: record again, and explore that.")
 
 
 def divergence(original: np.ndarray, edited: np.ndarray) -> np.ndarray:
