@@ -1,19 +1,11 @@
-"""A real Chromium and a real JupyterLab: what leaves the machine or complains in the console fails the test."""
+"""A real Chromium, and real notebook servers: what leaves the machine or complains in the console fails the test."""
 
-import contextlib
-import json
 import math
-import os
-import secrets
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
+from browser.servers import running_jupyter
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
 
@@ -32,16 +24,24 @@ def browser(chromium):
 
 @pytest.fixture
 def open_page(browser):
-    """Open pages that must not fetch, complain or fail: `open_page(url, width=1400, scheme="light", offline=True)`."""
+    """Open pages that must not fetch, complain or fail: `open_page(url, width=1400, scheme="light", offline=True)`.
+
+    `but` are words of complaints that the page's server is known for.
+    """
     contexts, wrong = [], []
 
-    def open_one(url, *, width=1400, scheme="light", offline=True, **options):
+    def open_one(url, *, width=1400, scheme="light", offline=True, but=(), **options):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=offline,
                                       service_workers="block", **options)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda said: said.type == "error" and wrong.append(f"console: {said.text}"))
-        page.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
+
+        def complain(words):
+            if not any(known in words for known in but):
+                wrong.append(words)
+
+        page.on("console", lambda said: said.type == "error" and complain(f"console: {said.text}"))
+        page.on("pageerror", lambda error: complain(f"uncaught: {error}"))
         page.on("request", lambda request: _outside(request.url) and wrong.append(f"request: {request.url}"))
         page.goto(url)
         return page
@@ -117,86 +117,17 @@ def reader():
     return Reader
 
 
-# --- JupyterLab ---------------------------------------------------------------------------------------------
-
-SETTINGS = {
-    "notebook-extension/tracker": {"windowingMode": "none", "scrollPastEnd": False},
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-}
-PANEL = "window.jupyterapp?.shell?.currentWidget"
-
-
-class Lab:
-    """A running JupyterLab whose notebooks lie in `folder`."""
-
-    def __init__(self, url: str, token: str, folder: Path):
-        self.url, self.token, self.folder = url, token, folder
-
-    def write(self, name: str, *cells: str) -> str:
-        """A notebook of code cells; returns its address."""
-        empty = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
-        made = [empty | {"id": f"c{i}", "source": cell} for i, cell in enumerate(cells)]
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        notebook = {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-        (self.folder / name).write_text(json.dumps(notebook))
-        return f"{self.url}/doc/tree/{name}?token={self.token}"
-
-    @staticmethod
-    def run_all(page) -> None:
-        """Wait for the kernel, run all cells, and pass on a cell's error."""
-        page.wait_for_function(f"() => {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'", timeout=60_000)
-        page.evaluate(f"async () => {{ await {PANEL}.context.ready; await {PANEL}.revealed; "
-                      "await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-        page.wait_for_function(f"() => {PANEL}.sessionContext.session.kernel.status === 'idle'", timeout=60_000)
-        cells = page.evaluate(f"{PANEL}.content.model.toJSON().cells")
-        errors = [output for cell in cells for output in cell.get("outputs", []) if output["output_type"] == "error"]
-        assert errors == []
-
-
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """A JupyterLab on a free loopback port, stopped with its kernels at the end."""
     pytest.importorskip("jupyterlab", reason="needs jupyterlab")
-    home = tmp_path_factory.mktemp("lab")
-    folder = home / "notebooks"
-    folder.mkdir()
-    for name, value in SETTINGS.items():
-        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(16)
-    here = Path(__file__).parent
-    env = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "OMP_NUM_THREADS": "1",
-                        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-                        "JUPYTER_CONFIG_DIR": str(home / "config"), "IPYTHONDIR": str(home / "ipython"),
-                        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-                        "PYTHONPATH": os.pathsep.join([str(here.parent), str(here.parent.parent)])}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-               "--ServerApp.port_retries=0", "--allow-root", f"--IdentityProvider.token={token}",
-               f"--ServerApp.root_dir={folder}", "--expose-app-in-browser", "--LabApp.extension_manager=readonly"]
-    with (home / "server.log").open("w+") as log:
-        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, home / "server.log")
-            yield Lab(f"http://127.0.0.1:{port}", token, folder)
-        finally:
-            server.terminate()  # a clean stop also stops the kernels
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(timeout=20)
-            server.kill()
-            server.wait()
+    with running_jupyter(tmp_path_factory.mktemp("lab")) as server:
+        yield server
 
 
-def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            if server.poll() is not None:
-                break
-            time.sleep(0.1)
-    raise RuntimeError("Jupyter did not start:\n" + log.read_text()[-3000:])
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory):
+    """The same of Notebook 7."""
+    pytest.importorskip("notebook", reason="needs notebook")
+    with running_jupyter(tmp_path_factory.mktemp("notebook"), app="notebook") as server:
+        yield server
