@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import gptviz as gv
+from gptviz.analysis.predictions import divergence
 from gptviz.dashboards import explore
-from gptviz.dashboards.edits import divergence
 from gptviz.interventions.edit import Edit
 from gptviz.tokenizers import CharTokenizer
 from gptviz.views.attention import head_pattern

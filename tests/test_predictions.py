@@ -10,9 +10,10 @@ from golden import make_golden
 from torch.nn import functional as F
 
 from gptviz.analysis import logit_lens
+from gptviz.analysis.predictions import predictions
 from gptviz.dashboards import explore, trace_views
 from gptviz.dashboards import lens as lens_room
-from gptviz.dashboards.next import actions_of, predictions
+from gptviz.dashboards.next import actions_of
 from gptviz.figures import figure, picture
 from gptviz.generation import Sampling, generate
 from gptviz.model import GPT, GPTConfig
@@ -71,6 +72,12 @@ def test_predictions_are_those_of_torch(trace):
 def test_of_equal_logits_the_smaller_id_comes_first():
     said = predictions(np.array([[1.0, 2.0, 2.0, 2.0, 0.0]], np.float32), np.array([0]), 2)
     assert said.top_ids.tolist() == [[1, 2]]
+
+
+def test_a_token_has_no_rank_among_logits_that_are_no_numbers():
+    said = predictions(np.array([[np.nan, 1.0], [0.0, 1.0], [0.0, 1.0]], np.float32), np.array([0, 1, 0]), 2)
+    assert said.rank.tolist() == [0, 0, 2]
+    assert np.isnan(said.loss[:2]).all()
 
 
 def test_entropy_of_the_text_is_that_before_the_token_was_read(trace, model, tokenizer):

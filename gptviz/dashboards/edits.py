@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gptviz.dashboards.next import N_CHOICES, Predictions, predictions
+from gptviz.analysis.predictions import Predictions, divergence, predictions
+from gptviz.arguments import briefly
+from gptviz.dashboards.next import N_CHOICES
 from gptviz.dashboards.tensors import as_numpy, named, visible_of
+from gptviz.requests import fields_of, index_of, number_of
+from gptviz.token_ids import check_text
 from gptviz.views import View
 from gptviz.views.edits import Pass, edits_view
 
@@ -126,7 +130,7 @@ class Editing:
         try:
             if self.board.text != self._text:  # a text that the board kept and showed again without asking for it
                 self.views(None, self.board.text)
-            self.made = self._after(dict(value))
+            self.made = self._after(fields_of(value, "An edit"))
             views = self.views(None, self._text)
         except (ValueError, LookupError, TypeError) as error:
             self.made = kept
@@ -139,39 +143,44 @@ class Editing:
         """The edits after a request: one more, one in the place of another, or fewer."""
         if value.get("do") == "clear":
             return []
-        if value.get("do") not in MAKERS:
-            raise ValueError(f"An edit must be one of {', '.join(MAKERS)} or clear; it is {value.get('do')!r}.")
-        new = MAKERS[value["do"]](self, value)
+        if str(value.get("do")) not in MAKERS:
+            raise ValueError(f"An edit must be one of {', '.join(MAKERS)} or clear; it is {briefly(value.get('do'))}.")
+        new = MAKERS[str(value["do"])](self, value)
         others = [made for made in self.made if made.replaces != new.replaces]
         again = any(made.line == new.line for made in self.made)  # muting a muted head lets it speak again
         return others if again or value.get("factor") == 1 else [*others, new]
 
+    def _place(self, value: dict, *names: str) -> tuple[int, ...]:
+        """Where an edit is, as its request says."""
+        config = self._trace.config
+        sizes = {"layer": config.n_layer, "head": config.n_head, "query": len(self._trace)}
+        return tuple(index_of(value, name, sizes[name]) for name in names)
+
     def _mute(self, value: dict) -> Made:
         from gptviz.interventions import ablate_head
 
-        layer, head = int(value["layer"]), int(value["head"])
+        layer, head = self._place(value, "layer", "head")
         edit = ablate_head(layer, head)
         return Made(edit, ("head", layer, head), f"gv.{edit!r}", place=(layer, head))
 
     def _scale(self, value: dict) -> Made:
         from gptviz.interventions import scale_head
 
-        layer, head = int(value["layer"]), int(value["head"])
-        edit = scale_head(layer, head, float(value["factor"]))
+        layer, head = self._place(value, "layer", "head")
+        edit = scale_head(layer, head, number_of(value, "factor"))
         return Made(edit, ("head", layer, head), f"gv.{edit!r}", place=(layer, head))
 
     def _row(self, value: dict) -> Made:
         from gptviz.interventions import set_pattern
 
-        layer, head, query = (int(value[name]) for name in ("layer", "head", "query"))
-        total = sum(value["row"])
-        edit = set_pattern(layer, head, query, [round(float(p) / total, 4) if total else 0.0 for p in value["row"]])
+        layer, head, query = self._place(value, "layer", "head", "query")
+        edit = set_pattern(layer, head, query, _shares(value.get("row")))
         return Made(edit, ("row", layer, head, query), f"gv.{edit!r}", place=(layer, head))
 
     def _patch(self, value: dict) -> Made:
         from gptviz.interventions import patch
 
-        layer, head, query = (int(value[name]) for name in ("layer", "head", "query"))
+        layer, head, query = self._place(value, "layer", "head", "query")
         other, name, before = self._other(value)
         source = min(query, len(other) - 1)
         edit = patch(other, "z", layer=layer, head=head, positions=query, source_positions=source)
@@ -182,7 +191,7 @@ class Editing:
         from gptviz.interventions import steer
         from gptviz.trace import record
 
-        layer, query, strength = int(value["layer"]), int(value["query"]), float(value.get("strength", 1))
+        (layer, query), strength = self._place(value, "layer", "query"), number_of(value, "strength", 1)
         other, name, before = self._other(value)
         own = record(self.model, self._text, self.tokenizer, names=["resid_pre"])["resid_pre", layer][query]
         vector = f"{name}[\"resid_pre\", {layer}][-1] - trace[\"resid_pre\", {layer}][{query}]"
@@ -195,12 +204,22 @@ class Editing:
         """The trace of another text, a name for it, and the line that records it."""
         from gptviz.trace import record
 
-        text = str(value.get("text", ""))
+        text = value.get("text", "")
+        check_text(text)
         if not text:
             raise ValueError("Values come from another text; it is empty. Write one into the field beside.")
         lines = "\n".join(line for made in self.made for line in made.before)
         name = next(name for name in map("other_{}".format, count(1)) if f"{name} =" not in lines)
         return record(self.model, text, self.tokenizer), name, (f"{name} = gv.record(model, {text!r}, tokenizer)",)
+
+
+def _shares(row: Any) -> list[float]:
+    """A row of weights as shares of their sum; all 0 where the sum is."""
+    if not isinstance(row, list):
+        raise TypeError(f"row must be a list of weights, one for each key; it is {briefly(row)}. Draw one.")
+    weights = [number_of({"weight": p}, "weight") for p in row]
+    total = sum(weights)
+    return [round(p / total, 4) if total else 0.0 for p in weights]
 
 
 MAKERS: dict[str, Callable[[Editing, dict], Made]] = {
@@ -240,19 +259,3 @@ def check_same_pass(trace: Any, again: Any) -> None:
         raise ValueError(f"Edits are compared with the model that made the trace; without them its logits now differ "
                          f"from the recorded ones by up to {error:.2g}. It has learned since, or was edited while the "
                          f"trace was recorded: record again, and explore that.")
-
-
-def divergence(original: np.ndarray, edited: np.ndarray) -> np.ndarray:
-    """KL(original || edited) of each position's prediction, in nats.
-
-    Example:
-        >>> divergence(np.zeros((1, 2)), np.array([[0.0, np.log(3)]])).round(4)
-        array([0.1438])
-    """
-    log_p, log_q = (_log_softmax(logits.astype(np.float64)) for logits in (original, edited))
-    return (np.exp(log_p) * (log_p - log_q)).sum(-1)
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

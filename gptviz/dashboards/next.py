@@ -1,12 +1,13 @@
 """What the logits say: the text by loss, the next token's distribution, and tokens added on demand."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
 
+from gptviz.analysis.predictions import Predictions, largest, log_softmax, predictions
+from gptviz.arguments import briefly, whole_number
 from gptviz.dashboards.tensors import as_numpy, named, visible_of
 from gptviz.token_ids import check_ids
 from gptviz.views import View, tokens_view
@@ -15,60 +16,6 @@ from gptviz.views.next import next_view
 N_CHOICES = 5  # next tokens shown at a position, and alternatives of each step of a tree
 GREEDY_STEPS = 4  # steps of a tree that one request adds
 DEEPEST = 12  # steps of a tree
-
-
-class Predictions(NamedTuple):
-    """What the logits of a text say at each position; in nats where it is a log.
-
-    Attributes:
-        top_ids: [pos, k], likeliest first; of equal ones the smaller id.
-        top_probs: [pos, k], their probabilities.
-        entropy: [pos], of the distribution after the position.
-        loss: [pos], of the token at the position, given those before it; NaN at 0.
-        rank: [pos], of that token; 1 is the likeliest, 0 at position 0.
-    """
-
-    top_ids: Int[np.ndarray, "pos k"]
-    top_probs: Float[np.ndarray, "pos k"]
-    entropy: Float[np.ndarray, "pos"]
-    loss: Float[np.ndarray, "pos"]
-    rank: Int[np.ndarray, "pos"]
-
-
-def predictions(logits: Float32[np.ndarray, "pos d_vocab"], ids: Int[np.ndarray, "pos"], k: int) -> Predictions:
-    """The predictions of all positions, one row at a time: the logits of a long text are large.
-
-    Example:
-        >>> said = predictions(np.log(np.array([[0.2, 0.8], [0.5, 0.5]], np.float32)), np.array([0, 1]), 1)
-        >>> said.top_ids.tolist(), said.loss.round(3).tolist(), said.rank.tolist()
-        ([[1], [0]], [nan, 0.223], [0, 1])
-    """
-    n, k = len(logits), min(k, logits.shape[1])
-    top_ids, top_probs = np.zeros((n, k), np.int64), np.zeros((n, k))
-    entropy, loss, rank = np.zeros(n), np.full(n, np.nan), np.zeros(n, np.int32)
-    for position, row in enumerate(logits):
-        log_p = _log_softmax(row.astype(np.float64))
-        top_ids[position] = _largest(row, k)
-        top_probs[position] = np.exp(log_p[top_ids[position]])
-        p = np.exp(log_p)
-        entropy[position] = -np.sum(p[p > 0] * log_p[p > 0]) if np.isfinite(row).any() else np.nan
-        if position + 1 < n:
-            token = ids[position + 1]
-            loss[position + 1], rank[position + 1] = -log_p[token], 1 + int((row > row[token]).sum())
-    return Predictions(top_ids, top_probs, entropy, loss, rank)
-
-
-def _log_softmax(row: Float[np.ndarray, "d_vocab"]) -> Float[np.ndarray, "d_vocab"]:
-    shifted = row - row.max()
-    return shifted - np.log(np.exp(shifted).sum())
-
-
-def _largest(row: Float[np.ndarray, "d_vocab"], k: int) -> Int[np.ndarray, "k"]:
-    """Indices of the k largest; of equal ones the smaller index. Sorting all of 50,257 would take ten times as long."""
-    if np.isnan(row).any():
-        return np.argsort(-row, kind="stable")[:k]
-    candidates = np.flatnonzero(row >= np.partition(row, -k)[-k])
-    return candidates[np.argsort(-row[candidates], kind="stable")][:k]
 
 
 _known: WeakKeyDictionary[Any, Predictions] = WeakKeyDictionary()  # trace -> its predictions: two views need them
@@ -110,7 +57,7 @@ def actions_of(model: Any, tokenizer: Any) -> dict[str, Callable[[Any], dict]]:
         [3]
     """
     def grow(value: Any) -> dict:
-        ids, steps = _checked(value, model), min(int(value.get("steps", GREEDY_STEPS)), DEEPEST)
+        ids, steps = _checked(value, model), min(whole_number(value.get("steps", GREEDY_STEPS), "steps", 1), DEEPEST)
         return {"options": {"tree": {str(value.get("at")): alternatives(model, tokenizer, ids, steps)}}}
 
     def use_text(value: Any) -> dict:
@@ -122,7 +69,8 @@ def actions_of(model: Any, tokenizer: Any) -> dict[str, Callable[[Any], dict]]:
 def _checked(value: Any, model: Any) -> list[int]:
     """The ids of a request; also of a page that somebody changed."""
     if not isinstance(value, dict) or not value.get("ids"):
-        raise ValueError(f"A continuation needs {{'ids': [...]}} with at least one token id; it was given {value!r}.")
+        raise ValueError(f"A continuation needs {{'ids': [...]}} with at least one token id; it was given "
+                         f"{briefly(value)}.")
     return check_ids(value["ids"], model.config.vocab_size).tolist()
 
 
@@ -148,7 +96,7 @@ def alternatives(model: Any, tokenizer: Any, ids: list[int], steps: int) -> list
 
     def choose(logits: Any) -> Any:
         row = as_numpy(logits[0])
-        best, log_p = _largest(row, min(N_CHOICES, len(row))), _log_softmax(row.astype(np.float64))
+        best, log_p = largest(row, min(N_CHOICES, len(row))), log_softmax(row)
         found.append([{"id": int(one), "word": visible(int(one)), "p": float(np.exp(log_p[one]))}
                       for one in best])
         return logits.argmax(-1)
