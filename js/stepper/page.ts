@@ -22,6 +22,7 @@ export class Page {
   readonly el = skeleton();
   layout: Layout | null = null;
   private paid: Receipt | null = null;
+  private room = 600; // pixels for the drawing
   private told = new WeakMap<HTMLElement, string>();
 
   constructor(private walk: Walk, private press: Presses) {}
@@ -35,6 +36,7 @@ export class Page {
   }
 
   draw(around: Around): void {
+    this.room = this.el.stage_box.clientWidth || 600; // read before anything is written: the page is laid out once
     this.paid = this.walk.hidden ? null : this.walk.receipt();
     this.draw_words();
     this.draw_stage(around);
@@ -45,6 +47,7 @@ export class Page {
     this.draw_switches(around);
     const { walk, el } = this;
     put(el.live, `${walk.state()}. ${walk.now.title}. ${walk.now.sentence} ${el.readout.textContent}`);
+    if (this.stale(el.live, walk.state(), around.width)) for (const box of [el.boxes, el.rail, el.tokens]) show_inside(box, box.querySelector<HTMLElement>(".gv-here"));
   }
 
   private draw_words(): void {
@@ -55,12 +58,10 @@ export class Page {
     put(el.misconception, now.misconception);
     put(el.state, walk.state());
     if (this.stale(el.equation, now.number, focus)) el.equation.replaceChildren(...equation(pass, now, focus, press.focus));
-    if (this.stale(el.model, now.number, place.layer, pass.tokens)) {
-      el.boxes.replaceChildren(...overview(pass, now, place.layer, press.go));
-      show_inside(el.boxes, el.boxes.querySelector<HTMLElement>(".gv-here"));
-      el.rail.replaceChildren(...rail(pass, now, place.layer, press.go));
-      show_inside(el.rail, el.rail.querySelector<HTMLElement>(".gv-here"));
-    }
+    if (this.stale(el.boxes, now.in_block ? place.layer : -1, pass.tokens)) el.boxes.replaceChildren(...overview(pass, now, place.layer, press.go));
+    if (this.stale(el.rail, place.layer, pass.tokens)) el.rail.replaceChildren(...rail(pass, place.layer, press.go));
+    light(el.boxes, now.id);
+    light(el.rail, now.id);
     this.picker(el.layers, "layer", pass.n_layer);
     this.picker(el.heads, "head", config.n_head);
     this.draw_tokens();
@@ -80,7 +81,6 @@ export class Page {
     if (before === chosen) return;
     if (before) mark(before, false);
     if (chosen) mark(chosen, true);
-    show_inside(el.tokens, chosen);
   }
 
   /** layer 0 [1] 2 3 */
@@ -94,7 +94,7 @@ export class Page {
   // --- the drawing -----------------------------------------------------------------------------------------
 
   private draw_stage({ theme, measure, missing, still }: Around): void {
-    const { el, walk } = this, { now, focus, place, passes } = walk, width = Math.max(280, (el.stage_box.clientWidth || 600) - 4), gone = now.tensors.concat(focus).some((name) => name && !walk.here(name));
+    const { el, walk } = this, { now, focus, place, passes } = walk, width = Math.max(280, this.room - 4), gone = now.tensors.concat(focus).some((name) => name && !walk.here(name));
     const drawing = [now.number, place.layer, place.head, width, theme.paper, theme.ink, walk.hidden, missing, walk.pass.tokens, passes.length], changed = this.stale(el.base, ...drawing, devicePixelRatio);
     if (changed) this.layout = !focus || gone ? null : lay_out(walk, width, measure, theme);
     const left_out = this.layout?.gone.map(({ name, layer }) => `${name} L${layer}`).join(", ");
@@ -145,7 +145,7 @@ export class Page {
   }
 
   private draw_close_up({ theme, live, missing }: Around): void {
-    const { el, walk, press } = this, { now, pass, focus, place, hidden } = walk, width = el.stage_box.clientWidth || 600, none = !focus || !walk.here(focus) || hidden !== null;
+    const { el, walk, press } = this, { now, pass, focus, place, hidden } = walk, width = this.room, none = !focus || !walk.here(focus) || hidden !== null;
     if (!this.stale(el.closeup, now.number, place, focus, hidden, width, theme.paper, theme.ink, missing, live, pass.tokens)) return;
     if (now.id === "change") el.closeup.replaceChildren(...changes(pass, walk.passes[1]!, press.open));
     else el.closeup.replaceChildren(...(none ? [] : focus === "ids" ? vocabulary(walk, width) : close_up(walk, width, theme, press.choose_last)));
@@ -203,6 +203,16 @@ function pressable(name: string, words: string, press: () => void): HTMLButtonEl
 function mark(el: HTMLElement, here: boolean): void {
   el.classList.toggle("gv-here", here);
   if (here) el.setAttribute("aria-current", "true"); else el.removeAttribute("aria-current");
+}
+
+/** Light the stage among the boxes or stops, and for stops those before it. */
+function light(box: HTMLElement, stage: string): void {
+  const all = [...box.querySelectorAll<HTMLElement>("[data-stage]")], at = all.findIndex((one) => one.dataset.stage === stage);
+  all.forEach((one, i) => {
+    one.classList.toggle("gv-past", i < at);
+    one.classList.toggle("gv-here", i === at);
+    if (i === at) one.setAttribute("aria-current", "step"); else one.removeAttribute("aria-current");
+  });
 }
 
 /** Scroll a box, and nothing around it, until one of its children is in sight. */

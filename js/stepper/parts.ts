@@ -19,8 +19,8 @@ const times = (shape: number[]): string => shape.join("×");
 /** The model as its real blocks on the line of the stream: the current layer open, the others attention and MLP. */
 export function overview(pass: Pass, stage: Stage, layer: number, go: Go): HTMLElement[] {
   const box = (one: Stage) => {
-    const el = button(`gv-box gv-${one.branch}${one.id === stage.id ? " gv-here" : ""}${/^resid_(mid|post)$/.test(one.id) ? " gv-add" : ""}`, "", () => go({ stage: one.id, layer }));
-    if (one.id === stage.id) el.setAttribute("aria-current", "step");
+    const el = button(`gv-box gv-${one.branch}${/^resid_(mid|post)$/.test(one.id) ? " gv-add" : ""}`, "", () => go({ stage: one.id, layer }));
+    el.dataset.stage = one.id;
     el.append(make("span", "", one.id), make("span", "gv-shape", times(one.shape)));
     return el;
   };
@@ -158,11 +158,11 @@ function switch_table(pass: Pass, result: Switched): HTMLElement {
 }
 
 /** The stages as stops of a line; over those of a block stands which one. */
-export function rail(pass: Pass, stage: Stage, layer: number, go: Go): HTMLElement[] {
+export function rail(pass: Pass, layer: number, go: Go): HTMLElement[] {
   const first = pass.content.stages.find((one) => one.in_block);
   return pass.content.stages.map((one) => {
-    const state = one.number < stage.number ? " gv-past" : one.number === stage.number ? " gv-here" : "", el = button(`gv-stop${state}${one.in_block ? " gv-in-block" : ""}`, "", () => go({ stage: one.id, layer }));
-    if (one.id === stage.id) el.setAttribute("aria-current", "step");
+    const el = button(`gv-stop${one.in_block ? " gv-in-block" : ""}`, "", () => go({ stage: one.id, layer }));
+    el.dataset.stage = one.id;
     el.append(make("small", "", one === first ? `layer L${layer} (of L0 to L${pass.n_layer - 1})` : ""), make("i"), make("span", "", one.id));
     return el;
   });

@@ -98,7 +98,7 @@ def settle(page):
 
 
 def test_keys_walk_all_stages_of_all_layers(sorter):
-    trace, opened = sorter
+    _, opened = sorter
     page = opened()
     page.keyboard.press("Tab")  # the stage is the first thing in the page that takes the focus
     page.locator(".gv-stage-box").focus()
@@ -156,7 +156,7 @@ def test_a_click_on_a_cell_shows_its_arithmetic_and_where_it_came_from(sorter):
 
 
 def test_predict_hides_the_result_until_the_answer(sorter):
-    trace, opened = sorter
+    _, opened = sorter
     page = opened("#L1-H0-stage-8-token-4")
     page.locator(".gv-stage-box").focus()
     page.keyboard.press("p")
@@ -238,7 +238,8 @@ def test_the_stage_is_the_one_tab_stop_of_the_walk(sorter):
         .filter(el => el.tabIndex >= 0 && el.offsetParent).map(el => el.className)""")
     assert stops == ["gv-stage-box", "gv-help-button"]
     nameless = page.evaluate("""() => [...document.querySelectorAll('.gv-stepper button, .gv-stepper [role]')]
-        .filter(el => el.offsetParent && !el.textContent.trim() && !el.getAttribute('aria-label')).map(el => el.className)""")
+        .filter(el => el.offsetParent && !el.textContent.trim() && !el.getAttribute('aria-label'))
+        .map(el => el.className)""")
     assert nameless == []
     small = page.evaluate("""() => [...document.querySelectorAll('.gv-stepper *')]
         .filter(el => el.offsetParent && el.textContent && parseFloat(getComputedStyle(el).fontSize) < 12)
