@@ -88,6 +88,7 @@ def train(
     from gptviz.runs import open_run
     from gptviz.training import TrainConfig
     from gptviz.training import train as train_model
+    from gptviz.training.ranks import is_first_process
 
     fields = parse_settings(settings)
     if resume:
@@ -98,7 +99,8 @@ def train(
         run = open_run(fields["out"]).resume(fields.get("max_iters"))
     else:
         run = train_model(TrainConfig(**fields))
-    _print_account(run)
+    if is_first_process():
+        _print_account(run)
 
 
 @app.command()

@@ -26,6 +26,7 @@ from gptviz.training.config import TrainConfig
 from gptviz.training.optimization import array, learning_rate, optimizer_arrays
 from gptviz.training.progress import Progress
 from gptviz.training.randomness import OwnRandom
+from gptviz.training.ranks import RankLost, Ranks
 from gptviz.training.recorder import Recorder, end_record, first_nonfinite, nonfinite_details
 from gptviz.training.threads import Threads
 
@@ -64,7 +65,8 @@ class Trainer:
         config: What to train.
         model: The model, on its device.
         optimizer: Its optimizer.
-        accelerator: Hugging Face Accelerate, which knows how to spread the work.
+        accelerator: Hugging Face Accelerate, which knows the device.
+        ranks: The processes that train together.
         source: Where batches come from.
         rng: Draws the prompts of a task; a text is read evenly (`TextData.even_batch`).
         recorder: Takes down what happens.
@@ -88,6 +90,7 @@ class Trainer:
         model: GPT,
         optimizer: torch.optim.Optimizer,
         accelerator: Any,
+        ranks: Ranks,
         source: DataSource,
         rng: np.random.Generator,
         recorder: Recorder,
@@ -102,12 +105,13 @@ class Trainer:
     ) -> None:
         self.config, self.source, self.rng, self.recorder = config, source, rng, recorder
         self.offset = float(np.random.Generator(np.random.PCG64([config.seed, 3])).random())
-        self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
+        self.model, self.optimizer, self.accelerator, self.ranks = model, optimizer, accelerator, ranks
         self.step, self.resume_steps, self.random, self.threads = step, resume_steps, random, threads
         self.progress, self.on_step = progress, on_step
         self.clock = Clock()
         self.val_loss: float | None = None
         self.reason: str | None = None
+        self._asked = ""  # why this process wants to end; the others do not know yet
         self.paused = False
         self.rate: float | None = None
         self.latest: dict[str, float] = {}
@@ -132,8 +136,11 @@ class Trainer:
     # What a request may do; only the thread that trains calls these.
 
     def end(self, reason: str) -> None:
-        """Ends before the next step, with the first reason that was given."""
-        self.reason = self.reason or reason
+        """Ends before the next step, with the first reason that was given; several processes after it, together."""
+        if self.ranks.several:
+            self._asked = self._asked or reason
+        else:
+            self.reason = self.reason or reason
 
     def pause(self) -> None:
         """Waits before the next step until `go_on`, `do_steps` or `end`."""
@@ -180,7 +187,7 @@ class Trainer:
                 self._look_for_stop_file()
 
     def _look_for_stop_file(self) -> None:
-        if time.monotonic() - self._looked_for_stop > STOP_FILE_SECONDS:
+        if self.ranks.first and time.monotonic() - self._looked_for_stop > STOP_FILE_SECONDS:
             self._looked_for_stop = time.monotonic()
             if self._stop_file.exists():
                 self._stop_file.unlink(missing_ok=True)
@@ -208,6 +215,8 @@ class Trainer:
                 reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                 said = "".join(traceback.format_exception_only(error)).strip()
                 self.recorder.close(reason, step=self.step, error=said, **self._account())
+                if self.progress and isinstance(error, RankLost):  # a launcher ends us before we can say it
+                    self.progress.say(str(error))
                 raise
             finally:
                 if self.progress:
@@ -217,7 +226,7 @@ class Trainer:
         """Estimates and records before the batch of this step is drawn."""
         scalars: dict[str, float] = {}
         last = self.step >= self.config.max_iters
-        if self.step % self.config.eval_interval == 0 or last:
+        if self.ranks.first and (self.step % self.config.eval_interval == 0 or last):
             with self.clock("eval"):
                 scalars = self._evaluate()
         if last:
@@ -233,17 +242,19 @@ class Trainer:
 
     def _train_step(self, scalars: dict[str, float]) -> None:
         with self.clock("data"):
-            x, y = self.training_batch()
+            x, y, weight = self.training_batch()
         start = time.perf_counter()
         rate = learning_rate(self.config, self.step) if self.rate is None else self.rate
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with self.clock("forward_backward"):
+        with self.clock("forward_backward"), self.ranks.connected():
             with self.autocast(), self._own_random():
-                _, loss_tensor = self.model(x, y)
+                _, loss_tensor = self.ranks.model(x, y)
             self.optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss_tensor)
-            loss = loss_tensor.item()
+            weighted = loss_tensor * weight if self.ranks.several else loss_tensor
+            self.accelerator.backward(weighted)
+            loss, agreed = self.ranks.exchange(weighted.item(), self._asked)
+        self.reason = self.reason or agreed or None
         if not math.isfinite(loss):
             self._not_finite(loss, x)  # before the update spreads it to every parameter
         if self.threads.observe(time.perf_counter() - start):
@@ -274,12 +285,18 @@ class Trainer:
         block_size = self.model.config.block_size
         return self._on_device(self.source.batch(split, self.config.batch_size, block_size, rng))
 
-    def training_batch(self) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of this step: a text is read evenly, a task's prompts are drawn."""
-        if not isinstance(self.source, TextData):
-            return self.batch("train", self.rng)
+    def training_batch(self) -> tuple[Tensor, Tensor, float]:
+        """This process's inputs and targets of this step, and the weight of their loss.
+
+        A text is read evenly, a task's prompts are drawn.
+        """
         size, block_size = self.config.batch_size, self.model.config.block_size
-        return self._on_device(self.source.even_batch(self.step * size, size, block_size, self.offset))
+        if isinstance(self.source, TextData):
+            everyone = self.source.even_batch(self.step * size, size, block_size, self.offset)
+        else:
+            everyone = self.source.batch("train", size, block_size, self.rng)
+        x, y, weight = self.ranks.rows(*everyone)
+        return *self._on_device((x, y)), weight
 
     def _on_device(self, arrays: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
         x, y = (torch.from_numpy(array).to(self.accelerator.device, non_blocking=True) for array in arrays)
@@ -291,7 +308,10 @@ class Trainer:
 
     def _own_random(self) -> contextlib.AbstractContextManager:
         """Only dropout draws anything; without it the interception would be wasted time."""
-        return self.random if self.config.dropout else contextlib.nullcontext()
+        if not self.config.dropout:
+            return contextlib.nullcontext()
+        self.ranks.reseed(self.random, self.config.seed, self.step)
+        return self.random
 
     @torch.no_grad()
     def estimate_loss(self, split: str) -> float:
@@ -336,7 +356,8 @@ class Trainer:
         seconds = self.clock.total()
         tokens = (self.step - self._first) * self.config.batch_size * self.model.config.block_size
         rate = tokens / max(1e-9, sum(seconds.values()) - seconds["eval"] - seconds["paused"])
-        return {"seconds": seconds, "tokens_per_second": rate, "threads": self.threads.count}
+        return {"seconds": seconds, "tokens_per_second": rate, "threads": self.threads.count,
+                "processes": self.ranks.count}
 
     def _not_finite(self, loss: float, x: Tensor) -> None:
         if self.config.on_nan == "stop":

@@ -1,6 +1,7 @@
 """Starting a run and going on with one."""
 
 import contextlib
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from gptviz.training.loop import Trainer
 from gptviz.training.optimization import make_optimizer, restore_optimizer
 from gptviz.training.progress import Progress
 from gptviz.training.randomness import OwnRandom
+from gptviz.training.ranks import LONGEST_SILENCE, RankLost, Ranks, is_first_process
 from gptviz.training.recorder import Recorder, encode_probes, run_info
 from gptviz.training.sources import open_source
 from gptviz.training.threads import Threads
@@ -64,9 +66,11 @@ def train(
         >>> run.close()
     """
     with OneTraining() as claim:
-        progress = progress and not background
+        progress = progress and not background and is_first_process()
         source = open_source(config, progress=progress)
         accelerator = make_accelerator(config.device)
+        ranks = Ranks(accelerator)
+        ranks.check(config, background)
         block_size = config.block_size or getattr(source, "n_positions", TEXT_BLOCK_SIZE)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
@@ -76,8 +80,8 @@ def train(
         out = Path(config.out or tempfile.mkdtemp(prefix="gptviz-"))
         info = run_info(model, source.tokenizer, probes, data=source.spec(), train=config.to_json())
         try:
-            writer = RunWriter.create(out, info, max_iters=config.max_iters)
-            start = _Start(config, source, accelerator, writer, progress, on_step, claim)
+            writer = ranks.writer(out, lambda: RunWriter.create(out, info, max_iters=config.max_iters))
+            start = _Start(config, source, accelerator, ranks, writer, progress, on_step, claim)
             run = start.run(background, temporary=config.out is None)
             start.go(run, model, probes, random)
             return run
@@ -108,11 +112,15 @@ def resume(
     with OneTraining() as claim:
         source = source_from_spec(run.info["data"])
         accelerator = make_accelerator(config.device)
-        writer = RunWriter(run.path, max_iters=config.max_iters, from_step=step)
+        ranks = Ranks(accelerator)
+        ranks.check(dataclasses.replace(config, out=str(run.path)), background)
+        ranks.agree(step)
+        writer = ranks.writer(run.path, lambda: RunWriter(run.path, max_iters=config.max_iters, from_step=step))
         with torch.random.fork_rng():
             model = GPT(GPTConfig(**run.info["model"]))
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-        start = _Start(config, source, accelerator, writer, progress and not background, on_step, claim)
+        show = progress and not background and is_first_process()
+        start = _Start(config, source, accelerator, ranks, writer, show, on_step, claim)
         probes = [probe["ids"] for probe in run.info["probes"]]
         going = start.run(background) if background else run
         random = torch.from_numpy(arrays["random/cpu"])
@@ -124,20 +132,18 @@ def make_accelerator(device: str) -> Any:
     """Hugging Face Accelerate for this device; importing it takes a second, so it waits until it is needed.
 
     Raises:
-        ValueError: There is no such device, or several processes were launched.
+        ValueError: There is no such device.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=False)
     # Mixed precision is the loop's own: Accelerate would patch model.forward, and then the probes' too.
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+    patience = InitProcessGroupKwargs(timeout=LONGEST_SILENCE)
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
     if device not in ("auto", accelerator.device.type):
         raise ValueError(f"device must be there to be used; {device!r} was asked for, {accelerator.device.type!r} is "
                          'there. Use device="auto".')
-    if accelerator.num_processes > 1:
-        raise ValueError(f"gptviz trains in one process so far; {accelerator.num_processes} were launched. Start it "
-                         "without accelerate launch or torchrun.")
     return accelerator
 
 
@@ -149,12 +155,14 @@ class _Start:
         config: TrainConfig,
         source: DataSource,
         accelerator: Any,
+        ranks: Ranks,
         writer: RunWriter,
         progress: bool,
         on_step: Callable[[int, float], None] | None,
         claim: OneTraining,
     ) -> None:
         self.config, self.source, self.accelerator, self.writer = config, source, accelerator, writer
+        self.ranks = ranks
         self.show, self.on_step, self.claim = progress, on_step, claim
         self.requests = new_requests()
         claim.folder = writer.folder
@@ -180,12 +188,15 @@ class _Start:
         def work(take: Callable[[Trainer], None] = lambda trainer: None) -> None:
             n_parameters = sum(parameter.numel() for parameter in model.parameters())
             plan = plan_recording(self.config, n_parameters, model.config.block_size, len(probes))
-            recorder = Recorder.over(model, probes, self.writer, plan.steps)
+            looks = (probes, self.writer, plan.steps) if self.ranks.first else ([], self.writer, ())
+            recorder = Recorder.over(model, *looks)
             try:
                 with _as_it_was():
                     trainer = self._trainer(model, recorder, plan, random, step, arrays or {}, state or {})
                     take(trainer)
                     saved = trainer.run()
+                with contextlib.suppress(RankLost):  # it no longer matters
+                    self.ranks.meet()  # nobody goes on before the run directory is complete
             except BaseException as error:
                 recorder.close("failed", step=step, error=f"{type(error).__name__}: {error}")  # nothing after a run()
                 raise
@@ -227,9 +238,9 @@ class _Start:
             rng.bit_generator.state = state["data"]
             if "random/cuda" in arrays and self.accelerator.device.type == "cuda":
                 torch.cuda.set_rng_state(torch.from_numpy(arrays["random/cuda"]))
-        model, optimizer = self.accelerator.prepare(model, optimizer)
+        optimizer = self.ranks.spread(self.accelerator, model, optimizer)
         trainer = Trainer(
-            config, model, optimizer, self.accelerator, self.source, rng, recorder,
+            config, model, optimizer, self.accelerator, self.ranks, self.source, rng, recorder,
             step=step, resume_steps=set(plan.resume_steps), random=OwnRandom(random),
             threads=threads, progress=progress, on_step=self.on_step, requests=self.requests,
         )  # fmt: skip
