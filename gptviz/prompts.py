@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gptviz.arguments import check_tokenizer
 from gptviz.config import GPTConfig
+from gptviz.token_ids import check_ids
 
 
 def token_rows(
@@ -64,25 +65,8 @@ def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
         text = tokenizer.encode(text)
     if not hasattr(text, "__len__"):
         raise TypeError(f"The text must be a string or token ids, not {text!r}.")
-    try:
-        ids = torch.as_tensor(text).cpu() if len(text) else torch.empty(0, dtype=torch.int64)
-    except (TypeError, ValueError, RuntimeError) as reason:  # objects, numbers beyond 64 bits, no data
-        raise TypeError(
-            f"Token ids must be whole numbers in one row, but {type(text).__name__} {str(text)[:60]} cannot be read "
-            f"as that ({str(reason).splitlines()[0]})."
-        ) from None
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool or ids.ndim != 1:
-        raise TypeError(
-            f"Token ids must be whole numbers in one row, not {ids.dtype} of shape {tuple(ids.shape)}."
-        )
-    ids = ids.to(torch.int64, copy=True)
-    listed = ids.tolist()
-    if not listed:
+    in_memory = isinstance(text, Tensor) and text.device.type != "meta"
+    ids = check_ids(text.detach().cpu() if in_memory else text, config.vocab_size)
+    if not len(ids):
         raise ValueError("A text must have at least one token, but this one is empty.")
-    if min(listed) < 0 or max(listed) >= config.vocab_size:
-        at = next(at for at, i in enumerate(listed) if not 0 <= i < config.vocab_size)
-        raise ValueError(
-            f"Token ids must be 0 to {config.vocab_size - 1} (vocab_size {config.vocab_size}), "
-            f"but position {at} holds {listed[at]}. Was the text encoded by another model's tokenizer?"
-        )
-    return ids
+    return torch.from_numpy(ids)

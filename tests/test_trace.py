@@ -401,8 +401,9 @@ def test_truncation_is_asked_for_and_noted():
     ("text", "error", "match"),
     [
         ([], ValueError, "at least one token"),
-        ([0, 11], ValueError, r"0 to 10 .*position 1 holds 11"),
-        ([-1], ValueError, "position 0 holds -1"),
+        ([0, 11], ValueError, r"from 0 to 10 .*; got 11 at position 1"),
+        ([2**70], ValueError, "got 1180591620717411303424 at position 0"),
+        ([-1], ValueError, "got -1 at position 0"),
         ([0.5], TypeError, "must be"),
         (torch.tensor([True]), TypeError, "whole numbers"),
         (torch.tensor([[[1]]]), TypeError, "whole numbers"),
@@ -475,9 +476,8 @@ def test_losses_are_cross_entropy_per_position():
         ({0: 1}, "must be a string, token ids, or a list of these, not dict"),
         ({0, 1}, "must be a string, token ids, or a list of these, not set"),
         (torch.tensor(1), r"must stand in one row, but tensor\(1\) is a single number"),
-        (np.array([0, None]), r"must be whole numbers in one row, but ndarray \[0 None\] cannot be read as that"),
-        ([2**70], r"must be whole numbers in one row, but list \[1180591620717411303424\] cannot be read as that"),
-        (torch.zeros(2, dtype=torch.long, device="meta"), "must be whole numbers in one row, but Tensor"),
+        (np.array([0, None]), r"must be whole numbers in one row; got ndarray \[0 None\]"),
+        (torch.zeros(2, dtype=torch.long, device="meta"), "must be whole numbers in one row; got Tensor"),
     ],
     ids=repr,
 )
