@@ -16,12 +16,12 @@ from gptviz.analysis.components import (
     Component,
     as_numpy,
     checked_sum,
+    final_terms,
     layer_writes,
     needed_names,
     neuron_writes,
     normalised_terms,
     stream_components,
-    stream_writes,
 )
 from gptviz.analysis.requirements import matching_model, require_recorded, row_of
 from gptviz.model import GPT
@@ -340,13 +340,7 @@ def _final_terms(
     """Every component's part of ln_final at one position; also the position from 0 and its row in the trace."""
     require_recorded(trace, [*needed_names(model.config.n_layer), *more, "ln_final_scale", "logits"], purpose)
     position, row = row_of(trace, position)
-    norm = model.transformer.ln_f
-    components = stream_components(model.config.n_layer, model.config.n_head, model.config.bias)
-    writes = stream_writes(trace, model, model.config.n_layer, [row])[:, 0]
-    terms = normalised_terms(writes, norm, as_numpy(trace["ln_final_scale"])[row].reshape(1))
-    if norm.bias is not None:
-        components = [*components, Component("ln_final_bias")]
-        terms = np.concatenate([terms, as_numpy(norm.bias)[None]])
+    components, _, terms = final_terms(trace, model, row)
     return components, terms, position, row
 
 

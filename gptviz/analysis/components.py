@@ -3,8 +3,7 @@
     resid = embed + pos_embed + sum over layers (heads + attention's bias + MLP)
 
 A LayerNorm of that sum is itself a sum once its scale (the standard deviation it divides by) is held at the
-recorded
-value: centring and the gain act on every term alone. Attribution and score decomposition both rest on this.
+recorded value: centring and the gain act on every term alone. Attribution and score decomposition both rest on this.
 
 Everything here is float64 on the CPU: the terms may be far larger than their sum.
 """
@@ -160,6 +159,23 @@ def normalised_terms(
 ) -> Float[np.ndarray, "*terms d_model"]:
     """Each term through a LayerNorm whose scale is held fixed, without its bias; linear in the terms."""
     return centred(terms) / scale[..., None] * as_numpy(norm.weight)
+
+
+def final_terms(
+    trace: Trace, model: GPT, row: int
+) -> tuple[list[Component], Float[np.ndarray, "component d_model"], Float[np.ndarray, "component d_model"]]:
+    """Every writer, what it wrote at a row of the trace, and its part of ln_final there.
+
+    The LayerNorm's bias comes last, if there is one, and wrote nothing. The parts add up to ln_final.
+    """
+    config, norm = model.config, model.transformer.ln_f
+    components = stream_components(config.n_layer, config.n_head, config.bias)
+    written = stream_writes(trace, model, config.n_layer, [row])[:, 0]
+    terms = normalised_terms(written, norm, as_numpy(trace["ln_final_scale"][row]).reshape(1))
+    if norm.bias is None:
+        return components, written, terms
+    written = np.concatenate([written, np.zeros_like(written[:1])])
+    return [*components, Component("ln_final_bias")], written, np.concatenate([terms, as_numpy(norm.bias)[None]])
 
 
 def checked_sum(

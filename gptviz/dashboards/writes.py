@@ -12,9 +12,7 @@ from gptviz.analysis.components import (
     TOLERANCE,
     Component,
     as_numpy,
-    normalised_terms,
-    stream_components,
-    stream_writes,
+    final_terms,
 )
 from gptviz.analysis.requirements import matching_model
 from gptviz.dashboards.tensors import named, visible_of
@@ -55,7 +53,7 @@ def writes_at(trace: Any, model: GPT, position: int, visible: Callable[[int], st
         >>> writes_at(record(model, [0, 1, 2]), model, 2).names
         ('embed', 'pos_embed', 'L0 attn_out', 'L0 mlp_out', 'L0H0', 'L0H1')
     """
-    components, written, terms = _components(trace, model, position)
+    components, written, terms = final_terms(trace, model, position)
     rows, parent, members = _rows(components)
     written, terms = members @ written, members @ terms
     norm, cosine = _geometry(written, parent)
@@ -74,21 +72,6 @@ def writes_at(trace: Any, model: GPT, position: int, visible: Callable[[int], st
         suppressed_by=suppressed_by, choices=chosen, truth=truth, logits=logits[choices], adds=adds,
         mean_logit=float(logits.mean()), adds_to_mean=terms @ as_numpy(model.lm_head.weight.mean(0)),
         error=float(error), bound=TOLERANCE * max(1.0, float(np.abs(logits[choices]).max())))
-
-
-def _components(
-    trace: Any, model: GPT, position: int
-) -> tuple[list[Component], Float64[np.ndarray, "component d_model"], Float64[np.ndarray, "component d_model"]]:
-    """Every writer, what it wrote, and its part of ln_final; the LayerNorm's bias comes last and writes nothing."""
-    config, norm = model.config, model.transformer.ln_f
-    components = stream_components(config.n_layer, config.n_head, config.bias)
-    written = stream_writes(trace, model, config.n_layer, [position])[:, 0]
-    terms = normalised_terms(written, norm, as_numpy(trace["ln_final_scale"])[position].reshape(1))
-    if norm.bias is None:
-        return components, written, terms
-    nothing = np.zeros_like(written[:1])
-    return ([*components, Component("ln_final_bias")], np.concatenate([written, nothing]),
-            np.concatenate([terms, as_numpy(norm.bias)[None]]))
 
 
 def _rows(
