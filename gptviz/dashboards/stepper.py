@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from gptviz.arguments import several, whole_number
 from gptviz.dashboards.explore import facts
 from gptviz.naming import human_bytes
+from gptviz.requests import fields_of
 from gptviz.views import Check, View
 from gptviz.views.stepper import INLINE, stepper_view
 from gptviz.widgets import KEPT_FRAMES, Board
@@ -15,6 +17,9 @@ def step_through(
     labels: tuple[str, str] = ("", ""),
 ) -> Board:
     """Walk through a forward pass stage by stage, every number with the arithmetic that made it.
+
+    Of a run: `step_through(run.record(text, 100), *run.load(100))`; of two of its steps, add
+    `other=(run.record(text, 0), run.load(0)[0])`.
 
     Args:
         trace: A Trace that holds everything (recorded without names=, layers=, heads= or positions=).
@@ -94,21 +99,23 @@ class _Shown:
         self.of_text[text] = [(trace, self.model)]
         return [pass_view(trace, self.model, self.tokenizer)]
 
-    def receipt(self, value: dict) -> dict:
+    def receipt(self, value: Any) -> dict:
         """The receipt of a cell, {"tensor", "index", "view"}, where the page holds too little to compute it."""
         from gptviz.analysis.stepper.receipts import receipt
         from gptviz.analysis.stepper.recorded import recorded_pass
 
+        value = fields_of(value, "The cell of a receipt")
         trace, model = self._asked(value)
         if self.latest is None or self.latest[0] is not trace:
             self.latest = (trace, recorded_pass(trace, model))
-        index = map(int, value.get("index", ()))
+        index = [whole_number(one, "An index") for one in several(value.get("index", ()), "index")]
         return {"receipt": receipt(self.latest[1], str(value.get("tensor")), *index).payload()}
 
-    def switch(self, value: dict) -> dict:
+    def switch(self, value: Any) -> dict:
         """The text without a part of the model, {"id", "layer", "head", "view"}."""
         from gptviz.analysis.stepper.switches import switch_result
 
+        value = fields_of(value, "A switch")
         trace, model = self._asked(value)
         return {"switch": switch_result(trace, model, str(value.get("id")), value.get("layer"), value.get("head"),
                                         _visible(self.tokenizer))}
@@ -117,10 +124,8 @@ class _Shown:
         """The trace and the model that a request is about."""
         if self.board.text not in self.of_text:  # shown again after many others
             self.source(None, self.board.text)
-        passes, place = self.of_text[self.board.text], value.get("view", 0)
-        if place not in range(len(passes)):
-            raise ValueError(f"view must be 0 to {len(passes) - 1}, the passes that this board shows; it is {place}.")
-        return passes[place]
+        passes = self.of_text[self.board.text]
+        return passes[whole_number(value.get("view", 0), "view, a pass of this board,", 0, len(passes) - 1)]
 
 
 def _visible(tokenizer: Any) -> Callable[[int], str]:

@@ -28,10 +28,13 @@ const softmax: Steps = ({ focus }, _columns, paid, { steps }) => {
           { words: "exp(s − max)", values: paid.map((one) => one.a[0]!), end: `sum ${shown(steps[3]![1])}`, like: "pattern" }];
 };
 
-const norm: Steps = ({ focus, pass }, _columns, paid, { steps }) => {
-  const step = (one: Receipt, i: number) => one.steps[i]![1], from = pass.content.tensors[focus]!.sources[0]!;
+/** The mean of a row after its mean was taken away: zero, to the last digits. */
+const centred = (row: number[], mean: number): number => Number((row.reduce((sum, x) => sum + (x - mean), 0) / (row.length || 1)).toFixed(9)) || 0;
+
+const norm: Steps = (walk, _columns, paid, { steps }) => {
+  const { focus, pass, place } = walk, step = (one: Receipt, i: number) => one.steps[i]![1], from = pass.content.tensors[focus]!.sources[0]!;
   return [{ words: `x: ${from}`, values: paid.map((one) => step(one, 0)), end: `mean ${shown(steps[1]![1])}`, like: from },
-          { words: "x − mean", values: paid.map((one) => step(one, 0) - step(one, 1)), like: from },
+          { words: "x − mean", values: paid.map((one) => step(one, 0) - step(one, 1)), end: `mean ${shown(centred(pass.row(from, walk.layer_of(from), place.pos), steps[1]![1]))}`, like: from },
           { words: "÷ scale", values: paid.map((one) => step(one, 3)), end: `scale ${shown(steps[2]![1])}`, like: focus },
           { words: "weight", values: paid.map((one) => step(one, 4)), like: "" }, ...(paid[0]!.bias === null ? [] : [{ words: "bias", values: paid.map((one) => one.bias ?? NaN), like: "" }])];
 };

@@ -90,14 +90,14 @@ const head_room = (layout: Layout): number => layout.label + 24;
 function lay_row(layout: Layout, rule: string, measure: Measure, theme: Theme, made: string[]): void {
   const { plates, names, width } = layout, n_rows = Math.max(...plates.map((one) => one.n_rows)), pitch = Math.min(44, Math.max(0.6, 340 / n_rows)), top = head_room(layout);
   const sign = (one: Plate, i: number) => (!i ? "" : (plates.length === 2 ? undefined : signs[rule]?.[i]) ?? (made.indexOf(one.name) <= 0 && made.includes(one.name) ? "→" : ""));
-  const gaps = plates.map((one, i): number => (!i ? 0 : sign(one, i) ? 44 : 16)), room = width - names - 8 - gaps.reduce((a, b) => a + b, 0);
+  const gaps = plates.map((one, i): number => (!i ? 0 : sign(one, i) === "→" ? Math.max(44, measure(sign_words[rule] ?? "", font(theme, { weight: 600 })) + 20) : sign(one, i) ? 44 : 16)), room = width - names - 8 - gaps.reduce((a, b) => a + b, 0);
   const least = plates.map((one) => Math.max(one.n_columns === 1 ? 0 : 72, measure(one.caption, font(theme, { mono: true, weight: 600 })) + 2));
   const wish = plates.map((one, i) => Math.max(least[i]!, wanted(one, pitch))), slots = shared(wish, least.map((one) => Math.min(one, room / plates.length)), room);
   let x = names + 8;
   layout.signs = [];
   plates.forEach((one, i) => {
     const mark = sign(one, i);
-    if (mark) layout.signs.push({ text: mark, words: mark === "→" ? sign_words[rule] ?? "" : "", x: x + 20, y: top + (n_rows * pitch) / 2 + 5 });
+    if (mark) layout.signs.push({ text: mark, words: mark === "→" ? sign_words[rule] ?? "" : "", x: x + gaps[i]! / 2 - 2, y: top + (n_rows * pitch) / 2 + 5 });
     x += gaps[i]!;
     const w = Math.floor(Math.min(wanted(one, pitch), slots[i]!));
     Object.assign(one, { x: Math.round(x), y: top, w, h: one.n_rows * pitch });

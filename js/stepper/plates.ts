@@ -77,7 +77,7 @@ function legend(pen: Pen, layout: Layout): void {
   };
   if (scales.has(theme.diverging)) bar(theme.diverging, ["−", "0", "+"], "range under each name");
   if (scales.has(theme.sequential)) bar(theme.sequential, shares ? ["0", ".25", "1"] : ["0", "", "most"], shares ? "share, by √p" : "size");
-  if (!layout.plates.some((one) => one.columns === "key") || x + 130 > layout.width) return;
+  if (!layout.plates.some((one) => ["mask", "scores", "pattern"].includes(one.name)) || x + 130 > layout.width) return;
   pen.hatch((c) => c.rect(x, y, 14, 14), x, y, 14, 14, 4, theme.rule_2);
   pen.stroke(x + 0.5, y + 0.5, 13, 13, theme.rule_2);
   pen.text("masked: a later token", x + 20, y + 11);
