@@ -28,6 +28,17 @@ def must_be(value: object, kind: type | tuple[type, ...], what: str, hint: str) 
         raise TypeError(f"{what} must be {named}, not {type(value).__name__}. {hint}")
 
 
+def briefly(value: Any) -> str:
+    """A value as a sentence can quote it, whatever its size.
+
+    Example:
+        >>> briefly("x" * 1000)
+        "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…"
+    """
+    text = repr(value[:200] if isinstance(value, str | list | tuple) else value)
+    return text if len(text) <= 80 else f"{text[:60]}…"
+
+
 def whole_number(value: Any, what: str, least: int = 0, most: int | None = None) -> int:
     """A count, a seed or a size as an int.
 
@@ -43,7 +54,7 @@ def whole_number(value: Any, what: str, least: int = 0, most: int | None = None)
     number = value.__index__() if whole else least - 1
     if number < least or (most is not None and number > most):
         bound = f"at least {least}" if number < least else f"at most {most}"
-        raise ValueError(f"{what} must be a whole number of {bound}, not {value!r}.")
+        raise ValueError(f"{what} must be a whole number of {bound}, not {briefly(value)}.")
     return number
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from gptviz.arguments import briefly
+from gptviz.requests import fields_of, kind_of, step_of, text_of
 from gptviz.views.board import SELECTION, board_payload, detail_payload, frame_payload, split_bytes
 from gptviz.views.view import View
 
@@ -174,9 +176,15 @@ class Board(anywidget.AnyWidget):
                    if one is not None and view.detail is not None]
         for i, (one, view) in enumerate(holders):
             one["details"] = view.details(self.selection | {"rows": 0}, room / (len(holders) - i))
+        missing: dict[str, tuple[int, int]] = {}
             room -= sum(len(array["data"]) for detail in one["details"].values() for array in detail["arrays"].values())
         return payload
 
+            kept, whole = missing.get(view.title, (0, 0))
+            missing[view.title] = (kept + len(one["details"]), whole + math.prod(map(len, view.detail_places)))
+        left_out = [f"{kept} of {whole} {_details_of(title)}" for title, (kept, whole) in missing.items() if kept < whole]
+        if left_out:
+            payload["note"] = "; ".join([*filter(None, [payload.get("note")]), "of details " + ", ".join(left_out)])
     def show(
         self,
         views: Sequence[View],
@@ -242,16 +250,21 @@ class Board(anywidget.AnyWidget):
         content, buffers = split_bytes(message)
         self.send(content, buffers)
 
-    def _received(self, _widget: Any, content: dict, _buffers: list) -> None:
-        answer = {"frame": self._frame, "detail": self._detail, "act": self._act}.get(content.get("ask", ""))
+    def _received(self, _widget: Any, content: Any, _buffers: list) -> None:
+        try:
+            ask = kind_of(content)
+        except ValueError as error:
+            self._deliver({"error": str(error), "id": content.get("id") if isinstance(content, dict) else None})
+            return
+        answer = {"frame": self._frame, "detail": self._detail, "act": self._act}.get(ask)
         if answer:
             self._deliver({**self._said(answer, content), "id": content.get("id")})
-        elif content.get("ask") == "hello":
+        elif ask == "hello":
             self._greeted = True
             fresh = [view.payload() for view in self.fresh.values()]
             news = {"steps": self.steps, "fresh": fresh} if fresh else {}
             self._deliver({"hello": True, "editable": bool(self._header["editable"]), **news})
-        elif "ack" in content and content["ack"] == self._pushed:
+        elif content["ack"] == self._pushed:
             self._painted()
 
     def _said(self, answer: Callable[[dict], dict], content: dict) -> dict:
@@ -264,11 +277,11 @@ class Board(anywidget.AnyWidget):
 
     def _frame(self, content: dict) -> dict:
         """The frame that the browser asked for."""
-        step, text = content.get("step"), str(content.get("text", self.text))
         if self.source is None:
             raise ValueError("This board shows one step of one text; it has no source for others.")
         views = self._views_of(step, text)
         self.views = views
+        step, text = self._asked(content)
         if text != self.text:
             self.text = text
             self.query = self.key = None
@@ -276,6 +289,10 @@ class Board(anywidget.AnyWidget):
 
     def _views_of(self, step: int | None, text: str) -> list[View]:
         """The views of a frame: those shown lately, or new ones from the source."""
+    def _asked(self, content: dict) -> tuple[int | None, str]:
+        """The step and the text that a request is about."""
+        return step_of(content, self.steps), text_of(content, self.text, bool(self._header["editable"]))
+
         shown = self._frames.pop((step, text), None)
         if shown is None:
             if self.source is None:
@@ -293,14 +310,16 @@ class Board(anywidget.AnyWidget):
     def _detail(self, content: dict) -> dict:
         """More of a view where the reader looks, with what was asked for, by which the browser knows it."""
         asked = {name: content.get(name) for name in ("kind", "step", "text", "at")}
-        views = self._views_of(content.get("step"), str(content.get("text", self.text)))
-        return {"detail": detail_payload(views, str(asked["kind"]), dict(asked["at"] or {})), "asked": asked}
+        at = fields_of(asked["at"] or {}, "The place of a detail")
+        views = self._views_of(*self._asked(content))
+        return {"detail": detail_payload(views, str(asked["kind"]), at), "asked": asked}
 
     def _act(self, content: dict) -> dict:
         """What a control of the board asked for."""
         name = str(content.get("name"))
         if name not in self.actions:
-            raise ValueError(f"{name!r} is no action of this board; it has {', '.join(self.actions) or 'none'}.")
+            known = ", ".join(self.actions) or "none"
+            raise ValueError(f"{briefly(name)} is no action of this board; it has {known}.")
         return {"acted": name, **(self.actions[name](content.get("value")) or {})}
 
     def _painted(self) -> None:
@@ -348,6 +367,11 @@ def _count(views: Sequence[View], name: str) -> int:
 
 def _thin(steps: Sequence[int], frame_bytes: int, budget: int | None) -> list[int]:
     """All steps, or as many as fit a budget, evenly in their order, the first and last among them.
+def _details_of(title: str) -> str:
+    """What the details of a view are, in words: heads; "of Text" for those of a view called Text."""
+    return "heads" if title == "Heads" else f"of {title}"
+
+
 
     Example:
         >>> _thin([0, 1, 2, 4, 8], 100, 500)  # base64 makes 134 bytes of 100

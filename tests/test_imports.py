@@ -23,6 +23,7 @@ FLOORS = {
         "model", "config",
         "naming",  # the words of a trace
         "arguments",  # wrong kinds of things, in a sentence
+        "requests",  # what a browser asks
         "tokenizers", "byte_pairs", "glyphs", "token_ids",
         "corpora", "texts", "token_files", "tasks",
         "packing", "packaged", "whole_files",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gptviz.arguments import briefly, whole_number
 from gptviz.dashboards.explore import facts, picture
 from gptviz.runs import CorruptSnapshot, Follower, Standing
 from gptviz.views import View, controls_view, training_view
@@ -63,6 +64,8 @@ class _Live:
     def source(self, step: int | None, text: str) -> list[View]:
         """The views of a recorded step for a text, with those that belong to every step."""
         chosen = self.board.steps[-1] if step is None else step
+        if not self.board.steps:
+            raise ValueError("A text is shown at a recorded step; none is recorded yet. Wait for the first.")
         return self.board.with_fresh(self.frame(chosen, text))
 
     def _frame(self, newest: tuple[int, ...]) -> list[View]:
@@ -126,7 +129,7 @@ class _Live:
         run = self.run
         asked: Mapping[str, Callable[[Any], Any]] = {
             "pause": lambda _: run.resume() if run.status == "paused" else run.pause(),
-            "step": lambda count: run.step(int(count or 1)),
+            "step": lambda count: run.step(whole_number(1 if count is None else count, "steps", 1)),
             "record": lambda _: run.record_now(),
             "rate": lambda value: run.set_learning_rate(_rate(value)),
         } if self.here else {}
@@ -161,8 +164,8 @@ def _rate(value: Any) -> float | None:
     try:
         return float(words) if words else None
     except ValueError:
-        raise ValueError(f"A learning rate must be a number such as 0.001, or empty for the schedule; {words!r} was "
-                         "typed.") from None
+        raise ValueError(f"A learning rate must be a number such as 0.001, or empty for the schedule; "
+                         f"{briefly(words)} was typed.") from None
 
 
 def _pace(standing: Standing) -> str:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from gptviz.views.view import View
+from gptviz.arguments import briefly
 
 SCHEMA = 1
 SELECTION = ("step", "layer", "head", "query", "key")
@@ -46,7 +47,7 @@ def board_payload(
             "views": [view.payload() for view in views]}
 
 
-def detail_payload(views: Sequence[View], kind: str, at: dict[str, int]) -> dict:
+def detail_payload(views: Sequence[View], kind: str, at: dict[str, Any]) -> dict:
     """More of the view of a kind, where the reader looks: what the browser asked for.
 
     Raises:
@@ -54,7 +55,7 @@ def detail_payload(views: Sequence[View], kind: str, at: dict[str, int]) -> dict
     """
     view = next((one for one in views if one.kind == kind and one.detail), None)
     if view is None:
-        raise ValueError(f"A detail belongs to a view that has some; {kind!r} has none here. "
+        raise ValueError(f"A detail belongs to a view that has some; {briefly(kind)} has none here. "
                          f"Ask one of {', '.join(one.kind for one in views if one.detail) or 'none'}.")
     return view.detail_of(**at).payload()
 

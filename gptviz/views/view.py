@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from gptviz.arguments import briefly
+
 # The browser reads bytes in place: these are the types that it has typed arrays for.
 WIRE_TYPES = {"uint8": "|u1", "int32": "<i4", "float32": "<f4"}
 
@@ -114,7 +116,7 @@ class View:
             "checks": [check.payload() for check in self.checks],
         }
 
-    def detail_of(self, **at: int) -> "View":
+    def detail_of(self, **at: Any) -> "View":
         """The detail at a place, as `detail_axes` names it.
 
         Raises:
@@ -124,7 +126,8 @@ class View:
             raise ValueError(f"A {self.kind} view has a detail only where it was made with one; this has none.")
         for axis, places in zip(self.detail_axes, self.detail_places, strict=True):
             if at.get(axis) not in places:
-                raise ValueError(f"{axis} of a detail must be one of {places}; it is {at.get(axis)}. Choose one.")
+                raise ValueError(f"{axis} of a detail must be one of {places}; it is {briefly(at.get(axis))}. "
+                                 "Choose one.")
         return self.detail({axis: int(at[axis]) for axis in self.detail_axes})
 
     def details(self, first: Mapping[str, int | None], budget: float) -> dict[str, dict]:
