@@ -47,6 +47,7 @@ _HOME = {
     "watch": "gptviz.dashboards",
     "lab": "gptviz.dashboards.lab",
     "export_html": "gptviz.export",
+    "save": "gptviz.export",
 }
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing would cost more than all else here
@@ -58,6 +59,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a test compar
     from gptviz.dashboards import watch as watch
     from gptviz.dashboards.lab import lab as lab
     from gptviz.export import export_html as export_html
+    from gptviz.export import save as save
     from gptviz.generation import generate as generate
     from gptviz.generation import generate_and_record as generate_and_record
     from gptviz.interventions import ablate_head as ablate_head

@@ -1,4 +1,4 @@
-"""A board as one self-contained HTML file: the same payload and the same bundle as the widget, and no network."""
+"""A board as one self-contained HTML file, with the widget's payload and bundle and no network; or as a picture."""
 
 import base64
 import hashlib
@@ -56,6 +56,47 @@ def export_html(
     note = f": {payload['note']}" if payload.get("note") else ""
     print(f"wrote {target} ({target.stat().st_size / 1e3:,.0f} kB){note}")
     return target
+
+
+def save(shown: Any, path: str | os.PathLike, *, view: str | None = None, **options: Any) -> Path:
+    """Keep a view or board as a file: a picture for paper (.png .svg .pdf), or a page that can be used (.html).
+
+    A picture of a board shows one of its views, at the head and position that the reader chose.
+
+    Args:
+        shown: A View or a Board.
+        path: Where to, and by its ending what; an existing file is replaced.
+        view: Which view of a board, by its kind: "attention", "tokens", "lens" ...; the first by default.
+        options: `theme`, `layer`, `head`, `query` and `key` of a picture (see `gptviz.figures.figure`); `title` and
+            `budget` of a page (see `export_html`).
+
+    Raises:
+        TypeError: If `shown` is neither.
+        ValueError: If the board has no such view, or the ending or folder is not one.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from gptviz.views import attention_view
+        >>> heads = attention_view(np.tril(np.ones((1, 1, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
+        >>> save(Board([heads]), Path(tempfile.mkdtemp()) / "heads.svg", theme="dark").name
+        'heads.svg'
+    """
+    if Path(path).suffix.lower() == ".html":
+        return export_html(shown, path, **options)
+    from gptviz import figures  # matplotlib takes a second to import
+
+    if isinstance(shown, View):
+        return figures.save(shown, path, **options)
+    if not isinstance(shown, Board):
+        raise TypeError(f"save() keeps a View or a Board; it was given {type(shown).__name__}. "
+                        f"Make one with gptviz.explore(trace) or gptviz.views.")
+    kinds = {one.kind: one for one in reversed(shown.views)}
+    if view is not None and view not in kinds:
+        raise ValueError(f"view must be one of this board's, {', '.join(one.kind for one in shown.views)}; "
+                         f"it is {view!r}. Choose one, or leave it out for the first.")
+    chosen = {name: at for name, at in shown.selection.items() if name != "step"}
+    return figures.save(kinds[view] if view else shown.views[0], path, **(chosen | options))
 
 
 def _payload(shown: Any, budget: int) -> dict:

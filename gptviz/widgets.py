@@ -168,23 +168,25 @@ class Board(anywidget.AnyWidget):
         if len(kept) < len(self.steps):
             payload["note"] = f"{len(kept)} of {len(self.steps)} steps, to keep the page small"
         pairs = [(one["views"], views) for one, views in zip(payload["frames"], frames.values(), strict=True)]
+        once = [one if payload["frames"][0]["views"][i] is None else None for i, one in enumerate(payload["views"])]
+        pairs.append((once, self.views))  # those of every step are in no frame
         return self._with_details(payload, pairs, room - sum(v.nbytes for views in frames.values() for v in views))
 
     def _with_details(self, payload: dict, pairs: list[tuple[list, list[View]]], room: float) -> dict:
         """Give the views of a page their details, each an equal share of the room that is left."""
         holders = [(one, view) for ones, views in pairs for one, view in zip(ones, views, strict=True)
                    if one is not None and view.detail is not None]
+        missing: dict[str, tuple[int, int]] = {}
         for i, (one, view) in enumerate(holders):
             one["details"] = view.details(self.selection | {"rows": 0}, room / (len(holders) - i))
-        missing: dict[str, tuple[int, int]] = {}
             room -= sum(len(array["data"]) for detail in one["details"].values() for array in detail["arrays"].values())
-        return payload
-
             kept, whole = missing.get(view.title, (0, 0))
             missing[view.title] = (kept + len(one["details"]), whole + math.prod(map(len, view.detail_places)))
-        left_out = [f"{kept} of {whole} {_details_of(title)}" for title, (kept, whole) in missing.items() if kept < whole]
-        if left_out:
-            payload["note"] = "; ".join([*filter(None, [payload.get("note")]), "of details " + ", ".join(left_out)])
+        counts = [f"{kept} of {whole} {_details_of(title)}" for title, (kept, whole) in missing.items() if kept < whole]
+        if counts:
+            payload["note"] = "; ".join([*filter(None, [payload.get("note")]), f"details: {', '.join(counts)}"])
+        return payload
+
     def show(
         self,
         views: Sequence[View],
@@ -279,20 +281,20 @@ class Board(anywidget.AnyWidget):
         """The frame that the browser asked for."""
         if self.source is None:
             raise ValueError("This board shows one step of one text; it has no source for others.")
+        step, text = self._asked(content)
         views = self._views_of(step, text)
         self.views = views
-        step, text = self._asked(content)
         if text != self.text:
             self.text = text
             self.query = self.key = None
         return {"frame": frame_payload(step, views, text, self._base)}
 
-    def _views_of(self, step: int | None, text: str) -> list[View]:
-        """The views of a frame: those shown lately, or new ones from the source."""
     def _asked(self, content: dict) -> tuple[int | None, str]:
         """The step and the text that a request is about."""
         return step_of(content, self.steps), text_of(content, self.text, bool(self._header["editable"]))
 
+    def _views_of(self, step: int | None, text: str) -> list[View]:
+        """The views of a frame: those shown lately, or new ones from the source."""
         shown = self._frames.pop((step, text), None)
         if shown is None:
             if self.source is None:
@@ -365,13 +367,13 @@ def _count(views: Sequence[View], name: str) -> int:
     return 0
 
 
-def _thin(steps: Sequence[int], frame_bytes: int, budget: int | None) -> list[int]:
-    """All steps, or as many as fit a budget, evenly in their order, the first and last among them.
 def _details_of(title: str) -> str:
     """What the details of a view are, in words: heads; "of Text" for those of a view called Text."""
     return "heads" if title == "Heads" else f"of {title}"
 
 
+def _thin(steps: Sequence[int], frame_bytes: int, budget: int | None) -> list[int]:
+    """All steps, or as many as fit a budget, evenly in their order, the first and last among them.
 
     Example:
         >>> _thin([0, 1, 2, 4, 8], 100, 500)  # base64 makes 134 bytes of 100

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from browser import synthetic
 
-from gptviz.export import export_html
-from gptviz.views import training_view
-from gptviz.widgets import STATIC
+from gptviz.export import export_html, save
+from gptviz.views import attention_view, training_view
+from gptviz.widgets import STATIC, Board
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -111,3 +111,29 @@ export_html(training_view({"train": (np.array([0, 1]), np.array([2.0, 1.0]))}), 
     assert "must be writable; the system says: File too large" in done.stderr
     assert page.read_text(encoding="utf-8") == "the old page"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.html", "page.html"]
+
+
+def test_save_keeps_a_board_as_its_reader_sees_it(tmp_path):
+    board = synthetic.board(8, 2, 2, layer=1, head=0)
+    pictures = [save(board, tmp_path / "a.svg").read_bytes(),
+                save(board.views[0], tmp_path / "b.svg", layer=1, head=0).read_bytes()]
+    assert pictures[0] == pictures[1]
+    assert pictures[0] != save(board, tmp_path / "c.svg", head=1).read_bytes()
+    assert save(board, tmp_path / "d.png", view="tokens").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"one of this board's, attention, tokens, training; it is 'lens'"):
+        save(board, tmp_path / "e.svg", view="lens")
+    with pytest.raises(TypeError, match=r"keeps a View or a Board; it was given list"):
+        save([board], tmp_path / "e.svg")
+
+
+def test_save_as_a_page_says_its_size_and_what_it_left_out(tmp_path, capsys):
+    tokens = synthetic.story(130)
+    board = Board([attention_view(synthetic.pattern(12, 12, tokens), tokens)])
+    page = save(board, tmp_path / "heads.html", budget=1_300_000)
+    said = capsys.readouterr().out
+    found = re.search(r"wrote .*heads\.html \(([\d,]+) kB\): details: (\d+) of 144 heads", said)
+    assert found, said
+    assert abs(int(found[1].replace(",", "")) * 1e3 - page.stat().st_size) < 1e3
+    payload = board.payload(budget=1_300_000)
+    assert len(payload["views"][0]["details"]) == int(found[2])
+    assert 1 < int(found[2]) < 144
