@@ -9,9 +9,8 @@ from gptviz import figures
 from gptviz.dashboards import explore
 from gptviz.figures.circuits import strongest_pairs
 from gptviz.tokenizers import CharTokenizer
-from gptviz.views import attention_view, head_scores_view
+from gptviz.views import attention_view, head_scores_view, summary
 from gptviz.views.circuits import circuits_view
-from gptviz.views.summaries import summary
 
 TEXT = "the <cat> sat $on$"
 KINDS = ("attention", "head_scores", "edits", "embeddings", "positions", "circuits", "composition")

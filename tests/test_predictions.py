@@ -19,11 +19,10 @@ from gptviz.generation import Sampling, generate
 from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import CharTokenizer
 from gptviz.trace import record
-from gptviz.views import View, tokens_view
+from gptviz.views import View, summary, tokens_view
 from gptviz.views.board import payload_json
 from gptviz.views.lens import BLOCK, lens_at, lens_view
 from gptviz.views.next import GROUPS, KEPT, grouped, next_view
-from gptviz.views.summaries import summary
 
 TEXT = "the cat sat on the mat. "
 GOLDEN = Path(__file__).parent / "golden" / "predictions.json"

@@ -12,9 +12,8 @@ from gptviz.dashboards.writes import writes_at, writes_part
 from gptviz.figures import figure, picture
 from gptviz.model import GPT, GPTConfig
 from gptviz.trace import record
-from gptviz.views import View
+from gptviz.views import View, summary
 from gptviz.views.querykey import querykey_view, scores_of
-from gptviz.views.summaries import summary
 from gptviz.views.writes import sums
 
 IDS = [3, 1, 4, 1, 5, 9, 2]

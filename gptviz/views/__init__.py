@@ -10,6 +10,7 @@ from gptviz.views.compare import compare_view as compare_view
 from gptviz.views.controls import controls_view as controls_view
 from gptviz.views.events import events_view as events_view
 from gptviz.views.head_scores import head_scores_view as head_scores_view
+from gptviz.views.summaries import summary as summary
 from gptviz.views.tokens import tokens_view as tokens_view
 from gptviz.views.training import training_view as training_view
 from gptviz.views.view import Check as Check
