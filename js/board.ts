@@ -1,14 +1,16 @@
 // The board: the only file with state and listeners. All of them end with one AbortController.
 import { panels } from "gptviz:views";
 import { arrange, gap, type Arrangement } from "./arrange.ts";
-import { footer, header, help, make, mount, put, show_heading, show_lines, text_form, type Mounted } from "./chrome.ts";
+import { footer, header, help, make, mount, put, show_heading, show_lines, show_steps, step_controls, text_form, type Mounted } from "./chrome.ts";
 import { show_controls } from "./controls.ts";
 import { Details, place_of } from "./details.ts";
 import type { Host } from "./host.ts";
 import { Link } from "./link.ts";
-import { decode_view, type RawBoard, type RawFrame, type Selection, type View } from "./payload.ts";
+import { decode_view, type RawBoard, type RawFrame, type RawView, type Selection, type View } from "./payload.ts";
 import type { Act, Corner, Hit, Options, Patch, Slot } from "./panel.ts";
 import { follow, look_at, nearest, pattern_of, tokens_of, type Look, type Scene } from "./scene.ts";
+import { Player } from "./player.ts";
+import { since } from "./since.ts";
 import { slider } from "./slider.ts";
 import { size, whole, type Measure } from "./text.ts";
 import { is_dark, read_theme, watch_theme, type Theme } from "./theme.ts";
@@ -31,7 +33,10 @@ export class Board {
   private board!: RawBoard;
   private raw: RawBoard | null = null;
   private mounted: Mounted[] = [];
-  private chrome!: { header: ReturnType<typeof header>; form: ReturnType<typeof text_form>; footer: HTMLElement };
+  private readonly kept = new Map<string, Mounted>(); // every panel made since the payload came, by name
+  private lasting = new Map<string, View>(); // views that are those of a text at every step, by kind
+  private readonly player = new Player(() => this.advance(), () => this.queue());
+  private chrome!: { header: ReturnType<typeof header>; form: ReturnType<typeof text_form>; footer: HTMLElement; steps: ReturnType<typeof step_controls> };
   private frames = new Map<string, View[]>();
   private own: View[] = []; // those of the payload: a frame repeats only what changed
   private shown: View[] = []; // the frame, before the fresh views take the place of their kinds
@@ -76,6 +81,7 @@ export class Board {
     this.stop.abort();
     this.link.stop();
     this.details.stop();
+    this.player.stop();
     cancelAnimationFrame(this.queued);
     this.root.remove();
   }
@@ -88,6 +94,8 @@ export class Board {
     this.text = this.board.text;
     for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
     this.frames.clear();
+    this.kept.clear();
+    this.player.stop();
     for (const frame of this.board.frames ?? []) this.pending_frame(frame);
     this.views = this.own = this.shown = this.board.views.map((view) => decode_view(view));
     for (const view of this.own) if (this.fresh.has(view.kind)) this.fresh.set(view.kind, view);
@@ -103,23 +111,74 @@ export class Board {
   private pending_frame(frame: RawFrame): void { this.undecoded.set(this.frame_name(frame.step), frame); }
 
   private decode(frame: RawFrame, buffers: DataView[] = []): View[] {
-    return frame.views.map((view, i) => (view ? decode_view(view, buffers) : this.own[i]!));
+    return frame.views.map((view, i) => (view ? this.decode_one(view, buffers) : this.own[i]!));
+  }
+
+  /** A view that shows all steps is the same in every frame of its text: its details stay. */
+  private decode_one(raw: RawView, buffers: DataView[]): View {
+    if (!raw.content?.every_step) return decode_view(raw, buffers);
+    const known = this.lasting.get(raw.kind);
+    if (known && JSON.stringify(known.content) === JSON.stringify(raw.content)) return known;
+    const view = decode_view(raw, buffers);
+    this.lasting.set(raw.kind, view);
+    return view;
   }
 
   private show_step(): void {
     const step = this.selection.step, name = this.frame_name(step);
-    const raw = this.undecoded.get(name);
-    if (raw && !this.frames.has(name)) this.frames.set(name, this.decode(raw));
-    const views = this.frames.get(name);
+    const views = step === null ? this.frames.get(name) : this.frame_of(step);
     if (views) this.show(views);
     else if (this.host.live && this.board.steps.length) this.request(step, this.text);
+    if (views) this.fetch_since();
+  }
+
+  /** The views of a step, if they are here. */
+  private frame_of(step: number): View[] | undefined {
+    const name = this.frame_name(step), raw = this.undecoded.get(name);
+    if (raw && !this.frames.has(name)) this.frames.set(name, this.decode(raw));
+    return this.frames.get(name);
+  }
+
+  /** The step to compare with; its frame is asked for when that of the shown step is here. */
+  private get since_step(): number | null { return this.options_of(slider.name).since ?? null; }
+
+  private fetch_since(): void {
+    const step = this.since_step;
+    if (step !== null && this.host.live && !this.frame_of(step)) this.request(step, this.text);
+  }
+
+  /** Compare with a step, or with none: heads and text then show the change. */
+  private compare_with(step: number | null): void {
+    const before = this.since_step;
+    this.set_options(slider.name, { since: step });
+    if ((before === null) !== (step === null)) this.set_options("head", { compare: step === null ? "this" : "difference" });
+    this.fetch_since();
+    this.show(this.shown);
+    const change = this.views.find((view) => view.kind === "tokens")?.content?.change;
+    if ((before === null) !== (step === null)) this.set_options("text", { colour: change ?? "loss" });
+  }
+
+  /** One recorded step on, when the last one is here; whether there is a further one. */
+  private advance(): boolean {
+    const { steps } = this.board, at = steps.indexOf(nearest(steps, this.selection.step ?? this.last_step()));
+    if (this.link.busy) return true;
+    if (at + 1 < steps.length) this.choose({ step: steps[at + 1]! });
+    return at + 2 < steps.length;
+  }
+
+  private play(): void {
+    if (!this.player.playing && (this.selection.step ?? this.last_step()) >= this.last_step()) this.choose({ step: this.board.steps[0]! });
+    this.player.toggle(this.board.steps.length);
   }
 
   private show(views: View[]): void {
     this.shown = views;
-    const fresh = views.map((view) => this.fresh.get(view.kind) ?? view);
+    const then = this.since_step, newest = views.map((view) => this.fresh.get(view.kind) ?? view);
+    const fresh = then === null ? newest : since(newest, this.frame_of(then), this.selection.step ?? this.last_step(), then);
     if (fresh.every((view, i) => view === this.views[i]) && fresh.length === this.views.length) return;
+    const kinds = String(this.views.map((view) => view.kind));
     this.views = fresh;
+    if (kinds !== String(fresh.map((view) => view.kind))) this.mount_panels();
     this.frame_count++;
     this.root.classList.remove("gv-loading");
     this.queue();
@@ -148,7 +207,8 @@ export class Board {
     const views = this.decode(frame, buffers);
     this.frames.set(this.frame_name(frame.step), views);
     if (this.frames.size > 64) this.frames.delete(this.frames.keys().next().value!); // a long run must not fill the browser
-    if (frame.step === this.selection.step || !this.board.steps.length) this.show(views);
+    if (frame.step === this.selection.step || !this.board.steps.length) { this.show(views); this.fetch_since(); }
+    else if (frame.step === this.since_step) this.compare_with(frame.step); // shows what was waited for
   }
 
   /** News of a training: more steps, and views that belong to every step. Whoever is at the last step goes on to the new last. */
@@ -186,7 +246,8 @@ export class Board {
   }
 
   private apply(patch: Patch): void {
-    if (patch.options && this.active) this.set_options(this.active.panel.name, patch.options);
+    if (patch.options?.since !== undefined) this.compare_with(patch.options.since);
+    else if (patch.options && this.active) this.set_options(this.active.panel.name, patch.options);
     if (patch.selection) {
       this.choose(patch.selection);
       if (patch.selection.query !== undefined || patch.selection.key !== undefined) this.recentre();
@@ -249,20 +310,37 @@ export class Board {
     const { board } = this, checks = this.views.flatMap((view) => view.checks);
     const bytes = this.views.flatMap((view) => Object.values(view.arrays)).reduce((sum, array) => sum + array.values.byteLength, 0);
     const weight = this.page_bytes ? `${size(this.page_bytes)} in this page` : `${size(bytes)} sent`;
-    this.chrome = { header: header(board), form: text_form(board), footer: footer(checks, [board.cost, weight, board.note ?? ""].filter(Boolean).join(" · ")) };
+    this.chrome = { header: header(board), form: text_form(board), footer: footer(checks, [board.cost, weight, board.note ?? ""].filter(Boolean).join(" · ")), steps: step_controls() };
     this.chrome.form.el.hidden = !board.editable || !this.host.live;
     this.chrome.header.saved.hidden = this.host.live;
-    this.mounted = panels.filter((panel) => this.views.some((view) => view.kind === panel.kind)).map(mount);
-    for (const { panel } of this.mounted) if (!this.options.has(panel.name)) this.options.set(panel.name, { ...panel.options, folded: panel.folded ?? false });
     const steps = mount(slider), words = make("span", "gv-step-word", board.steps.length > 1 ? "step" : "one step, no training record");
     this.chrome.header.steps.append(words);
-    if (board.steps.length > 1) { this.chrome.header.steps.append(steps.stage, this.chrome.header.readout); this.mounted.push(steps); }
-    this.placed = "";
+    if (board.steps.length > 1) {
+      const { play, label, since: select } = this.chrome.steps;
+      this.chrome.header.steps.append(steps.stage, this.chrome.header.readout, play, label);
+      this.kept.set(slider.name, steps);
+      this.listen_panel(steps);
+      play.addEventListener("click", () => this.play(), { signal: this.stop.signal });
+      select.addEventListener("change", () => this.compare_with(select.value === "" ? null : Number(select.value)), { signal: this.stop.signal });
+    }
+    this.mount_panels();
     this.root.replaceChildren(this.chrome.header.el, this.chrome.form.el, this.help, ...slots.map((slot) => this.columns[slot]), this.chrome.footer, this.live_words);
-    for (const one of this.mounted) this.listen_panel(one);
     this.chrome.form.run.addEventListener("click", () => this.submit(), { signal: this.stop.signal });
     this.chrome.footer.querySelector("button")!.addEventListener("click", () => this.toggle_help(), { signal: this.stop.signal });
     this.show_step();
+  }
+
+  /** The panels of the kinds of views that are here; those of another text may differ. The slider is the last. */
+  private mount_panels(): void {
+    const wanted = panels.filter((panel) => this.views.some((view) => view.kind === panel.kind));
+    for (const panel of wanted) if (!this.kept.has(panel.name)) {
+      const made = mount(panel);
+      this.kept.set(panel.name, made);
+      this.listen_panel(made);
+      if (!this.options.has(panel.name)) this.options.set(panel.name, { ...panel.options, folded: panel.folded ?? false });
+    }
+    this.mounted = [...wanted.map((panel) => panel.name), slider.name].flatMap((name) => this.kept.get(name) ?? []);
+    this.placed = "";
   }
 
   private scene(mounted: Mounted | null): Scene {
@@ -389,6 +467,8 @@ export class Board {
       if (!readout.firstChild) readout.append(make("strong"), make("span"));
       put(readout.firstChild as HTMLElement, whole(step));
       put(readout.lastChild as HTMLElement, ` of ${whole(this.last_step())}`);
+      put(this.chrome.steps.play, this.player.playing ? "❚❚ Pause" : "▶ Play");
+      show_steps(this.chrome.steps.since, steps, this.since_step);
       const stage = this.mounted.at(-1)!.stage;
       for (const [name, value] of [["valuemin", steps[0]], ["valuemax", this.last_step()], ["valuenow", nearest(steps, step)]])
         stage.setAttribute(`aria-${name}`, String(value));
@@ -456,6 +536,7 @@ export class Board {
   private pressed(mounted: Mounted, event: PointerEvent): void {
     const [hit, x, y] = this.find(mounted, event);
     if (!hit || event.button) return;
+    this.player.stop();
     if (hit.drag) { this.gripped = { mounted, hit }; mounted.stage.setPointerCapture(event.pointerId); }
     const patch = hit.drag && hit.drag !== "query" && hit.drag !== "key" ? mounted.panel.drag?.(mounted.layout, hit, x, y, this.scene(mounted)) : null;
     if (hit.options) this.set_options(mounted.panel.name, hit.options);
@@ -475,6 +556,7 @@ export class Board {
     if (event.key === "Enter" && (event.target as HTMLInputElement).type === "search") return this.search(event);
     if (/^(INPUT|SELECT|BUTTON)$/.test((event.target as HTMLElement).tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
     const mounted = this.mounted.find((one) => one.stage === event.target);
+    if (event.key === " " && mounted?.panel === slider) { event.preventDefault(); event.stopPropagation(); return this.play(); }
     const patch = this.shortcut(event.key) ?? (mounted?.layout ? mounted.panel.press?.(event.key, this.scene(mounted)) : null);
     if (!patch) return;
     event.preventDefault();
@@ -517,5 +599,5 @@ export class Board {
   }
 }
 
-const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "writes", "tree", "edits", "querykey", "decomposition", "circuits", "composition", "embeddings", "positions", "events", "loss"];
+const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "guesses", "film", "writes", "tree", "edits", "querykey", "decomposition", "circuits", "composition", "embeddings", "positions", "events", "loss"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

@@ -58,6 +58,25 @@ export function show_lines({ lines }: Pick<Mounted, "lines">, wanted: [string, s
   lines.replaceChildren(...wanted.flatMap(([caption, text]) => [make("dt", "", caption), make("dd", "", text)]));
 }
 
+/** Beside the slider: play, and the step to compare with. */
+export function step_controls(): { play: HTMLButtonElement; label: HTMLElement; since: HTMLSelectElement } {
+  const play = make("button", "gv-play", "▶ Play"), label = make("label", "gv-control gv-since"), since = make("select");
+  play.type = "button";
+  play.setAttribute("aria-label", "play the recorded steps");
+  label.append(make("span", "", "compare with step"), since);
+  return { play, label, since };
+}
+
+/** The steps to compare with, made anew only when there are others. */
+export function show_steps(select: HTMLSelectElement, steps: number[], chosen: number | null): void {
+  const name = String(steps);
+  if (select.dataset.made !== name) {
+    select.replaceChildren(...["", ...steps].map((step) => { const one = make("option", "", step === "" ? "none" : String(step)); one.value = String(step); return one; }));
+    select.dataset.made = name;
+  }
+  if (select.value !== String(chosen ?? "")) select.value = String(chosen ?? "");
+}
+
 /** Set text only where it differs: a screen reader hears each change. */
 export function put(el: HTMLElement, words: string): void {
   if (el.textContent !== words) el.textContent = words;
@@ -102,7 +121,7 @@ export function footer(checks: Check[], cost: string): HTMLElement {
 
 const keys: [string[], string][] = [
   [["Tab"], "next view"], [["←", "→", "↑", "↓"], "move inside a view: head, query and key, token, step"], [["Home", "End"], "first, last"],
-  [["[", "]"], "head before, head after"], [["{", "}"], "layer before, layer after"], [["s"], "in the grid of heads: sort by score"], [["m"], "mute the head, or let it speak again"],
+  [["[", "]"], "head before, head after"], [["{", "}"], "layer before, layer after"], [["Space"], "on the step slider: play, pause"], [["s"], "in the grid of heads: sort by score"], [["m"], "mute the head, or let it speak again"],
   [["+", "−"], "in the large head: fewer or more tokens"], [["Esc"], "unlock the cell, then the head"], [["?"], "this list"],
 ];
 

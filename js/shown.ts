@@ -32,15 +32,16 @@ class WithoutSink extends Pattern {
   }
 }
 
-/** The other trace's weight minus this one's; bytes of 128 + 127 sign(d) sqrt|d|. */
+/** The other trace's weight minus this one's, or, where the other is an earlier step, minus that; bytes of 128 + 127 sign(d) sqrt|d|. */
 class Difference extends Pattern {
   private other: Pattern;
-  constructor(view: View) { super(view); this.other = new Pattern(view, "other_"); }
+  private sign: number;
+  constructor(view: View) { super(view); this.other = new Pattern(view, "other_"); this.sign = view.content?.since === undefined ? 1 : -1; }
 
   override get around_zero(): boolean { return true; }
 
   override weight(layer: number, head: number, query: number, key: number): number {
-    return this.other.weight(layer, head, query, key) - super.weight(layer, head, query, key);
+    return this.sign * (this.other.weight(layer, head, query, key) - super.weight(layer, head, query, key));
   }
 
   override byte(layer: number, head: number, query: number, key: number): number {

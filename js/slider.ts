@@ -1,11 +1,13 @@
 // The step slider in the header: one tick per recorded step, evenly spaced, so that each can be hit.
 import { Pen } from "./paint.ts";
 import type { Hit, Panel, Patch, Sized } from "./panel.ts";
-import { nearest } from "./scene.ts";
+import { nearest, type Scene } from "./scene.ts";
 import { whole } from "./text.ts";
 import { walk_steps } from "./views/training.ts";
 
 interface Track extends Sized { left: number; right: number; n: number }
+
+const spot_of = ({ board }: Pick<Scene, "board">, step: number): number => board.steps.indexOf(nearest(board.steps, step));
 
 const y = 16;
 const x_of = (track: Track, index: number) => track.left + (track.n > 1 ? index / (track.n - 1) : 0) * (track.right - track.left);
@@ -23,16 +25,22 @@ export const slider: Panel<Track> = {
       pen.line(x, y - 5, x, y + 5, theme.rule_2);
     }
   },
-  mark(ctx, track, { theme, board, look }) {
-    const pen = new Pen(ctx, theme), x = x_of(track, board.steps.indexOf(nearest(board.steps, look.step)));
+  mark(ctx, track, scene) {
+    const { theme, look } = scene, pen = new Pen(ctx, theme), x = x_of(track, spot_of(scene, look.step)), { since } = scene.options;
     pen.line(track.left, y, x, y, theme.accent, 2);
     pen.dot(x, y, 8, theme.paper); pen.dot(x, y, 6, theme.accent);
+    if (since == null) return;
+    const other = x_of(track, spot_of(scene, since)); // the handle of the step before: a ring
+    pen.dot(other, y, 8, theme.paper); pen.dot(other, y, 6, theme.ink_2); pen.dot(other, y, 3.5, theme.paper);
   },
-  hit: (): Hit => ({ at: {}, drag: "step" }),
-  drag(track, _, x, _y, { board }): Patch {
-    const index = Math.round(((x - track.left) / (track.right - track.left)) * (track.n - 1));
-    return { selection: { step: board.steps[Math.max(0, Math.min(track.n - 1, index))]! } };
+  hit(track, x, _y, scene): Hit {
+    const { since } = scene.options, at = (step: number) => Math.abs(x_of(track, spot_of(scene, step)) - x);
+    return { at: {}, drag: since != null && at(since) < 10 && at(since) < at(scene.look.step) ? "since" : "step" };
+  },
+  drag(track, hit, x, _y, { board }): Patch {
+    const index = Math.round(((x - track.left) / (track.right - track.left)) * (track.n - 1)), step = board.steps[Math.max(0, Math.min(track.n - 1, index))]!;
+    return hit.drag === "since" ? { options: { since: step } } : { selection: { step } };
   },
   press: walk_steps,
-  says: ({ look, board }) => `Step ${whole(look.step)} of ${whole(board.steps.at(-1) ?? 0)}.`,
+  says: ({ look, board, options }) => `Step ${whole(look.step)} of ${whole(board.steps.at(-1) ?? 0)}${options.since == null ? "" : `, compared with step ${whole(options.since)}`}.`,
 };

@@ -3,7 +3,7 @@ import { luminance, make_diverging, make_scale, points, type Rgb, type Scale } f
 
 export interface Theme {
   dark: boolean; paper: string; raised: string; sunk: string; ink: string; ink_2: string; ink_3: string; rule: string;
-  rule_2: string; accent: string; on_accent: string; accent_soft: string; good: string; series: string[];
+  rule_2: string; accent: string; on_accent: string; accent_soft: string; good: string; good_soft: string; series: string[];
   sans: string; mono: string; sequential: Scale; loss: Scale; diverging: Scale;
 }
 
@@ -18,7 +18,7 @@ export function read_theme(root: HTMLElement, dark: boolean): Theme {
   return {
     dark, paper: get("paper"), raised: get("raised"), sunk: get("sunk"), ink: get("ink"), ink_2: get("ink-2"),
     ink_3: get("ink-3"), rule: get("rule"), rule_2: get("rule-2"), accent: get("accent"), on_accent: get("on-accent"),
-    accent_soft: get("accent-soft"), good: get("good"), series: [1, 2, 3, 4].map((i) => get(`cat-${i}`)),
+    accent_soft: get("accent-soft"), good: get("good"), good_soft: get("good-soft"), series: [1, 2, 3, 4].map((i) => get(`cat-${i}`)),
     sans: get("sans"), mono: get("mono"), ...scales[dark ? "dark" : "light"],
   };
 }

@@ -76,7 +76,7 @@ def test_the_board_grows_with_the_run_and_follows_the_last_step(live):
     run, browser = live()
     board = browser.board
     browser.until(lambda: len(board.steps) > 4)
-    assert [view.kind for view in board.views] == ["attention", "tokens", "training", "controls"]
+    assert [view.kind for view in board.views] == ["attention", "tokens", "events", "training", "controls"]
     assert board.step == board.steps[-1]
     assert words(board)["state"] == "training"
     run.pause().wait(60)

@@ -5,10 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptviz.dashboards import decomposition, querykey, writes
-from gptviz.dashboards.circuits import circuits_part, composition_part
 from gptviz.dashboards.edits import Editing, edits_part
-from gptviz.dashboards.embeddings import embeddings_part, positions_part
 from gptviz.dashboards.head_scores import head_scores_part
 from gptviz.dashboards.lens import lens_part
 from gptviz.dashboards.next import actions_of, next_part, text_part
@@ -34,6 +31,10 @@ class Part:
 
 def parts() -> dict[str, Part]:
     """Every part of the board by name, in the order of the page."""
+    from gptviz.dashboards import decomposition, querykey, writes  # torch: a recorded run opens without it
+    from gptviz.dashboards.circuits import circuits_part, composition_part
+    from gptviz.dashboards.embeddings import embeddings_part, positions_part
+
     return {
         "heads": Part(("pattern",), lambda trace, *_: heads_part(trace), needs_model=False),
         "circuits": Part((), circuits_part),

@@ -23,7 +23,7 @@ STATES = {"running": "training", "killed": "killed: its process is gone"}
 Frame = Callable[[int, str], list[View]]  # the views of a recorded step for a text, without curve and controls
 
 
-def live_board(run: Any, frame: Frame, text: str) -> Board:
+def live_board(run: Any, frame: Frame, text: str, events: Callable[[], list[View]] = list) -> Board:
     """A board that follows a run which is being trained, here or in another process.
 
     A thread of its own looks at the run directory four times a second and sends what is new: at most one message is
@@ -31,10 +31,11 @@ def live_board(run: Any, frame: Frame, text: str) -> Board:
 
     Args:
         run: The run, alive.
-        frame: Gives the views of a recorded step for a text.
+        frame: Gives the views of a recorded step for a text: heads, text, and what is computed.
         text: The recorded probe text.
+        events: Gives the timeline of events, if there is one.
     """
-    live = _Live(run, frame, text)
+    live = _Live(run, frame, text, events)
     threading.Thread(target=live.follow, name="gptviz-watch", daemon=True).start()
     return live.board
 
@@ -42,8 +43,8 @@ def live_board(run: Any, frame: Frame, text: str) -> Board:
 class _Live:
     """What a live board shows, and what its buttons do."""
 
-    def __init__(self, run: Any, frame: Frame, text: str) -> None:
-        self.run, self.frame, self.text = run, frame, text
+    def __init__(self, run: Any, frame: Frame, text: str, events: Callable[[], list[View]] = list) -> None:
+        self.run, self.frame, self.text, self.events = run, frame, text, events
         self.here = hasattr(run, "set_learning_rate")  # trained by a thread of this process
         self.follower = Follower(run)
         self.damage = ""
@@ -63,10 +64,11 @@ class _Live:
 
     def source(self, step: int | None, text: str) -> list[View]:
         """The views of a recorded step for a text, with those that belong to every step."""
-        chosen = self.board.steps[-1] if step is None else step
         if not self.board.steps:
             raise ValueError("A text is shown at a recorded step; none is recorded yet. Wait for the first.")
-        return self.board.with_fresh(self.frame(chosen, text))
+        chosen = self.board.steps[-1] if step is None else step
+        heads, shown, *computed = self.frame(chosen, text)
+        return [*self.board.with_fresh([heads, shown]), *computed]
 
     def _frame(self, newest: tuple[int, ...]) -> list[View]:
         """The newest recorded step of the probe text; nothing before the first, or if its file is damaged."""
@@ -80,7 +82,7 @@ class _Live:
         """What belongs to every step."""
         curves = {name: _thinned(*self.follower.curve(name)) for name in ("train", "validation")}
         known = {name: curve for name, curve in curves.items() if len(curve[0])}
-        return [*([training_view(known)] if known else []), self._controls(self.standing)]
+        return [*self.events(), *([training_view(known)] if known else []), self._controls(self.standing)]
 
     def _controls(self, standing: Standing) -> View:
         state = STATES.get(standing.status, standing.status)

@@ -2,27 +2,34 @@
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gptviz.dashboards.explore import facts, picture, trace_views
+from gptviz.dashboards.explore import facts, parts, picture, trace_views
 from gptviz.dashboards.live import live_board
-from gptviz.dashboards.next import N_CHOICES
+from gptviz.dashboards.next import N_CHOICES, actions_of
+from gptviz.dashboards.over_steps import film_of, recorded_over_steps
 from gptviz.dashboards.tensors import named
 from gptviz.export import export_html
 from gptviz.views import View, attention_view, events_view, tokens_view, training_view
 from gptviz.widgets import Board
 
+RECORDED = ("heads", "text")  # of a probe these were recorded: they need neither weights nor torch
+OF_ANY_TEXT = ("next", "lens", "writes")  # beside them for a text that goes through the weights of a step
+KEPT_MODELS = 3  # of a run's steps, for the next look at them
 N_POINTS = 4000  # finite ones of a loss curve: more than any screen has pixels
 
 
-def watch(run: Any, probe: int = 0) -> Board:
-    """A recorded run with a slider over its steps: a probe text's heads, its loss by token, and the loss curve.
+def watch(run: Any, probe: int = 0, *, views: Sequence[str] | None = None) -> Board:
+    """A recorded run with one slider over its steps that moves every view.
 
-    The probe comes from what was recorded, without torch; another text typed into the board goes through the weights of
-    the chosen step.
+    Of a probe text: all heads, the loss by token, the guesses that became right, a head as a film strip, the events and
+    the loss curve; all from what was recorded, without torch. Another text typed into the board goes through the
+    weights of the chosen step and is also shown with the next token, the logit lens and the writes. A second step can
+    be compared with: heads and text then show the change.
 
     A run that is being trained, here in the background or in another process, is shown live: its state, losses and
     speed, the growing curve, and each newly recorded step for a reader who is at the last one. In this process it can
@@ -31,9 +38,12 @@ def watch(run: Any, probe: int = 0) -> Board:
     Args:
         run: A Run, or the path or name of one.
         probe: Which of the run's probe texts.
+        views: Parts beside the heads and the text, for the probe, too, by the names in `gptviz.dashboards.parts()`:
+            they are computed with the weights of the step. None for what was recorded of the probe, and "next", "lens"
+            and "writes" of other texts.
 
     Raises:
-        ValueError: If the run has no such probe or no recorded step.
+        ValueError: If the run has no such probe or no recorded step, or a view is unknown or edits the model.
 
     Example:
         >>> from gptviz.runs import open_run
@@ -45,25 +55,34 @@ def watch(run: Any, probe: int = 0) -> Board:
     if not 0 <= probe < len(run.probes):
         raise ValueError(f"probe must be one of the run's {len(run.probes)} probe texts, counted from 0; it is "
                          f"{probe}. They are in run.probes.")
-    text = str(run.probes[probe])
+    text, more = str(run.probes[probe]), _more_views(views)
+    load = lru_cache(maxsize=KEPT_MODELS)(run.load)
 
     def frame(step: int, wanted: str) -> list[View]:
-        if wanted == text:
+        if wanted == text and not views:
             return snapshot_views(run, step, probe)
-        return trace_views(run.record(wanted, step=step), run.tokenizer)
+        recorded = snapshot_views(run, step, probe) if wanted == text else []
+        return [*recorded, *_computed(load(step), wanted, more if recorded else (*RECORDED, *more))]
 
     if run.status in ("running", "paused"):
-        return live_board(run, frame, text)
+        return live_board(run, frame, text, lambda: event_views(run))
     steps = run.steps
     if not steps:
         raise ValueError(f"{run.path} has no recorded step. Train again, or open another run.")
-    over_steps = [*event_views(run), curve_view(run)]
+    over_steps, of_probe = [*event_views(run), curve_view(run)], recorded_over_steps(run, probe)
+    strip = lru_cache(maxsize=1)(lambda wanted, n_tokens: film_of(run, wanted, n_tokens))
 
     def source(step: int | None, wanted: str) -> Sequence[View]:
-        return [*frame(steps[-1] if step is None else step, wanted), *over_steps]
+        heads, shown, *computed = frame(steps[-1] if step is None else step, wanted)
+        through = of_probe if wanted == text else [strip(wanted, len(heads.labels["token"]))]
+        return [heads, shown, *over_steps, *through, *computed]  # those of every step first: a frame repeats none
+
+    def ask(name: str, value: Any) -> dict:
+        return actions_of(*load(board.step))[name](value)
 
     board = Board(source(None, text), name="watch", title=run.name, facts=facts(run.config), steps=steps,
-                  source=source, text=text, limit=run.config.block_size, editable=run.tokenizer is not None)
+                  source=source, text=text, limit=run.config.block_size, editable=run.tokenizer is not None,
+                  actions={name: partial(ask, name) for name in ("continue", "use_text")})
     board.picture = lambda: picture(board)
     return board
 
@@ -84,6 +103,25 @@ def report(run: Any, path: str | os.PathLike, probe: int = 0) -> Path:
     """
     run = _opened(run)
     return export_html(watch(run, probe), path, title=f"{run.name} · gptviz")
+
+
+def _more_views(views: Sequence[str] | None) -> tuple[str, ...]:
+    """The parts beside heads and text, in the order of the page."""
+    if views is None:
+        return OF_ANY_TEXT
+    known = [name for name in parts() if name != "edits"]
+    if set(views) - set(known):
+        raise ValueError(f"views of watch() must be some of {', '.join(known)}; given were {', '.join(views)}. "
+                         f"To edit a model, gptviz.explore(run.record(text, step), *run.load(step)).")
+    return tuple(name for name in known if name in views and name not in RECORDED)
+
+
+def _computed(loaded: tuple[Any, Any], text: str, names: Sequence[str]) -> list[View]:
+    """Parts of a text from a forward pass through a model."""
+    from gptviz.trace import record
+
+    model, tokenizer = loaded
+    return trace_views(record(model, text, tokenizer), tokenizer, model=model, views=names)
 
 
 def snapshot_views(run: Any, step: int, probe: int) -> list[View]:
@@ -132,4 +170,6 @@ def _opened(run: Any) -> Any:
     """A Run, from itself or its path or name."""
     from gptviz.runs import open_run
 
-    return open_run(run) if isinstance(run, str | os.PathLike) else run
+    if isinstance(run, str | os.PathLike):
+        return open_run(run if isinstance(run, str) else Path(run))
+    return run

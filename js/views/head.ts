@@ -255,8 +255,8 @@ export function sentence(scene: Scene): string {
   if (!Number.isFinite(p)) return `At ${from} this head's attention on ${to} is not a finite number: the model's softmax failed here.`;
   const which = relation(tokens, look.query, look.key);
   if (shown === "difference") {
-    const before = scene.pattern!.weight(look.layer, look.head, look.query, look.key);
-    return `At ${from} this head's attention on ${to} goes from ${share(before)} to ${share(before + p)}: ${which}.`;
+    const own = scene.pattern!.weight(look.layer, look.head, look.query, look.key), [before, after] = scene.view.content?.since === undefined ? [own, own + p] : [own - p, own];
+    return `At ${from} this head's attention on ${to} goes from ${share(before)} to ${share(after)}: ${which}.`;
   }
   return `At ${from} this head puts ${share(p)} of its attention ${shown === "no_sink" ? "beside the first token " : ""}on ${to}: ${which}.`;
 }

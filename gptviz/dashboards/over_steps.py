@@ -1,0 +1,120 @@
+"""What a recorded run shows of one text over all its steps: a head as a film strip, and guesses that become right."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from gptviz.corpora import source_from_spec
+from gptviz.dashboards.tensors import as_numpy, named
+from gptviz.runs import CorruptSnapshot, Snapshot
+from gptviz.views import View
+from gptviz.views.attention import largest_of
+from gptviz.views.film import film_view
+from gptviz.views.guesses import UNJUDGED, guesses_view
+
+MOST = 24  # steps shown at a time
+SIDE = 32  # pixels of a picture of a head, at most
+MOST_GUESSES = 64  # positions: the last of a longer text
+
+
+def thinned(steps: Sequence[int]) -> list[int]:
+    """At most `MOST` steps, evenly in their order, the first and last among them.
+
+    Example:
+        >>> thinned(range(100))[:3], len(thinned(range(100))), thinned(range(100))[-1]
+        ([0, 4, 9], 24, 99)
+    """
+    last = len(steps) - 1
+    return list(steps) if last < MOST else [steps[round(i * last / (MOST - 1))] for i in range(MOST)]
+
+
+def recorded_over_steps(run: Any, probe: int) -> list[View]:
+    """The guesses of a probe text, where there is something to judge, and its film strip; without torch."""
+    snapshots = [one for step in thinned(run.steps) if (one := _snapshot(run, step, probe)) is not None]
+    if not snapshots:
+        return []
+    film = _film(run, [one.step for one in snapshots], len(snapshots[0].ids), str(run.probes[probe]),
+                 lambda step: run.snapshot(step, probe).attention())
+    guesses = _guesses(run, snapshots)
+    return [film] if guesses is None else [guesses, film]
+
+
+def film_of(run: Any, text: str, n_tokens: int) -> View:
+    """The film strip of any text: a forward pass with the weights of each step, when it is unfolded."""
+    def pattern(step: int) -> np.ndarray:
+        trace = run.record(text, step=step, names=["pattern"])
+        return np.stack([as_numpy(trace["pattern", layer]) for layer in trace.layers])
+
+    return _film(run, thinned(run.steps), n_tokens, text, pattern)
+
+
+def _film(run: Any, steps: list[int], n_tokens: int, text: str, pattern: Callable[[int], np.ndarray]) -> View:
+    """A strip whose pictures, of all heads, are made together when the first head is asked for."""
+    @lru_cache(maxsize=1)
+    def tiles() -> UInt8[np.ndarray, "step layer head y x"]:
+        return np.stack([_bytes(largest_of(pattern(step), SIDE)) for step in steps])
+
+    def of(layer: int, head: int) -> np.ndarray:
+        return tiles()[:, layer, head]
+
+    return film_view(steps, run.config.n_layer, run.config.n_head, n_tokens, of, text=text)
+
+
+def _bytes(p: np.ndarray) -> np.ndarray:
+    return np.rint(255 * np.sqrt(np.clip(np.nan_to_num(p, nan=0.0), 0, 1))).astype(np.uint8)
+
+
+def _snapshot(run: Any, step: int, probe: int) -> Snapshot | None:
+    try:
+        return run.snapshot(step, probe)
+    except (CorruptSnapshot, ValueError):
+        return None  # damaged, or weights were recorded at this step and no probe
+
+
+def _guesses(run: Any, snapshots: Sequence[Snapshot]) -> View | None:
+    """What was likeliest at each step; None where no token of the text can be judged."""
+    ids = snapshots[0].ids
+    guess = np.stack([one.top_ids[:, 0] for one in snapshots])
+    judge, right, answer = _judged(run, ids, guess)
+    judged = np.flatnonzero((right != UNJUDGED).any(axis=0))[-MOST_GUESSES:]
+    if not len(judged):
+        return None
+    visible = run.tokenizer.visible if run.tokenizer else str
+    shown = range(judged[0], judged[-1] + 1)
+    short, words = named(guess[:, shown], visible)
+    p = np.stack([one.top_probs[:, 0] for one in snapshots])
+    return guesses_view([one.step for one in snapshots], words, short, p[:, shown], right[:, shown], judge=judge,
+                        prompt="".join(snapshots[0].tokens[: judged[0] + 1]),
+                        answer=[visible(int(answer[at])) if answer[at] >= 0 else "" for at in shown])
+
+
+def _judged(
+    run: Any, ids: Int[np.ndarray, "pos"], guess: Int[np.ndarray, "step pos"]
+) -> tuple[str, Int[np.ndarray, "step pos"], Int[np.ndarray, "pos"]]:
+    """Who judges, each guess as 1, 0 or `UNJUDGED`, and the right token or -1: by the task, else by the text itself."""
+    if run.info["data"].get("kind") == "task":
+        task = source_from_spec(run.info["data"])
+        answer = np.array([_right_token(task, ids[: at + 1]) for at in range(len(ids))])
+        if (answer >= 0).any():
+            return f"task {run.info['data'].get('name', '')}".strip(), _against(guess, answer), answer
+    answer = np.concatenate([ids[1:], [-1]])
+    return "the text", _against(guess, answer), answer
+
+
+def _against(guess: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    return np.where(answer < 0, UNJUDGED, (guess == answer).astype(np.int64))
+
+
+def _right_token(task: Any, before: Int[np.ndarray, "pos"]) -> int:
+    """The token that the task calls right after a text, or -1 where it calls none so."""
+    try:
+        for token in range(task.vocab_size):
+            verdict = task.correct([*before.tolist(), token])[-1]
+            if verdict == 1 or np.isnan(verdict):
+                return token if verdict == 1 else -1
+    except ValueError:
+        pass  # a prompt that is none of the task's, or a text as long as its examples
+    return -1

@@ -1,0 +1,63 @@
+// Before and after, and walking through the steps.
+import assert from "node:assert/strict";
+import { mock, test } from "node:test";
+import type { View } from "../payload.ts";
+import { pattern_of } from "../scene.ts";
+import { shown_pattern } from "../shown.ts";
+import { since } from "../since.ts";
+import { Player } from "../player.ts";
+import { liveliest } from "../views/film.ts";
+import { count } from "../views/guesses.ts";
+
+const array = (shape: number[], values: ArrayLike<number>, type: any = Float32Array) => ({ shape, axes: shape.map(() => ""), values: new type(values) });
+const view = (kind: string, arrays: View["arrays"], more: Partial<View> = {}): View =>
+  ({ kind, title: "", subtitle: "", units: {}, range: {}, checks: [], labels: { token: ["a", "b"] }, arrays, ...more });
+const heads = (p: number[]) => view("attention", { pattern: array([1, 1, 3], p) });
+const text = (loss: number[]) => view("tokens", { loss: array([2], loss) });
+
+test("heads and text change since an earlier step, later minus earlier", () => {
+  const now = [heads([1, 0.2, 0.8]), text([NaN, 0.5])], then = [heads([1, 0.7, 0.3]), text([NaN, 2])];
+  const [merged, strip] = since(now, then, 600, 20) as [View, View];
+  const change = shown_pattern({ views: [merged], pattern: pattern_of([merged]), options_of: () => ({ compare: "difference" }) } as any);
+  assert.equal(change.weight(0, 0, 1, 1).toFixed(4), "0.5000");
+  assert.equal(change.weight(0, 0, 1, 0).toFixed(4), "-0.5000");
+  assert.ok(change.byte(0, 0, 1, 1) > 128 && change.byte(0, 0, 1, 0) < 128);
+  assert.deepEqual(merged.labels.compared, ["step 600", "step 20"]);
+  const values = strip.arrays[strip.content!.change]!.values;
+  assert.ok(Number.isNaN(values[0]));
+  assert.equal(values[1], -1.5);
+  assert.deepEqual(strip.range[strip.content!.change], [-1.5, 1.5]);
+  assert.equal(since(now, then, 600, 20)[0], merged); // the same view again: nothing is laid out anew
+});
+
+test("what cannot be compared stays as it is", () => {
+  const now = [heads([1, 0.2, 0.8]), view("training", {})];
+  assert.equal(since(now, undefined, 600, 20), now);
+  assert.deepEqual(since(now, now, 20, 20), now);
+  const longer = [view("attention", { pattern: array([1, 1, 6], [1, 0, 1, 0, 0, 1]) })];
+  assert.equal(since(now, longer, 600, 20)[0], now[0]);
+});
+
+test("playing stops at the last step and tells of start and stop", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  let at = 0, told = 0;
+  const player = new Player(() => ++at < 3, () => told++);
+  player.toggle(10);
+  assert.ok(player.playing);
+  for (let i = 0; i < 10; i++) mock.timers.tick(700);
+  assert.deepEqual([at, told, player.playing], [3, 2, false]);
+  player.toggle(10);
+  player.toggle(10);
+  for (let i = 0; i < 10; i++) mock.timers.tick(700);
+  assert.equal(at, 3);
+  mock.timers.reset();
+});
+
+test("right ones are counted among the judged", () => {
+  const one = view("guesses", { right: array([2, 4], [1, 0, 2, 1, 1, 1, 2, 1], Uint8Array) });
+  assert.deepEqual([count(one, 0), count(one, 1)], [[2, 3], [3, 3]]);
+});
+
+test("the film says where its head changed most", () => {
+  assert.equal(liveliest({ shape: [4, 1, 2], values: [0, 0, 1, 1, 90, 90, 95, 90] }), 2);
+});

@@ -1,0 +1,107 @@
+"""The board of a recorded run in a page: one slider moves every view, steps are compared and played."""
+
+import pytest
+
+from gptviz.dashboards import report
+from gptviz.runs import open_run
+
+pytestmark = pytest.mark.browser
+VIEWS = ("heads", "head", "text", "after", "guesses", "loss")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    return report("sorter", tmp_path_factory.mktemp("watch") / "report.html").as_uri()
+
+
+@pytest.fixture
+def board(open_page, reader, story):
+    return reader(open_page(story, width=1600))
+
+
+def press(board, key):
+    board.slider().focus()
+    board.page.keyboard.press(key)
+    board.settle()
+
+
+def test_one_slider_moves_every_view(board):
+    seen = []
+    for key in ("Home", "ArrowRight", "End"):
+        press(board, key)
+        seen.append([board.picture(view) for view in VIEWS])
+    for at, view in enumerate(VIEWS):
+        assert len({one[at] for one in seen}) >= (2 if view == "after" else 3), view
+    assert board.step() == 600
+
+
+def test_a_row_of_guesses_and_a_picture_of_the_film_lead_to_their_step(board):
+    assert "Step 600: 6 of 6 guesses right, says task sort" in board.says("guesses")
+    stage = board.stage("guesses")
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    board.page.mouse.move(box["x"] + 80, box["y"] + 64 + 28 + 10)
+    board.click()
+    assert board.step() == 10
+    assert "Step 10: 3 of 6 guesses right" in board.says("guesses")
+    board.page.locator(".gv-panel-film .gv-fold").click()
+    board.settle()
+    assert "L0H0 at 10 steps; step 10 is shown. It changes most between steps" in board.says("film")
+    before = board.picture("film")
+    board.press("film", "]")
+    assert board.says("film").startswith("L0H1")
+    assert board.picture("film") != before
+    box = board.stage("film").bounding_box()
+    board.page.mouse.move(box["x"] + 30, box["y"] + 30)
+    board.click()
+    assert board.step() == 0
+
+
+def test_two_handles_show_what_changed(board):
+    run = open_run("sorter")
+    board.page.get_by_label("compare with step").select_option("20")
+    board.settle()
+    board.stage("head").focus()
+    board.page.keyboard.press("End")
+    before, after = (run.snapshot(step).attention()[0, 0, 10] for step in (20, 600))
+    board.press("text", "End")
+    assert "difference" in board.title("head")
+    assert "goes from" in board.says("head")
+    assert "compared with step 20" in board.slider().get_attribute("aria-label")
+    change = run.snapshot(600).loss[10] - run.snapshot(20).loss[10]
+    assert f"change of loss since step 20 {change:.4f}".replace("-", "\u2212") in board.says("text")
+    assert abs(after - before).max() > 0.01
+    box = board.slider().bounding_box()
+    start = box["x"] + 10 + 2 / 9 * (box["width"] - 20)
+    board.page.mouse.move(start, box["y"] + 16)
+    board.page.mouse.down()
+    board.page.mouse.move(box["x"] + 10, box["y"] + 16)
+    board.page.mouse.up()
+    board.settle()
+    assert "compared with step 0" in board.slider().get_attribute("aria-label")
+    assert board.step() == 600
+    board.page.get_by_label("compare with step").select_option("")
+    board.settle()
+    assert "difference" not in board.title("head")
+    assert "compared" not in board.slider().get_attribute("aria-label")
+
+
+def test_play_walks_to_the_last_step_and_stops(board):
+    press(board, "End")
+    board.page.keyboard.press("ArrowLeft")
+    board.page.keyboard.press("ArrowLeft")
+    board.settle()
+    assert board.step() == 100
+    play = board.page.locator(".gv-play")
+    board.slider().focus()
+    board.page.keyboard.press("Space")
+    board.settle()
+    assert "Pause" in play.inner_text()
+    board.page.wait_for_function("() => document.querySelector('.gv-play').textContent.includes('Play')")
+    assert board.step() == 600
+    play.click()
+    board.settle()
+    assert board.step() < 600  # from the first step again
+    play.click()
+    board.settle()
+    assert "Play" in play.inner_text()
