@@ -20,6 +20,9 @@ board.observe(note)
 board
 """
 
+PICTURE = ("__import__('base64').b64decode('iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGNgYPiPFQ0"
+           "tCQYGAPqMP8EBYF8WAAAAAElFTkSuQmCC')")
+
 
 def traits(lab, page, **wanted):
     """Wait until the kernel has seen these values."""
@@ -93,15 +96,53 @@ def test_theme_of_the_notebook_is_followed_while_it_changes(lab, open_page, read
 
 
 def test_saved_picture_shows_only_without_the_widget(lab, open_page, reader):
-    png = ("__import__('base64').b64decode('iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGNgYPiPFQ0"
-           "tCQYGAPqMP8EBYF8WAAAAAElFTkSuQmCC')")
-    page = open_page(lab.write("saved.ipynb", MAKE.format(picture=png)), offline=False)
+    page = open_page(lab.write("saved.ipynb", MAKE.format(picture=PICTURE)), offline=False)
     lab.run_all(page)
     reader(page, ".jp-OutputArea")
     assert page.locator(".jp-RenderedImage img").count() == 1
     page.locator(".jp-RenderedImage img").wait_for(state="hidden")
     page.evaluate("() => document.querySelector('.gv-board').remove()")  # as in a notebook without its kernel
     page.locator(".jp-RenderedImage img").wait_for(state="visible")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, open_page, reader, trusted):
+    name = f"reopened{trusted}.ipynb"
+    page = open_page(lab.write(name, MAKE.format(picture=PICTURE)), offline=False)
+    lab.run_all(page)
+    reader(page, ".jp-OutputArea")
+    page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+    path = lab.folder / name
+    for _ in range(100):
+        outputs = json.loads(path.read_text())["cells"][0]["outputs"]
+        if outputs:
+            break
+        page.wait_for_timeout(100)
+    assert [sorted(one["data"])[0] for one in outputs] == ["application/vnd.jupyter.widget-view+json", "image/png"]
+    page.context.close()
+    notebook = json.loads(path.read_text())
+    if not trusted:  # another text, another signature
+        notebook["cells"][0]["outputs"][0]["metadata"] = {"from": "elsewhere"}
+    notebook["metadata"].pop("widgets", None)  # JupyterLab's default: no state of widgets
+    copy = lab.folder / f"copy-{name}"
+    copy.write_text(json.dumps(notebook))
+    again = open_page(lab.address(copy.name), offline=False, but=["model not found", "Could not create a view"])
+    again.locator(".jp-RenderedImage img").wait_for(state="visible")
+    assert again.locator(".gv-board").count() == 0
+
+
+def test_boards_share_a_selection_through_the_kernel(lab, open_page, reader):
+    cells = ["import traitlets, ipywidgets as w\nfrom browser import synthetic\n"
+             "a, b = synthetic.board(8, 2, 2), synthetic.board(8, 2, 2)\n"
+             "for name in ('layer', 'head', 'query', 'key', 'step'): traitlets.link((a, name), (b, name))\n"
+             "w.VBox([a, b])"]
+    page = open_page(lab.write("shared.ipynb", *cells), offline=False)
+    lab.run_all(page)
+    first = reader(page, ".jp-OutputArea")
+    first.point_at("heads", "Head L1H1", near=(0.7, 0.6))
+    first.click()
+    page.wait_for_function("() => { const t = [...document.querySelectorAll('.gv-panel-head .gv-title')]"
+                           ".map(e => e.textContent); return t.length === 2 && t.every(one => one === 'L1H1'); }")
 
 
 def test_widget_and_page_draw_the_same_picture(lab, open_page, reader, tmp_path):
