@@ -112,6 +112,7 @@ class Board(anywidget.AnyWidget):
             name=name, title=title, facts=facts, steps=self.steps, limit=limit, editable=editable, cost=cost)
         chosen = step if step is not None else (self.steps[-1] if self.steps else None)
         self._frames: dict[tuple[int | None, str], list[View]] = {(chosen, text): views}  # the last few
+        self.kept_frames = KEPT_FRAMES  # a source whose views hold much sets it lower
         super().__init__(step=chosen, text=text, **traits)
         self._own_layout = None if "layout" in traits else self.layout
         self._payload = board_payload(views, selection=self.selection, text=text, **self._header)
@@ -176,6 +177,7 @@ class Board(anywidget.AnyWidget):
         """Give the views of a page their details, each an equal share of the room that is left."""
         holders = [(one, view) for ones, views in pairs for one, view in zip(ones, views, strict=True)
                    if one is not None and view.detail is not None]
+        holders.sort(key=lambda pair: pair[1].nbytes)  # the largest, the heads, may have what the others leave
         missing: dict[str, tuple[int, int]] = {}
         for i, (one, view) in enumerate(holders):
             one["details"] = view.details(self.selection | {"rows": 0}, room / (len(holders) - i))
@@ -305,7 +307,7 @@ class Board(anywidget.AnyWidget):
     def _remember(self, step: int | None, text: str, views: list[View]) -> list[View]:
         """Keep the views of a frame for their details, and forget those shown longest ago."""
         self._frames[step, text] = views
-        while len(self._frames) > KEPT_FRAMES:
+        while len(self._frames) > self.kept_frames:
             del self._frames[next(iter(self._frames))]
         return views
 

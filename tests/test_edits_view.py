@@ -141,6 +141,19 @@ def test_a_model_that_is_not_the_one_of_the_trace_is_not_compared_with_it(model,
         assert "other_loss" not in view(board, "edits").arrays
 
 
+def test_large_traces_of_texts_shown_before_are_let_go_and_made_again(board, model, tokenizer, monkeypatch):
+    for text in ("sat on", "the cat"):
+        board._said(board._frame, {"step": None, "text": text})
+    assert len(board._frames) == 3
+    monkeypatch.setattr("gptviz.dashboards.edits.KEPT_BYTES", 1)
+    board._said(board._frame, {"step": None, "text": "on"})
+    assert [text for _, text in board._frames] == ["on"]
+    asked = {"kind": "querykey", "step": None, "text": "sat on", "at": {"layer": 1, "head": 0}}
+    found = board._said(board._detail, asked)
+    expected = gv.record(model, "sat on", tokenizer)["q", 1][0].detach().numpy()
+    assert found["detail"]["arrays"]["q"]["data"] == expected.astype("<f4").tobytes()
+
+
 def test_each_other_text_has_its_own_name(board):
     act(board, do="patch", layer=0, head=0, query=3, text="sat")
     act(board, do="patch", layer=0, head=1, query=3, text="the")

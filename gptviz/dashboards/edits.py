@@ -16,8 +16,10 @@ from gptviz.requests import fields_of, index_of, number_of
 from gptviz.token_ids import check_text
 from gptviz.views import View
 from gptviz.views.edits import Pass, edits_view
+from gptviz.widgets import KEPT_FRAMES
 
 LONGEST_JSON = 20_000  # characters; a patch holds its values
+KEPT_BYTES = 500_000_000  # that the traces of the texts shown lately may hold, for their details
 SAME_PASS = 1e-3  # of the largest logit: more than rounding
 INDENT = "\n    "
 
@@ -77,6 +79,7 @@ class Editing:
         views = self.make(trace)
         shown = self._compared(trace, text, views)
         self._trace, self._text, self._views = trace, text, views
+        self.board.kept_frames = max(1, min(KEPT_FRAMES, KEPT_BYTES // max(1, trace.nbytes)))
         return shown
 
     def _compared(self, trace: Any, text: str, views: list[View]) -> list[View]:
