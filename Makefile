@@ -17,7 +17,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet \
 READY = .venv/.ready
 NODE = command -v npm >/dev/null
 
-.PHONY: help demo test setup lint types js test-js slow bench lab docs-check clean
+.PHONY: help demo test setup lint types js test-js slow bench lab docs-check pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,9 @@ lab: $(READY)  ## JupyterLab on notebooks/
 
 docs-check: $(READY)  ## links, README code, glossary
 	@.venv/bin/pytest tests/test_docs.py tests/test_readme.py $(PYTEST)
+
+pictures: $(READY)  ## every view in light and dark, narrow and wide, into build/pictures/index.html (Chromium)
+	@.venv/bin/python tests/browser/contact_sheet.py build/pictures --chromium "$${GPTVIZ_CHROMIUM:-$$(sh tests/chromium.sh)}"
 
 clean:  ## remove what can be made again (not runs/)
 	@rm -rf .venv build dist js/build js/node_modules .pytest_cache .ruff_cache .hypothesis

@@ -1,9 +1,10 @@
-"""Draw the board in light and dark, narrow and wide, with a few and with many tokens: pictures to look at.
+"""Draw every view in light and dark, narrow and wide, with few and many tokens: pictures to look at, and a page of all.
 
-    python tests/browser/contact_sheet.py OUT [--chromium PATH]
+    python tests/browser/contact_sheet.py OUT [--chromium PATH] [--only WORD] [--widths 1000,1600]     (make pictures)
 """
 
 import argparse
+import html
 import shutil
 import sys
 from pathlib import Path
@@ -13,20 +14,39 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from playwright.sync_api import sync_playwright
 
 from browser.synthetic import board, story
+from gptviz.dashboards import explore, step_through, watch
 from gptviz.export import export_html
+from gptviz.loading import load
+from gptviz.model import GPT, GPTConfig
+from gptviz.runs import open_run
+from gptviz.trace import record
+
+UNFOLD = """() => { for (const button of document.querySelectorAll('.gv-fold[aria-expanded=false]'))
+    if (button.offsetParent) button.click(); }"""
 
 
-def boards(folder: Path) -> dict[str, Path]:
-    """The pages of the sheet."""
-    locked = dict(layer=1, head=0, query=11, key=2)
-    made = {
-        "story": board(title="storyteller", **locked),
-        "eight": board(8, layer=1, head=0),
-        "characters": board(tokens=list("When·Ada·opened·the·red·door,·Tom·laughed.⏎When·Ada·opened·the·r"), layer=1,
-                            head=0),
-        "large": board(500, 12, 12, steps=[3000], layer=0, head=2, tokens=story(500), title="gpt2"),
+def boards() -> dict:
+    """The pages of the sheet, by name."""
+    model, tokenizer = load("sorter")
+    trace = record(model, "CBABBCAB", tokenizer)
+    return {
+        "story": lambda: board(title="storyteller", layer=1, head=0, query=11, key=2),
+        "explore-8": lambda: explore(trace, model, tokenizer, title="sorter"),
+        "explore-500": large,
+        "watch": lambda: watch(open_run("sorter")),
+        "step": lambda: step_through(trace, model, tokenizer),
+        "heads-500": lambda: board(500, 12, 12, steps=[3000], layer=0, head=2, tokens=story(500), title="gpt2"),
     }
-    return {name: export_html(one, folder / f"{name}.html") for name, one in made.items()}
+
+
+def large():
+    """Every view of 500 tokens, by a model whose weights are random."""
+    import torch
+
+    torch.manual_seed(0)
+    config = GPTConfig(block_size=512, vocab_size=80, n_layer=4, n_head=4, n_embd=64)
+    model = GPT(config).eval()
+    return explore(record(model, torch.randint(0, 80, (500,))), model, title="random weights")
 
 
 def main() -> None:
@@ -34,26 +54,44 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--chromium", default=shutil.which("chromium") or "/usr/bin/chromium")
     parser.add_argument("--only", default="")
-    parser.add_argument("--widths", default="600,1000,1400,1600")
+    parser.add_argument("--widths", default="1000,1600")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    pages = boards(args.out)
+    pictures = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])
-        for name, path in pages.items():
-            if args.only and args.only not in name:
-                continue
-            for width in map(int, args.widths.split(",")):
-                for scheme in ("light", "dark"):
-                    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-                    page.on("console", lambda message: message.type == "error" and print("console:", message.text))
-                    page.on("pageerror", lambda error: print("error:", error))
-                    page.goto(path.resolve().as_uri())
-                    page.wait_for_selector(".gv-board[data-drawn]")
-                    page.wait_for_timeout(100)
-                    page.screenshot(path=args.out / f"{name}-{width}-{scheme}.png", full_page=True)
-                    page.close()
+        for name, made in boards().items():
+            if args.only in name:
+                path = export_html(made(), args.out / f"{name}.html").resolve()
+                for width in map(int, args.widths.split(",")):
+                    pictures += [draw(browser, path, width, scheme) for scheme in ("light", "dark")]
         browser.close()
+    sheet(args.out / "index.html", pictures)
+
+
+def draw(browser, path: Path, width: int, scheme: str) -> Path:
+    """The whole page as a picture, everything unfolded."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    page.on("console", lambda message: message.type == "error" and print("console:", message.text))
+    page.on("pageerror", lambda error: print("error:", error))
+    page.goto(path.as_uri())
+    page.wait_for_selector("#gptviz-board canvas")
+    page.evaluate(UNFOLD)
+    page.wait_for_timeout(400)
+    picture = path.with_name(f"{path.stem}-{width}-{scheme}.png")
+    page.screenshot(path=picture, full_page=True)
+    page.close()
+    return picture
+
+
+def sheet(path: Path, pictures: list[Path]) -> None:
+    """One page with all pictures, small; a click opens one."""
+    figures = [f'<figure><a href="{one.name}"><img src="{one.name}" width="380" alt=""></a>'
+               f"<figcaption>{html.escape(one.stem)}</figcaption></figure>" for one in pictures]
+    style = "body{font:14px sans-serif}figure{display:inline-block;vertical-align:top;margin:8px}"
+    path.write_text(f"<!doctype html><meta charset=utf-8><title>gptviz: every view</title><style>{style}</style>"
+                    + "\n".join(figures), encoding="utf-8")
+    print(f"{len(pictures)} pictures: {path}")
 
 
 if __name__ == "__main__":
