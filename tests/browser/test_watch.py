@@ -105,3 +105,31 @@ def test_play_walks_to_the_last_step_and_stops(board):
     play.click()
     board.settle()
     assert "Play" in play.inner_text()
+
+
+def test_a_typed_text_brings_its_views_and_all_move_together(lab, open_page, reader):
+    code = "import torch, gptviz as gv\nboard = gv.watch('sorter')\nboard"
+    page = open_page(lab.write("watch.ipynb", code), offline=False)
+    lab.run_all(page)
+    board = reader(page, ".jp-OutputArea")
+    page.wait_for_selector(".gv-panel-guesses")
+    assert page.locator(".gv-panel-lens").count() == 0
+    field = page.locator(".gv-text")
+    field.fill("CCBBAACAA")
+    field.press("Enter")
+    page.wait_for_selector(".gv-panel-lens", timeout=60_000)
+    assert page.locator(".gv-panel-guesses").count() == 0  # they are of the probe
+    board.settle()
+    seen = [[board.picture(view) for view in ("heads", "text", "lens", "next")]]
+    board.slider().focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("() => !document.querySelector('.gv-board').classList.contains('gv-loading')")
+    page.wait_for_timeout(1500)
+    seen.append([board.picture(view) for view in ("heads", "text", "lens", "next")])
+    assert all(one != other for one, other in zip(*seen, strict=True))
+    page.locator(".gv-panel-film .gv-fold").click()
+    page.wait_for_function("() => document.querySelector('.gv-panel-film .gv-stage').getAttribute('aria-label')"
+                           ".includes('changes most')", timeout=60_000)
+    page.get_by_label("compare with step").select_option("600")
+    page.wait_for_function("() => document.querySelector('.gv-panel-head .gv-subtitle').textContent"
+                           ".includes('difference')", timeout=60_000)
