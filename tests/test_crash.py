@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,24 @@ def test_kill_9_at_fifty_random_moments():
     assert (report["kills"], report["problems"]) == (kills, [])
 
 
+def test_some_operations_fail_or_kill_in_turn():
+    """Each hundredth case of `crash_harness.py --exhaustive`; another one in each run of the tests."""
+    command = [sys.executable, str(HARNESS), "--exhaustive", "--every", "100", "--first", str(time.time_ns() % 100)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["problems"] == []
+    assert report["cases"] >= 10
+    assert min(report["operations"].values()) > 50
+
+
+@pytest.mark.slow
+def test_every_operation_fails_or_kills_in_turn():
+    command = [sys.executable, str(HARNESS), "--exhaustive"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
+    assert json.loads(done.stdout.splitlines()[-1])["problems"] == []
+
+
 # --- the disk says no ---------------------------------------------------------------------------------------
 
 
@@ -69,18 +88,23 @@ def tmpfs(folder: Path, options: str):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_does_not_stop_training(tmp_path):
-    with tmpfs(tmp_path / "disk", "size=512k") as disk:
+@pytest.mark.parametrize(("size", "n_embd"), [("512k", 16), ("4m", 64)])
+def test_a_full_disk_does_not_stop_training(tmp_path, size, n_embd):
+    with tmpfs(tmp_path / "disk", f"size={size}") as disk:
         with pytest.warns(RuntimeWarning, match="The recorder is degraded: .* cannot be written") as warned:
-            run = train(small(disk / "run"), progress=False)
+            run = train(small(disk / "run", n_embd=n_embd), progress=False)
         assert len(warned) == 1
         assert run.status != "finished"  # nobody is told that the end was recorded
         assert run.verify() == []
         assert not list(disk.rglob(".tmp-*"))
         assert 1 < len(run.steps) < 41
-        unrecorded = train(small(tmp_path / "other", record=False), progress=False)
+        unrecorded = train(small(tmp_path / "other", n_embd=n_embd, record=False), progress=False)
         rows = run.metrics()
         assert rows["loss"].tobytes() == unrecorded.metrics()["loss"][: len(rows["loss"])].tobytes()
+        moved = shutil.copytree(disk / "run", tmp_path / "moved")  # where there is room
+    run = open_run(moved).resume(progress=False)
+    assert (run.status, run.verify()) == ("finished", [])
+    assert run.metrics()["loss"].tobytes() == unrecorded.metrics()["loss"].tobytes()
 
 
 def test_recording_goes_on_when_there_is_room_again(tmp_path):
@@ -165,6 +189,21 @@ def test_a_refused_start_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
             RunWriter.create(tmp_path, INFO, max_iters=1)
     assert not any(tmp_path.iterdir())
     RunWriter.create(tmp_path, INFO, max_iters=1).close()
+
+
+def test_what_a_killed_start_leaves_is_taken_for_an_empty_folder(run_dir):
+    for part in ("ckpt", "snap", "metrics"):
+        (run_dir / part).mkdir(parents=True)
+    (run_dir / ".tmp-0123").write_bytes(b"{")
+    RunWriter.create(run_dir, INFO, max_iters=1).close()
+    assert not list(run_dir.glob(".tmp-*"))
+
+
+def test_a_folder_with_files_in_our_folders_is_not_empty(run_dir):
+    (run_dir / "ckpt").mkdir(parents=True)
+    (run_dir / "ckpt" / "mine.bin").write_bytes(b"x")
+    with pytest.raises(NotARun, match=r"new or empty folder; .* is not empty"):
+        RunWriter.create(run_dir, INFO, max_iters=1)
 
 
 # --- one writer ---------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_training_learns(data):
 def test_resuming_is_bit_exact_from_every_resume_point(data, tmp_path):
     calm = train(small(data), progress=False)
     run = train(small(data, out=tmp_path / "run", record_steps=range(0, 31, 3)), progress=False)
-    assert len(run.resume_steps) >= 10
+    assert len(run.resume_steps[:-1]) == 10
     for step in reversed(run.resume_steps[:-1]):
         run.resume(step=step, progress=False)
         assert_same_scalars(run, calm)

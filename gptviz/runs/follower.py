@@ -137,7 +137,7 @@ class Follower:
 
     def _trouble(self, status: str, now: dict[str, Any]) -> str:
         """The worst thing to know."""
-        if status in ("failed", "killed"):
+        if status in ("failed", "killed", "gone"):
             return self.run.outcome
         if now.get("refused"):
             return (f"The disk refuses what is recorded ({now['refused']}). Training goes on; free some space, and "

@@ -196,7 +196,12 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Whether it is "running", or how it ended: "finished", "interrupted", "stopped", "failed", "killed"."""
+        """Whether it is "running", or how it ended: "finished", "interrupted", "stopped", "failed", "killed".
+
+        "gone" if its run directory was deleted or moved.
+        """
+        if not (self.path / "run.json").exists():
+            return "gone"
         if lock.holder(self.path):
             return "running"
         self._history.poll()
@@ -214,6 +219,8 @@ class Run:
         at = f" at step {end['step']}" if "step" in end else ""
         if status == "failed":
             return f"Failed{at}: {end.get('error') or 'no reason was recorded'}."
+        if status == "gone":
+            return f"Its run directory is gone: {self.path} was deleted or moved. What was read of it is still shown."
         if status == "killed":
             return f"Its process was killed after step {max(self.steps, default=0)}."
         return f"{status.capitalize()}{at}."
@@ -468,8 +475,8 @@ class Run:
         sizes: dict[str, int] = dict.fromkeys(("weights", "optimizer", "state", "snapshot"), 0)
         for record in self._history.live.values():
             sizes[record["kind"]] += record["bytes"]
-        sizes["metrics"] = sum(path.stat().st_size for path in self._scalars.folder.glob("*.jsonl"))
-        sizes["journal"] = self._history.lines.path.stat().st_size
+        sizes["metrics"] = sum(map(_size, self._scalars.folder.glob("*.jsonl")))
+        sizes["journal"] = _size(self._history.lines.path)
         return sizes
 
 
@@ -494,6 +501,14 @@ def _read_info(path: Path) -> dict[str, Any]:
     if not isinstance(info.get("model"), dict) or not isinstance(info.get("probes"), list) or "tokenizer" not in info:
         raise NotARun(f"run.json must have model, tokenizer and probes; {file} lacks one of them. Restore it.")
     return info
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 if somebody has deleted it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _known_runs() -> str:

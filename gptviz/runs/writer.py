@@ -36,6 +36,7 @@ RETRY_SECONDS = (0.5, 30.0)  # first and longest pause before the disk is tried 
 GIVE_UP_SECONDS = 3.0  # how long close() goes on trying a disk that refuses
 HUNG_SECONDS = 60.0  # how long close() waits for a disk that does not answer
 
+PARTS = ("ckpt", "snap", METRICS)
 State = Literal["recording", "degraded", "closed"]
 
 
@@ -60,6 +61,13 @@ class Item:
     def __post_init__(self) -> None:
         arrays = (array for content in self.contents.values() for array in content.values())
         self.nbytes = sum(getattr(array, "nbytes", 0) for array in arrays)
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether this is all that a process can have left that was killed before the run existed."""
+    if path.name in PARTS:
+        return path.is_dir() and not any(path.iterdir())
+    return path.name.startswith(TEMPORARY)
 
 
 @contextlib.contextmanager
@@ -136,14 +144,14 @@ class RunWriter:
         if (folder / "run.json").exists():
             raise NotARun(f"A new run needs a new folder; {folder} holds a run already. Choose another out=, go on "
                           f"with open_run({str(folder)!r}).resume(), or delete the folder.")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or not all(map(_is_unfinished, folder.iterdir()))):
             raise NotARun(f"A new run needs a new or empty folder; {folder} is not empty. Choose another out=.")
         try:
-            for part in ("ckpt", "snap", METRICS):
+            for part in PARTS:
                 (folder / part).mkdir(parents=True, exist_ok=True)
             write_whole(folder / "run.json", serialise(info))
         except OSError:
-            for part in ("ckpt", "snap", METRICS):  # or the next attempt would find the folder not empty
+            for part in PARTS:  # or the next attempt would find the folder not empty
                 with contextlib.suppress(OSError):
                     (folder / part).rmdir()
             raise
@@ -244,7 +252,7 @@ class RunWriter:
 
     def _remove_leftovers(self, live: set[str]) -> None:
         """Deletes what a killed writer left half done or uncommitted, and what this segment replaces."""
-        for part in ("ckpt", "snap"):
+        for part in ("", "ckpt", "snap"):
             for path in (self.folder / part).iterdir():
                 name = f"{part}/{path.name}"
                 if path.name.startswith(TEMPORARY) or (FILE_NAME.fullmatch(name) and name not in live):
