@@ -255,15 +255,17 @@ def summarise(trace: Any, tokenizer: Any) -> str:
         trace: A trace with the logits of all positions.
         tokenizer: Names the expected tokens.
     """
-    from gptviz.dashboards.next import predictions
+    from gptviz.analysis.predictions import predictions
+    from gptviz.dashboards.tensors import visible_of
 
     said = predictions(trace["logits"].float().cpu().numpy(), trace.ids.cpu().numpy(), 1)
+    visible = visible_of(tokenizer)
     width = min(max(map(len, trace.tokens)), 24)
     lines = [f"{'pos':>4}  {'token':{width}}  {'loss':>7}  {'rank':>4}  expected next (probability)"]
     for at, token in enumerate(trace.tokens):
         rank = str(said.rank[at]) if said.rank[at] else ""
         shown = "" if math.isnan(said.loss[at]) else f"{said.loss[at]:.4f}"
-        following = f"{tokenizer.visible(int(said.top_ids[at, 0]))} ({said.top_probs[at, 0]:.4f})"
+        following = f"{visible(int(said.top_ids[at, 0]))} ({said.top_probs[at, 0]:.4f})"
         lines.append(f"{at:4}  {token[:width]:{width}}  {shown:>7}  {rank:>4}  {following}")
     if len(trace) > 1:
         lines.append(f"mean loss {said.loss[1:].mean():.4f} nats per token")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from gptviz.corpora import source_from_spec
-from gptviz.dashboards.tensors import as_numpy, named
+from gptviz.dashboards.tensors import as_numpy, named, visible_of
 from gptviz.runs import CorruptSnapshot, Snapshot
 from gptviz.views import View
 from gptviz.views.attention import largest_of
@@ -82,7 +82,7 @@ def _guesses(run: Any, snapshots: Sequence[Snapshot]) -> View | None:
     judged = np.flatnonzero((right != UNJUDGED).any(axis=0))[-MOST_GUESSES:]
     if not len(judged):
         return None
-    visible = run.tokenizer.visible if run.tokenizer else str
+    visible = visible_of(run.tokenizer)
     shown = range(judged[0], judged[-1] + 1)
     short, words = named(guess[:, shown], visible)
     p = np.stack([one.top_probs[:, 0] for one in snapshots])
@@ -95,11 +95,12 @@ def _judged(
     run: Any, ids: Int[np.ndarray, "pos"], guess: Int[np.ndarray, "step pos"]
 ) -> tuple[str, Int[np.ndarray, "step pos"], Int[np.ndarray, "pos"]]:
     """Who judges, each guess as 1, 0 or `UNJUDGED`, and the right token or -1: by the task, else by the text itself."""
-    if run.info["data"].get("kind") == "task":
-        task = source_from_spec(run.info["data"])
+    data = run.info.get("data", {})  # a Recorder in a loop of one's own knows of none
+    if data.get("kind") == "task":
+        task = source_from_spec(data)
         answer = np.array([_right_token(task, ids[: at + 1]) for at in range(len(ids))])
         if (answer >= 0).any():
-            return f"task {run.info['data'].get('name', '')}".strip(), _against(guess, answer), answer
+            return f"task {data.get('name', '')}".strip(), _against(guess, answer), answer
     answer = np.concatenate([ids[1:], [-1]])
     return "the text", _against(guess, answer), answer
 

@@ -1,10 +1,10 @@
 """A forward pass as a walk: a trace and its model as a board of stages, receipts, questions and switches."""
 
-from collections.abc import Callable
 from typing import Any
 
 from gptviz.arguments import several, whole_number
 from gptviz.dashboards.explore import facts
+from gptviz.dashboards.tensors import visible_of
 from gptviz.naming import human_bytes
 from gptviz.requests import fields_of
 from gptviz.views import Check, View
@@ -74,7 +74,7 @@ def pass_view(trace: Any, model: Any, tokenizer: Any = None, *, label: str = "")
 
     forward = recorded_pass(trace, model)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check(model).items())
-    visible = _visible(tokenizer)
+    visible = visible_of(tokenizer)
     return stepper_view(forward, visible=visible, checks=checks, label=label,
                         switches=switch_results(trace, model, visible))
 
@@ -118,7 +118,7 @@ class _Shown:
         value = fields_of(value, "A switch")
         trace, model = self._asked(value)
         return {"switch": switch_result(trace, model, str(value.get("id")), value.get("layer"), value.get("head"),
-                                        _visible(self.tokenizer))}
+                                        visible_of(self.tokenizer))}
 
     def _asked(self, value: dict) -> tuple[Any, Any]:
         """The trace and the model that a request is about."""
@@ -126,7 +126,3 @@ class _Shown:
             self.source(None, self.board.text)
         passes = self.of_text[self.board.text]
         return passes[whole_number(value.get("view", 0), "view, a pass of this board,", 0, len(passes) - 1)]
-
-
-def _visible(tokenizer: Any) -> Callable[[int], str]:
-    return tokenizer.visible if tokenizer is not None else str

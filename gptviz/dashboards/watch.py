@@ -12,7 +12,7 @@ from gptviz.dashboards.explore import facts, parts, picture, trace_views
 from gptviz.dashboards.live import live_board
 from gptviz.dashboards.next import N_CHOICES, actions_of
 from gptviz.dashboards.over_steps import film_of, recorded_over_steps
-from gptviz.dashboards.tensors import named
+from gptviz.dashboards.tensors import named, visible_of
 from gptviz.export import export_html
 from gptviz.views import View, attention_view, events_view, tokens_view, training_view
 from gptviz.widgets import Board
@@ -129,7 +129,7 @@ def snapshot_views(run: Any, step: int, probe: int) -> list[View]:
     snapshot = run.snapshot(step, probe)
     pattern = snapshot.pattern if snapshot.nonfinite is None else snapshot.attention()
     top, probs = snapshot.top_ids[:, :N_CHOICES], snapshot.top_probs[:, :N_CHOICES]
-    short, words = named(top, run.tokenizer.visible if run.tokenizer else str)
+    short, words = named(top, visible_of(run.tokenizer))
     follows = snapshot.top_ids[:-1] == snapshot.ids[1:, None]  # rank of a token that the recorded top-k holds, else 0
     rank = np.concatenate([[0], np.where(follows.any(axis=1), follows.argmax(axis=1) + 1, 0)]).astype(np.int32)
     text = tokens_view(snapshot.loss, snapshot.tokens, top_ids=short, top_probs=probs, words=words, rank=rank)
