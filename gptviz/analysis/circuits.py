@@ -75,7 +75,13 @@ class Factored:
     ) -> tuple[
         Float64[np.ndarray, "row rank"], Float64[np.ndarray, "rank"], Float64[np.ndarray, "rank column"]
     ]:
-        """Singular vectors and values, largest first, U @ diag(S) @ Vh; the whole matrix is never made."""
+        """Singular vectors and values, largest first, U @ diag(S) @ Vh; the whole matrix is never made.
+
+        All are NaN where a weight is not finite.
+        """
+        if not (np.isfinite(self.left).all() and np.isfinite(self.right).all()):
+            n = min(*self.left.shape, *self.right.shape)
+            return np.full((len(self.left), n), np.nan), np.full(n, np.nan), np.full((n, self.shape[1]), np.nan)
         left_basis, left_square = np.linalg.qr(self.left)
         right_basis, right_square = np.linalg.qr(self.right.T)
         u, s, vh = np.linalg.svd(left_square @ right_square.T)
@@ -95,7 +101,10 @@ class Factored:
                 f"Only a square matrix has eigenvalues; this one is {self.shape[0]} x {self.shape[1]} "
                 f"({' x '.join(self.axes)}). Use svd()."
             )
-        values = np.linalg.eigvals(self.right @ self.left).astype(np.complex128)
+        square = self.right @ self.left
+        if not np.isfinite(square).all():
+            return np.full(len(square), np.nan, np.complex128)
+        values = np.linalg.eigvals(square).astype(np.complex128)
         return values[np.argsort(-np.abs(values), kind="stable")]
 
     def norm(self) -> float:

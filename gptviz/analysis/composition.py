@@ -136,7 +136,8 @@ def norm_ratios(
     whole = ((before @ inside) * (inside @ after)).sum((-1, -2))
     write = (before * (o @ o.swapaxes(-1, -2))).sum((-1, -2))
     read = ((left.swapaxes(-1, -2) @ left) * after).sum((-1, -2))
-    return np.sqrt(np.maximum(whole, 0.0) / (write * read))
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN for a head that writes or reads nothing
+        return np.sqrt(np.maximum(whole, 0.0) / (write * read))
 
 
 def _factors(model: GPT, layer: int) -> tuple[Float64[np.ndarray, "head _rows _columns"], ...]:

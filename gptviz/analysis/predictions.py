@@ -61,6 +61,7 @@ def divergence(
     return (np.exp(log_p) * (log_p - log_q)).sum(-1)
 
 
+@np.errstate(invalid="ignore")  # infinite logits make NaN, which is shown as such
 def log_softmax(logits: Float[np.ndarray, "*pos d_vocab"]) -> Float[np.ndarray, "*pos d_vocab"]:
     """The log of each probability, in float64.
 

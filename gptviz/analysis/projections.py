@@ -18,7 +18,8 @@ def principal_components(
     """The coordinates of centred vectors along their `n` directions of largest variance, and its share along each.
 
     The sign of a direction is chosen so that its largest coordinate is positive: the same vectors give the same
-    picture. Missing directions are 0.
+    picture. Missing directions are 0. A vector that is not finite is at
+    NaN; the others are where they would be without it.
 
     Misleads where the shares are small: points that lie together here may be far apart in the rest of the space.
 
@@ -27,6 +28,12 @@ def principal_components(
         >>> points.round(6).tolist(), share.tolist()
         ([[-2.0, 0.0], [0.0, 0.0], [2.0, 0.0]], [1.0, 0.0])
     """
+    finite = np.isfinite(vectors).all(1)
+    if not finite.all():
+        points, share = np.full((len(vectors), n), np.nan), np.full(n, np.nan)
+        if finite.any():
+            points[finite], share = principal_components(vectors[finite], n)
+        return points, share
     centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     points, share = np.zeros((len(vectors), n)), np.zeros(n)

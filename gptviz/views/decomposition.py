@@ -56,7 +56,7 @@ def decomposition_table(
         error: By how much the sum misses it.
         bound: By how much it may.
     """
-    largest = float(np.abs(terms).max())
+    largest = float(np.abs(terms[np.isfinite(terms)]).max(initial=0.0)) or 1.0
     return View("decomposition", TITLE, SUBTITLE,
                 {"terms": terms.astype(np.float32), "score": np.array([score], np.float32)},
                 {"terms": ("query_component", "key_component"), "score": ("one",)},

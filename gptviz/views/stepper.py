@@ -229,6 +229,7 @@ def _model_arrays(forward: ForwardPass, columns: Int32[np.ndarray, "column"]) ->
     return arrays, axes
 
 
+@np.errstate(invalid="ignore")  # infinite logits make NaN, as in the model
 def _exp_sum(logits: np.ndarray) -> np.ndarray:
     wide = logits.astype(np.float64)
     return np.exp(wide - wide.max(-1, keepdims=True)).sum(-1)

@@ -148,7 +148,8 @@ def _edits(view: View, query: int) -> Table:
     if "other_loss" not in view.arrays:
         return "Edits: none.", [], []
     made = ", ".join(one["words"] for one in view.content["edits"])
-    before, after = (float(np.nanmean(view.arrays[name])) for name in ("loss", "other_loss"))
+    before, after = (float(np.nanmean(loss)) if np.isfinite(loss := view.arrays[name]).any() else float("nan")
+                     for name in ("loss", "other_loss"))
     words, rows = view.labels["word"], []
     for name, prefix in (("original", ""), ("edited", "other_")):
         for i in range(min(3, view.arrays[f"{prefix}top_words"].shape[1])):

@@ -64,6 +64,7 @@ class ForwardPass:
         hidden = (q @ k.swapaxes(-1, -2) / np.float32(math.sqrt(self.config.d_head))).astype(np.float32)
         return np.where(np.triu(np.ones((n, n), bool), 1), hidden, scores)
 
+    @np.errstate(invalid="ignore")  # infinite logits make NaN, as in the model
     def _probs(self, layer: int | None) -> Float32[np.ndarray, "pos d_vocab"]:
         """Softmax of the recorded logits."""
         logits = self.value("logits").astype(np.float64)

@@ -101,6 +101,7 @@ class _Asker:
         return f"‘{self.forward.tokens[position]}’ at {position}"
 
 
+@np.errstate(invalid="ignore")  # infinity makes NaN, and a question about it is left out or shows it
 def questions(forward: ForwardPass, visible: Callable[[int], str] = str) -> list[Question]:
     """All questions about a forward pass, in the order of the stages.
 
