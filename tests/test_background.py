@@ -193,6 +193,8 @@ def test_what_cannot_be_asked_is_a_sentence(begin):
         run.step(0)
     with pytest.raises(ValueError, match="A learning rate must be a finite number of at least 0"):
         run.set_learning_rate(float("nan"))
+    with pytest.raises(ValueError, match="A learning rate must be a finite number of at least 0"):
+        run.set_learning_rate(10**400)
     with pytest.raises(ValueError, match="A training that is only paused goes on as it was begun"):
         run.resume(max_iters=5)
     with pytest.raises(TimeoutError, match=r"The run has not ended after 0.01 s; it is running"):

@@ -3,8 +3,8 @@
 import asyncio
 import atexit
 import concurrent.futures
-import math
 import queue
+import sys
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -212,7 +212,7 @@ class LiveRun(Run):
             ValueError: `rate` is not a finite number of at least 0.
         """
         number = isinstance(rate, int | float) and not isinstance(rate, bool)
-        if rate is not None and not (number and 0 <= rate and math.isfinite(rate)):
+        if rate is not None and not (number and 0 <= rate <= sys.float_info.max):
             raise ValueError(f"A learning rate must be a finite number of at least 0, or None for the schedule; "
                              f"{rate!r} was given.")
         return self.request(lambda trainer: trainer.set_rate(None if rate is None else float(rate)))
