@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from gptviz.arguments import whole_number
 from gptviz.config import ACTIVATIONS, GPTConfig
 from gptviz.model import GPT, HookPoint, LayerNorm, attention_scores
-from gptviz.naming import AXES, Address, human_bytes, shape_of
+from gptviz.naming import AXES, Address, human_bytes, index_within, shape_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -264,6 +264,45 @@ class Recording:
         missing = [address for address in self.plan.captured if address not in self.kept[0]]
         if missing:
             raise RuntimeError(f"Nothing passed the hook points {missing}: was the model's forward replaced?")
+
+
+def check_target(dtype: Any, device: Any) -> None:
+    """Raise unless recorded values can be converted to `dtype` and moved to `device` with nothing lost."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype must be a floating-point type such as torch.float16, not {dtype!r}.")
+    if device is None:
+        return
+    try:
+        holds_data = torch.empty(0, device=device).device.type != "meta"
+    except (RuntimeError, AssertionError, TypeError):
+        holds_data = False
+    if not holds_data:
+        raise ValueError(f'device must be one that this machine has, such as "cpu", not {device!r}.')
+
+
+def layer_span(
+    start: tuple[int, Tensor] | None, stop: int | None, config: GPTConfig, rows: list[Tensor]
+) -> range:
+    """The layers to run, from a given residual stream or from the embedding.
+
+    Raises:
+        TypeError: `start` is no (layer, tensor).
+        ValueError: the stream has another shape, or there is no such layer.
+    """
+    first = 0
+    if start is not None:
+        if not isinstance(start, tuple) or len(start) != 2 or not isinstance(start[1], Tensor):
+            raise TypeError(f"start_at_layer must be (layer, its resid_pre as a tensor), not {start!r}.")
+        first, resid = index_within(start[0], config.n_layer, "layer"), start[1]
+        expected = (len(rows[0]), config.n_embd)
+        if len(rows) != 1 or tuple(resid.shape) != expected:
+            raise ValueError(
+                f"start_at_layer needs one text and its residual stream of shape {expected}, "
+                f"but was given {len(rows)} text(s) and shape {tuple(resid.shape)}."
+            )
+    if stop is not None and not (isinstance(stop, int) and first < stop <= config.n_layer):
+        raise ValueError(f"stop_at_layer must be {first + 1} to {config.n_layer}, not {stop!r}.")
+    return range(first, config.n_layer if stop is None else stop)
 
 
 def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:

@@ -193,6 +193,38 @@ def _addresses_of(request: str, n_layer: int, allowed: Sequence[int]) -> set[Add
     return found
 
 
+def addresses_reached(
+    names: Any, layers: Any, span: range, n_layer: int, embedded: bool = True
+) -> tuple[Address, ...]:
+    """The addresses asked for that a pass over the layers of `span` reaches, from the embedding or from a stream.
+
+    Raises:
+        UnknownNameError: a name or layer that does not exist, or that such a pass does not compute.
+
+    Example:
+        >>> addresses_reached("resid_*", slice(0, 1), range(2), 2)
+        (('resid_pre', 0), ('resid_mid', 0), ('resid_post', 0))
+    """
+    chosen = indices_within(layers, n_layer, "layer")
+    return _reached(names is None, requested(names), chosen, span, n_layer, embedded)
+
+
+@functools.lru_cache(maxsize=256)
+def _reached(
+    all_names: bool, names: tuple[str, ...], layers: tuple[int, ...], span: range, n_layer: int, embedded: bool
+) -> tuple[Address, ...]:
+    chosen = [layer for layer in layers if layer in span]
+    before, after = {"embed", "pos_embed"}, {"ln_final_scale", "ln_final", "logits", "loss"}
+    unreachable = (set() if embedded else before) | (after if span.stop < n_layer else set())
+    found = tuple(at for at in resolve_names(names, n_layer, chosen) if at[0] not in unreachable)
+    named = set() if all_names else {our_spelling(name)[0] for name in names}
+    if not found or unreachable & named:
+        raise UnknownNameError(
+            f"A pass over layers {span.start} to {span.stop - 1} does not compute all of {', '.join(names)}."
+        )
+    return found
+
+
 def check_index(index: Any, what: str) -> None:
     """Raise unless a layer, head or position is a whole number.
 

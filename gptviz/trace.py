@@ -7,7 +7,6 @@ exactly from other recorded values (`DERIVED`: `scores` from q and k, `mlp_post`
 the same bits, when it is asked for, unless an edit touched it; then it is recorded like the rest.
 """
 
-import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +21,9 @@ from gptviz.capture import (
     DERIVED,
     Recording,
     Selection,
+    check_target,
     derived,
+    layer_span,
     outside_inference_mode,
     plain_unembed,
     unwrapped,
@@ -34,13 +35,12 @@ from gptviz.naming import (
     AXES,
     Address,
     UnknownNameError,
+    addresses_reached,
     human_bytes,
     index_within,
     indices_within,
     nearest_names,
     our_spelling,
-    requested,
-    resolve_names,
 )
 from gptviz.prompts import token_rows
 
@@ -324,14 +324,14 @@ def record(
     """
     inner = unwrapped(model)
     config = inner.config
-    _check_target(dtype, device)
+    check_target(dtype, device)
     check_tokenizer(tokenizer, "visible")
     rows, single, notes = token_rows(text, tokenizer, config, truncate)
     if inner is not model:
         notes += (f"Recorded through the module inside {type(model).__name__}.",)
-    span = _layer_span(start_at_layer, stop_at_layer, config, rows)
+    span = layer_span(start_at_layer, stop_at_layer, config, rows)
     selection = Selection(
-        addresses=_addresses(names, layers, span, config, embedded=start_at_layer is None),
+        addresses=addresses_reached(names, layers, span, config.n_layer, embedded=start_at_layer is None),
         heads=indices_within(heads, config.n_head, "head"),
         positions=[indices_within(positions, len(row), "position") for row in rows],
         whole=heads is None and positions is None and dtype is None and device is None and single,
@@ -353,20 +353,6 @@ def record(
     recording.finish()
     traces = [_trace(recording, row, tokenizer, notes) for row in range(len(rows))]
     return traces[0] if single else traces
-
-
-def _check_target(dtype: Any, device: Any) -> None:
-    """Raise unless recorded values can be converted to `dtype` and moved to `device` with nothing lost."""
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise ValueError(f"dtype must be a floating-point type such as torch.float16, not {dtype!r}.")
-    if device is None:
-        return
-    try:
-        holds_data = torch.empty(0, device=device).device.type != "meta"
-    except (RuntimeError, AssertionError, TypeError):
-        holds_data = False
-    if not holds_data:
-        raise ValueError(f'device must be one that this machine has, such as "cpu", not {device!r}.')
 
 
 def _trace(recording: Recording, row: int, tokenizer: Any, notes: tuple[str, ...]) -> Trace:
@@ -410,44 +396,3 @@ def _unembedding_versions(model: GPT) -> tuple[tuple[int, int], ...]:
     norm = model.transformer.ln_f
     weights = [weight for weight in (norm.weight, norm.bias, model.lm_head.weight) if weight is not None]
     return tuple((weight.data_ptr(), weight._version) for weight in weights)
-
-
-def _layer_span(
-    start: tuple[int, Tensor] | None, stop: int | None, config: GPTConfig, rows: list[Tensor]
-) -> range:
-    first = 0
-    if start is not None:
-        if not isinstance(start, tuple) or len(start) != 2 or not isinstance(start[1], Tensor):
-            raise TypeError(f"start_at_layer must be (layer, its resid_pre as a tensor), not {start!r}.")
-        first, resid = index_within(start[0], config.n_layer, "layer"), start[1]
-        expected = (len(rows[0]), config.n_embd)
-        if len(rows) != 1 or tuple(resid.shape) != expected:
-            raise ValueError(
-                f"start_at_layer needs one text and its residual stream of shape {expected}, "
-                f"but was given {len(rows)} text(s) and shape {tuple(resid.shape)}."
-            )
-    if stop is not None and not (isinstance(stop, int) and first < stop <= config.n_layer):
-        raise ValueError(f"stop_at_layer must be {first + 1} to {config.n_layer}, not {stop!r}.")
-    return range(first, config.n_layer if stop is None else stop)
-
-
-def _addresses(names: Any, layers: Any, span: range, config: GPTConfig, embedded: bool) -> tuple[Address, ...]:
-    """The addresses asked for that a pass over these layers reaches."""
-    chosen = indices_within(layers, config.n_layer, "layer")
-    return _reached(names is None, requested(names), chosen, span, config.n_layer, embedded)
-
-
-@functools.lru_cache(maxsize=256)
-def _reached(
-    all_names: bool, names: tuple[str, ...], layers: tuple[int, ...], span: range, n_layer: int, embedded: bool
-) -> tuple[Address, ...]:
-    chosen = [layer for layer in layers if layer in span]
-    before, after = {"embed", "pos_embed"}, {"ln_final_scale", "ln_final", "logits", "loss"}
-    unreachable = (set() if embedded else before) | (after if span.stop < n_layer else set())
-    found = tuple(at for at in resolve_names(names, n_layer, chosen) if at[0] not in unreachable)
-    named = set() if all_names else {our_spelling(name)[0] for name in names}
-    if not found or unreachable & named:
-        raise UnknownNameError(
-            f"A pass over layers {span.start} to {span.stop - 1} does not compute all of {', '.join(names)}."
-        )
-    return found
