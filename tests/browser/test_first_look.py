@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 NOTEBOOK = Path(__file__).resolve().parent.parent.parent / "notebooks" / "00_first_look.ipynb"
 BOARDS = 3
 # The colours of each stage's richer canvas; a blank one has one.
-COLOURS = """() => [...document.querySelectorAll('.gv-board .gv-stage')].map(stage =>
+COLOURS = """() => [...document.querySelectorAll('.gv-board .gv-stage:not([hidden])')].map(stage =>
   Math.max(...[...stage.querySelectorAll('canvas')].map(canvas => {
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
     return new Set(new Uint32Array(pixels.buffer)).size;
