@@ -268,6 +268,8 @@ def exhaustive(folder: Path, every: int, first: int) -> dict:
             _, after = spoil(out, folder / "told", -1, "kill")
             found += [f"could not go on: {after}"] if after is None or after["said"] else []
         found += whole(out) + (compare(out, folder) if (out / "run.json").exists() else ["there is no run"])
+        for problem in found:
+            print(f"operation {at}, {fault}: {problem}", file=sys.stderr, flush=True)
         problems += [f"{'resumed' if source else 'started'}, operation {at}, {fault}: {problem}" for problem in found]
         shutil.rmtree(out)
     operations = {word: len({at for where, at, _ in cases if where == source})

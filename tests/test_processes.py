@@ -6,14 +6,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import two_processes
+from accelerate.utils import DistributedType
 from two_processes import TEXT
 
 from gptviz.runs import open_run
 from gptviz.training import train
+from gptviz.training.ranks import Ranks
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -81,6 +85,13 @@ def test_what_several_processes_cannot_do_is_a_sentence(runs):
     assert background.startswith("background=True trains in a thread of one process; 2 were launched. Leave it out")
     assert step.startswith("All processes must go on from the same step; they found [100, 101] in the run directory.")
     assert not (runs / "x").exists()
+
+
+def test_a_model_in_pieces_is_refused():
+    launched = SimpleNamespace(process_index=0, num_processes=2, device=torch.device("cpu"),
+                               distributed_type=DistributedType.FSDP)
+    with pytest.raises(ValueError, match=r"each have the whole model \(data parallel\); FSDP was configured"):
+        Ranks(launched).check(two_processes.text(out="x"), background=False)
 
 
 def process_of(rank: int, launcher: int) -> int:

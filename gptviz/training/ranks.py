@@ -23,6 +23,7 @@ from gptviz.training.config import TrainConfig
 from gptviz.training.randomness import OwnRandom
 
 REASONS = ("", "stopped", "interrupted")
+IN_PIECES = ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP")  # as Accelerate calls them
 LOST = ("gloo", "nccl", "connection", "broken pipe", "socket")  # words of what torch says then
 LONGEST_SILENCE = timedelta(minutes=10)  # an evaluation of the first process must fit into it
 
@@ -50,7 +51,7 @@ class Ranks:
 
     def __init__(self, accelerator: Any) -> None:
         self.rank, self.count = int(accelerator.process_index), int(accelerator.num_processes)
-        self.device = accelerator.device
+        self.device, self._kind = accelerator.device, str(accelerator.distributed_type).rpartition(".")[2]
         self.model: Callable[..., Any]
 
     @property
@@ -67,10 +68,13 @@ class Ranks:
         """What several processes cannot do, in a sentence.
 
         Raises:
-            ValueError: In the background, without `out`, or fewer sequences than processes.
+            ValueError: In the background, without `out`, fewer sequences than processes, or a model in pieces.
         """
         if not self.several:
             return
+        if self._kind in IN_PIECES:
+            raise ValueError(f"Several processes must each have the whole model (data parallel); {self._kind} was "
+                             "configured. Launch with torchrun, or accelerate launch without it.")
         if background:
             raise ValueError(f"background=True trains in a thread of one process; {self.count} were launched. Leave "
                              "it out, and watch the run directory from a notebook: watch(open_run(out)).")
