@@ -138,3 +138,12 @@ def test_models_of_other_types_are_shown(dtype):
     for board in (gv.explore(trace, model, tokenizer), gv.step_through(trace, model, tokenizer)):
         assert all(check.passed for view in board.views for check in view.checks)
         all_of(board)
+
+
+def test_a_recorder_takes_one_number_for_a_loss(tmp_path):
+    model, tokenizer = gv.load("sorter")
+    recorder = gv.Recorder(model, tokenizer, probes=["CAB"], out=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"accuracy must be one number; 'high' was given at step 0\. Pass its mean"):
+        recorder.step(0, loss=1.0, accuracy="high")
+    recorder.step(0, loss=1.0)  # the refused one left nothing behind
+    assert recorder.close()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gptviz.analysis.events import Detector, loss_bins
 from gptviz.analysis.measures import ProgressMeasures
+from gptviz.arguments import briefly
 from gptviz.model import GPT
 from gptviz.naming import AXES
 from gptviz.packing import pack_pattern
@@ -157,7 +158,7 @@ class Recorder:
             return step in self._steps
         return step % EVERY == 0 if step > 512 else step & (step - 1) == 0
 
-    def step(self, step: int, *, loss: float | None = None, **scalars: float) -> None:
+    def step(self, step: int, *, loss: float | None = None, **scalars: Any) -> None:
         """Records step number `step`: the scalars always, weights and probes when they are due.
 
         Args:
@@ -177,6 +178,12 @@ class Recorder:
         if step <= self._last:
             raise ValueError(f"Steps must increase; {step} was given after step {self._last}. Call step() once per "
                              "step, or record another training into a Recorder with a new out=.")
+        for name, value in (scalars if loss is None else {"loss": loss, **scalars}).items():
+            try:
+                float(value)
+            except (TypeError, ValueError, RuntimeError, OverflowError):
+                raise ValueError(f"{name} must be one number; {briefly(value)} was given at step {step}. Pass its "
+                                 f"mean, or leave it out.") from None
         self._last = step
         if self.due(step):
             self.capture(step)
