@@ -26,7 +26,8 @@ import psutil
 import torch
 
 PACKAGES = ("bertviz==1.4.1", "circuitsvis==1.43.3", "importlib_metadata==8.5.0", "zipp")
-SCRIPTS = {"require.min.js": ("requirejs@2.3.6", "package/require.js"), "d3.min.js": ("d3@5.7.0", "package/dist/d3.min.js"),
+SCRIPTS = {"require.min.js": ("requirejs@2.3.6", "package/require.js"),
+           "d3.min.js": ("d3@5.7.0", "package/dist/d3.min.js"),
            "jquery.min.js": ("jquery@2.1.4", "package/dist/jquery.min.js")}
 N_LAYER = N_HEAD = 12
 
@@ -52,7 +53,8 @@ class Shown:
     hover_gap: float
 
     def __str__(self) -> str:
-        return (f"made {self.seconds_to_make:7.2f} s  {self.n_bytes / 1e6:8.2f} MB  drawn {self.seconds_to_draw:7.2f} s  "
+        return (f"made {self.seconds_to_make:7.2f} s  {self.n_bytes / 1e6:8.2f} MB  "
+                f"drawn {self.seconds_to_draw:7.2f} s  "
                 f"memory +{self.memory / 1e6:6.0f} MB  hover p95 {1000 * self.hover_gap:6.0f} ms")
 
 
@@ -102,7 +104,8 @@ def measure(playwright: Any, options: argparse.Namespace, name: str, n_tokens: i
     page_text = VIEWERS[name](layers, tokens)
     made, file = time.perf_counter() - start, options.peers / "page.html"
     if len(page_text) > options.most:
-        return f"page of {len(page_text) / 1e6:.0f} MB, made in {made:.1f} s: not opened (--most {options.most / 1e6:.0f} MB)"
+        return (f"page of {len(page_text) / 1e6:.0f} MB, made in {made:.1f} s: "
+                f"not opened (--most {options.most / 1e6:.0f} MB)")
     file.write_text(page_text, encoding="utf-8")
     browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"])
     try:
@@ -118,7 +121,8 @@ def measure(playwright: Any, options: argparse.Namespace, name: str, n_tokens: i
         memory = renderer_memory() - before
         return Shown(made, len(page_text.encode()), drawn, memory, hover(page))
     except Exception as error:  # a crashed or hanging page is a result
-        return f"page of {len(page_text) / 1e6:.0f} MB: {type(error).__name__} after {time.perf_counter() - start:.0f} s"
+        return (f"page of {len(page_text) / 1e6:.0f} MB: {type(error).__name__} "
+                f"after {time.perf_counter() - start:.0f} s")
     finally:
         browser.close()
 
@@ -132,7 +136,8 @@ def answer(route: Any, folder: Path) -> None:
 def quiet_since(page: Any, limit: float, start: float) -> float:
     """Seconds from the navigation to the frame after the document's last change, once 1.5 s have passed without one."""
     while time.perf_counter() - start < limit:
-        now, last = page.evaluate("() => new Promise(done => requestAnimationFrame(now => done([now, window.lastChange])))")
+        frame = "() => new Promise(done => requestAnimationFrame(now => done([now, window.lastChange])))"
+        now, last = page.evaluate(frame)
         if now - last > 1500:
             return last / 1000
         time.sleep(0.1)

@@ -58,8 +58,9 @@ def check_ids(ids: Iterable[SupportsIndex], vocab_size: int | None = None) -> In
     largest = np.iinfo(np.int64).max if vocab_size is None else vocab_size - 1
     for bad in np.flatnonzero((array < 0) | (array > largest))[:1] if array.size else ():
         raise ValueError(
-            f"Token ids must be from 0 to {largest} (the vocabulary has {largest + 1} tokens); got {briefly(int(array[bad]))}"
-            f" at position {bad}. Encode the text with the tokenizer the model was trained with."
+            f"Token ids must be from 0 to {largest} (the vocabulary has {largest + 1} tokens); got"
+            f" {briefly(int(array[bad]))} at position {bad}. Encode the text with the tokenizer the model was trained"
+            " with."
         )
     return array.astype(np.int64)
 

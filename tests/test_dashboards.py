@@ -64,7 +64,7 @@ def test_explore_errors(model, tokenizer):
         explore(record(model, "the", tokenizer), tokenizer=tokenizer)
     with pytest.raises(ValueError, match="'heads' needs pattern of the trace"):
         explore(record(model, "the", tokenizer, names=["logits"]))
-    with pytest.raises(ValueError, match="views must be some of heads, .*text"):
+    with pytest.raises(ValueError, match=r"views must be some of heads, .*text"):
         explore(record(model, "the", tokenizer), views=["head"])
     with pytest.raises(ValueError, match="A board needs all 2 layers"):
         explore(record(model, "the", tokenizer, layers=[0]))

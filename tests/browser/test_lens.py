@@ -130,7 +130,8 @@ def test_the_text_takes_other_colours(board, sorted_text):
 def test_arrays_of_the_readers_own_colour_the_text(open_page, reader, tmp_path):
     even = np.tril(np.ones((1, 1, 3, 3))) / np.arange(1, 4)[:, None]
     text = tokens_view(np.array([np.nan, 1.0, 2.0]), ["a", "b", "c"], arrays={"tilt": np.array([-1.5, 0, 2.25])})
-    board = reader(open_page(export_html([attention_view(even, ["a", "b", "c"]), text], tmp_path / "own.html").as_uri()))
+    page = export_html([attention_view(even, ["a", "b", "c"]), text], tmp_path / "own.html")
+    board = reader(open_page(page.as_uri()))
     board.page.get_by_label("colour, text").select_option("tilt")
     board.press("text", "Home")
     assert "tilt −1.5000" in board.says("text")
