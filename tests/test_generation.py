@@ -412,7 +412,7 @@ def test_rows_of_a_batch_stop_by_themselves():
     [
         ({"prompt": []}, ValueError, "at least one token"),
         ({"prompt": ""}, ValueError, "at least one token"),
-        ({"prompt": [3, 61]}, ValueError, r"0 to 60 \(vocab_size 61\).* 61"),
+        ({"prompt": [3, 61]}, ValueError, r"from 0 to 60 \(the vocabulary has 61 tokens\); got 61"),
         ({"prompt": [-1]}, ValueError, "0 to 60"),
         ({"prompt": [1.5]}, TypeError, "token ids, not 1.5"),
         ({"prompt": "a", "tokenizer": None}, TypeError, "needs a tokenizer"),
