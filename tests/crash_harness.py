@@ -154,6 +154,7 @@ def compare(out: Path, folder: Path) -> list[str]:
 # --- every operation in turn --------------------------------------------------------------------------------
 
 LAST = 12
+REFUSALS = ("A run must be kept in a folder that can be written", "holds no whole resume point")
 RECORDED = (0, 1, 2, LAST)  # so close that the optimizer's state of step 1 is removed again
 
 
@@ -230,8 +231,8 @@ def wrong_after(out: Path, fault: str, at: int, steps: list[int], end: dict | No
         return problems
     if at >= len(end["done"]):
         return problems  # this life had fewer operations
-    if end["said"]:  # refused before the first step, or by what is read at the end
-        refused = "A run must be kept in a folder that can be written" in end["said"] and not steps
+    if end["said"]:  # before the first step a disk that cannot be written, or read, is a reason to refuse
+        refused = not steps and any(words in end["said"] for words in REFUSALS)
         return problems + ([] if refused else [f"it ended with {end['said']}"])
     if not steps or steps[-1] != LAST - 1:
         problems.append(f"training stopped after step {steps}")
