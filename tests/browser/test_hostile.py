@@ -1,4 +1,4 @@
-"""Tokens that would run as a script, turn the text round or burst a cell, in every view of a board and in the stepper."""
+"""Tokens that would run as a script, turn text round or burst a cell, in every view of a board and in the stepper."""
 
 import pytest
 import torch
@@ -41,7 +41,8 @@ def recorded():
 def test_hostile_tokens_are_shown_and_nothing_else(open_page, recorded, tmp_path, capsys, make, width):
     page = open_page(export_html(make(*recorded, title=WORDS[0]), tmp_path / "page.html").as_uri(), width=width)
     page.wait_for_selector(".gv-board[data-drawn]")
-    page.evaluate("document.querySelectorAll('.gv-fold[aria-expanded=false]').forEach(one => one.hidden || one.click())")
+    folded = ".gv-fold[aria-expanded=false]"
+    page.evaluate(f"document.querySelectorAll('{folded}').forEach(one => one.hidden || one.click())")
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert page.title() == WORDS[0]
     assert page.locator("img").count() == 0
