@@ -156,6 +156,7 @@ class Board(anywidget.AnyWidget):
         Args:
             budget: Bytes that the page should not pass: frames are thinned, then details left out; all by default.
         """
+        self._begin_here()  # views of the text and step chosen in Python, not those that the board was made with
         payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
         room = max(0.0, (budget or math.inf) / BASE64 - sum(view.nbytes for view in self.views))
         if self.source is None or len(self.steps) < 2:

@@ -125,6 +125,16 @@ def test_page_payload_is_thinned_to_a_budget_and_says_so():
     assert len(board.payload()["frames"]) == 17
 
 
+def test_a_page_holds_the_text_chosen_in_python_in_every_view():
+    board = synthetic.board(8, 2, 2)
+    board.text = "abc"
+    payload = board.payload()
+    tokens = [view["labels"]["token"] for view in payload["views"] if "token" in view["labels"]]
+    assert payload["text"] == "abc"
+    assert tokens
+    assert all(shown == ["a", "b", "c"] for shown in tokens)
+
+
 def test_saved_picture_is_an_output_of_its_own(capsys, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda *objects, **how: shown.append((objects, how)))
