@@ -16,8 +16,10 @@ from gptviz.analysis.comparison import (
 )
 from gptviz.dashboards import compare
 from gptviz.export import export_html
+from gptviz.loading import load
 from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import CharTokenizer
+from gptviz.trace import record
 from gptviz.training import Recorder
 
 TOKENIZER = CharTokenizer.from_characters("abcdefgh")
@@ -124,3 +126,10 @@ def test_runs_that_share_nothing_say_so(tmp_path):
         common_probe(a, recorded(tmp_path / "c", probes=("hgfe",)))
     with pytest.raises(ValueError, match=r"2 x 4 and .* 1 x 4"):
         compare(a, recorded(tmp_path / "d", config=GPTConfig(16, 8, 1, 4, 16)))
+
+
+def test_two_traces_are_sent_to_explore():
+    model, tokenizer = load("sorter")
+    trace = record(model, "CBABBC", tokenizer)
+    with pytest.raises(TypeError, match=r"it was given a Trace.*other=second_trace"):
+        compare(trace, trace)

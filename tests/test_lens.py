@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from gptviz import analysis
 from gptviz.analysis import lens as lens_module
+from gptviz.model import GPT, GPTConfig
 from gptviz.naming import UnknownNameError
 from gptviz.trace import record
 
@@ -59,6 +60,12 @@ def test_the_last_row_is_the_logits_bit_for_bit():
     assert lens.check.passed
     losses = -np.log(lens.true_prob[-1, :-1])
     assert np.allclose(losses, trace["loss"][1:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("vocab_size", "kept"), [(3, 3), (9, 5)])
+def test_a_small_vocabulary_is_kept_whole(vocab_size, kept):
+    model = GPT(GPTConfig(block_size=4, vocab_size=vocab_size, n_layer=1, n_head=1, n_embd=4))
+    assert analysis.logit_lens(record(model, [0, 1, 2]), model).top_ids.shape[-1] == kept
 
 
 def test_after_the_last_token_there_is_no_truth():

@@ -60,7 +60,7 @@ def logit_lens(
     trace: Trace,
     model: nn.Module,
     *,
-    top: int = 5,
+    top: int | None = None,
     mid: bool = False,
     positions: Sequence[int] | None = None,
     keep_logits: bool = False,
@@ -77,7 +77,7 @@ def logit_lens(
     Args:
         trace: Needs resid_pre of layer 0, resid_post of all layers and logits; with `mid` also resid_mid.
         model: The model that made the trace.
-        top: How many tokens to keep in each cell.
+        top: How many tokens to keep in each cell; by default 5, or all of a smaller vocabulary.
         mid: Also read the stream between attention and MLP.
         positions: Of the text, -1 the last: only these are read; all that were recorded by default.
         keep_logits: Also keep all logits: 4 bytes x points x positions x vocabulary, 1.3 GB for GPT-2 at 512
@@ -102,6 +102,7 @@ def logit_lens(
     names = ["resid_pre.0", "resid_post", "logits", *(["resid_mid"] if mid else [])]
     require_recorded(trace, names, "logit_lens")
     inner = matching_model(trace, model)
+    top = min(5, inner.config.vocab_size) if top is None else top
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= inner.config.vocab_size:
         raise ValueError(f"top must be 1 to {inner.config.vocab_size} (vocab_size), not {top!r}.")
     if positions is not None and not len(positions):

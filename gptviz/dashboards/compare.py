@@ -83,4 +83,7 @@ def _names(a: Any, b: Any) -> tuple[str, str]:
 
 def _opened(run: Any) -> Any:
     """A Run, from itself or its path or name."""
+    if type(run).__name__ == "Trace":  # by its name: a recorded run opens without torch
+        raise TypeError("compare() shows two recorded runs; it was given a Trace. Two traces of one model: "
+                        "gptviz.explore(trace, model, tokenizer, other=second_trace).")
     return run if isinstance(run, Run) else open_run(run)
