@@ -14,8 +14,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, FloatRect, sync_playwright
 
 from gptviz.dashboards import explore, step_through, watch
 from gptviz.export import export_html
@@ -29,11 +30,12 @@ LARGEST = 400_000  # bytes a picture
 TEXT = "First Citizen:\nFirst Ci"
 MARGIN = 24  # px
 PATTERN = 8  # stages after the first, in the walk of step_through
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LAST = {"explore": ".gv-panel-lens", "step": ".gv-board", "watch": ".gv-panel-loss"}  # the board may go on below it
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Make the pictures of the README from a recorded run.")
     parser.add_argument("run", nargs="?", default="runs/demo", help="a recorded run; runs/demo by default")
     parser.add_argument("--text", default=TEXT, help="what the model reads in two of the pictures")
     parser.add_argument("--out", type=Path, default=ASSETS, help="the folder of the pictures")
@@ -43,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for page in pages(args.run, args.text, Path(folder)):
-            for scheme in ("light", "dark"):
+            for scheme in SCHEMES:
                 photograph(browser, page, args.out / f"{page.stem}-{scheme}.png", args.width, scheme)
         browser.close()
 
@@ -70,7 +72,7 @@ def sharpest(trace: Trace) -> list[int]:
             place // far.shape[3] % far.shape[2], place % far.shape[3]]
 
 
-def photograph(browser: Browser, board: Path, picture: Path, width: int, scheme: str) -> None:
+def photograph(browser: Browser, board: Path, picture: Path, width: int, scheme: Literal["light", "dark"]) -> None:
     """A picture of the upper part of a board; the stepper's at the stage of the attention pattern."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
     page.goto(board.as_uri())
@@ -80,8 +82,8 @@ def photograph(browser: Browser, board: Path, picture: Path, width: int, scheme:
         for _ in range(PATTERN):
             page.keyboard.press("ArrowRight")
         page.wait_for_timeout(1000)
-    last = page.locator(LAST[board.stem]).last.bounding_box()
-    size = {"x": 0, "y": 0, "width": width, "height": last["y"] + last["height"] + MARGIN}
+    bottom = page.locator(LAST[board.stem]).last.evaluate("panel => panel.getBoundingClientRect().bottom + scrollY")
+    size: FloatRect = {"x": 0, "y": 0, "width": width, "height": bottom + MARGIN}
     page.screenshot(path=picture, animations="disabled", full_page=True, clip=size)
     page.close()
     print(f"wrote {picture} ({picture.stat().st_size / 1e3:.0f} kB)")
