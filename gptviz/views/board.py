@@ -3,9 +3,10 @@
 import base64
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from gptviz.views.view import View
 from gptviz.arguments import briefly
+from gptviz.views.view import View
 
 SCHEMA = 1
 SELECTION = ("step", "layer", "head", "query", "key")
@@ -99,7 +100,7 @@ def payload_json(payload: dict) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _map_bytes(value, change: Callable[[bytes], object]):
+def _map_bytes(value: Any, change: Callable[[bytes], object]) -> Any:
     """A copy of nested dicts and lists with every bytes value changed."""
     if isinstance(value, bytes):
         return change(value)

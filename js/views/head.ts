@@ -275,9 +275,10 @@ function draw_callout(pen: Pen, square: Square, scene: Scene): void {
   const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern.rounding(look.layer, look.head, look.query, p);
   const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)}, kept in one byte`;
   pen.text(wide && doubt ? `${pair} · ${doubt}` : pair, x + w - 14, y + 23, meta);
-  if (!wide && doubt) pen.text(doubt, x + w - 14, y + 39, { ...meta, colour: theme.ink_3 });
-  const lines = wrap(sentence(scene), w - 32, font(theme, { size: 13 }), measure), most = Math.floor((h - 48) / 20);
-  lines.slice(0, most).forEach((line, i) => pen.text(line, x + 16, y + 62 + 20 * i, { size: 13, colour: theme.ink }));
+  const under = !wide && doubt ? 16 : 0;
+  if (under) pen.text(doubt, x + 16, y + 52, { colour: theme.ink_3 });
+  const lines = wrap(sentence(scene), w - 32, font(theme, { size: 13 }), measure), most = Math.floor((h - 48 - under) / 20);
+  lines.slice(0, most).forEach((line, i) => pen.text(line, x + 16, y + 62 + under + 20 * i, { size: 13, colour: theme.ink }));
 }
 
 function elbow(pen: Pen, square: Square, scene: Scene): void {
@@ -334,7 +335,7 @@ function controls(scene: Scene): Control[] {
   const alone = ["this", "no_sink"].includes(shown_of(scene));
   return [
     ...(has_other(view) ? [compare] : []),
-    { kind: "toggle", name: "sink", label: "first token", disabled: alone ? undefined : `with the ${first} only` },
+    { kind: "toggle", name: "sink", label: "first token", disabled: alone ? undefined : `shown for ${first} only` },
     ...(sizes.length ? [{ kind: "choice", name: "window", label: "window", choices: [["0", pattern && n > 47 ? "fit" : "all"], ...sizes] } as Control] : []),
   ];
 }
