@@ -341,7 +341,7 @@ def test_the_board_pays_for_a_cell_and_throws_a_switch(board):
     assert paid["passed"]
     assert paid["cell"] == {"tensor": "pattern", "index": [1, 0, 5, 2]}
     assert act(board, "switch", {"id": "zero_mlp", "layer": 0})["switch"]["code"] == "ablate_mlp(0)"
-    with pytest.raises(ValueError, match="view must be 0 to 0"):
+    with pytest.raises(ValueError, match="a pass of this board"):
         act(board, "receipt", {"tensor": "loss", "index": [1], "view": 1})
 
 
@@ -391,3 +391,18 @@ def test_the_cells_for_the_page_cover_every_rule():
     assert all(one["passed"] for one in receipts)
     assert {one["rule"] for one in receipts} == {about.rule for about in TENSORS.values()}
     assert sum("details" in case["view"] for case in found) == 4
+
+
+def test_switches_are_compared_only_with_the_pass_of_the_same_model(sorter):
+    _, packaged, tokenizer = sorter
+    model = GPT(packaged.config)
+    model.load_state_dict(packaged.state_dict())
+    with intervene(model, ablate_head(1, 0)):
+        edited = record(model, "CBABBC", tokenizer)
+    assert step_through(edited, model, tokenizer).views[0].content["switches"]["results"] == []
+    board = step_through(record(model, "CBABBC", tokenizer), model, tokenizer)
+    assert board.views[0].content["switches"]["results"]
+    with torch.no_grad():
+        model.lm_head.weight.mul_(1.5)
+    with pytest.raises(ValueError, match="has learned since"):
+        board.actions["switch"]({"id": "positions", "layer": None, "head": None})

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gptviz.arguments import several, whole_number
+from gptviz.dashboards.edits import check_same_pass
 from gptviz.dashboards.explore import facts
 from gptviz.dashboards.tensors import visible_of
 from gptviz.naming import human_bytes
@@ -76,7 +77,22 @@ def pass_view(trace: Any, model: Any, tokenizer: Any = None, *, label: str = "")
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check(model).items())
     visible = visible_of(tokenizer)
     return stepper_view(forward, visible=visible, checks=checks, label=label,
-                        switches=switch_results(trace, model, visible))
+                        switches=switch_results(trace, model, visible) if _is_of(trace, model) else None)
+
+
+def _is_of(trace: Any, model: Any) -> bool:
+    """Whether the model as it is now gives the trace; of an edited pass a switch would show the edit's effect, too."""
+    try:
+        _check_of(trace, model)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_of(trace: Any, model: Any) -> None:
+    from gptviz.trace import record
+
+    check_same_pass(trace, record(model, trace.ids.tolist(), names="logits"))
 
 
 class _Shown:
@@ -117,6 +133,7 @@ class _Shown:
 
         value = fields_of(value, "A switch")
         trace, model = self._asked(value)
+        _check_of(trace, model)
         return {"switch": switch_result(trace, model, str(value.get("id")), value.get("layer"), value.get("head"),
                                         visible_of(self.tokenizer))}
 
