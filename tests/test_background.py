@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -228,7 +229,7 @@ def test_what_ends_the_thread_is_told_to_whoever_waits_and_in_a_sentence(begin, 
     with pytest.raises(ZeroDivisionError, match="a mistake"):
         run.wait(60)
     with pytest.raises(ZeroDivisionError, match="a mistake"):
-        asyncio.run(_await(run))
+        in_a_loop_of_its_own(_await(run))
     assert run.status == open_run(run.path).status == "failed"
     assert run.outcome == open_run(run.path).outcome == "Failed at step 4: ZeroDivisionError: a mistake."
 
@@ -245,6 +246,12 @@ def test_a_failure_before_the_first_step_is_told_too(begin, monkeypatch, tmp_pat
     monkeypatch.undo()
     again = begin(max_iters=1)  # the right to train was given back
     assert again.wait().status == "finished"
+
+
+def in_a_loop_of_its_own(waiting):
+    """In another thread: a browser of an earlier test may still have a loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, waiting).result()
 
 
 async def _await(run):
@@ -264,7 +271,7 @@ async def _await(run):
 
 def test_await_lets_other_tasks_go_on_and_gives_the_run(begin):
     run = begin(max_iters=100)
-    got, ticks = asyncio.run(_await(run))
+    got, ticks = in_a_loop_of_its_own(_await(run))
     assert got is run
     assert run.status == "finished"
     assert ticks > 3
@@ -277,7 +284,7 @@ def test_who_gives_up_waiting_does_not_stop_it(begin):
         await asyncio.wait_for(_await(run), 0.2)
 
     with pytest.raises(TimeoutError):
-        asyncio.run(give_up())
+        in_a_loop_of_its_own(give_up())
     assert run.alive
     step = run.now.get("step", 0)
     until(lambda: run.now.get("step", 0) > step)
