@@ -22,7 +22,7 @@ from gptviz.interventions import ablate_head, intervene
 from gptviz.model import GPT
 from gptviz.trace import Trace, record, unwrapped
 
-N_TEXTS = 3
+N_TEXTS = 2
 LONGEST = 48  # tokens of a random text
 N_NULL = 20  # shuffles of each random text: 97.5 % of them is near the largest
 SHORTEST_PROBE = 16  # tokens: a shorter one has too few pairs to shuffle
@@ -53,7 +53,7 @@ class _Text(NamedTuple):
 class ProgressMeasures:
     """The texts on which a model is measured again and again, and their targets.
 
-    - Head scores: `previous_token`, `current_token`, `first_token`, `duplicate_token` and `induction` on three random
+    - Head scores: `previous_token`, `current_token`, `first_token`, `duplicate_token` and `induction` on two random
       texts with a repeat, each with the mean and the 97.5 % point of its null (texts shuffled, keys permuted).
     - Gain: how much lower the loss of the probe texts is than with the same texts cut into pairs of tokens and the
       pairs shuffled. Each scored token still follows its true predecessor: what is lost is what more than one token
