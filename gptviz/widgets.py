@@ -13,6 +13,7 @@ import traitlets
 
 from gptviz.arguments import briefly
 from gptviz.requests import fields_of, kind_of, step_of, text_of
+from gptviz.runs.cadence import thinned
 from gptviz.views.board import SELECTION, board_payload, detail_payload, frame_payload, split_bytes
 from gptviz.views.view import View
 
@@ -102,7 +103,8 @@ class Board(anywidget.AnyWidget):
                              "it is None. Pass source= or a single step.")
         self.views, self.steps, self.source, self.picture = views, sorted(steps), source, picture
         self._base = views  # what the browser was given first; a frame does not repeat it
-        self._lock = threading.RLock()  # requests may come on any thread of the kernel; an observer may show() in one
+        # Held while a request is answered or news is sent, by whoever sends: requests come on any thread of the kernel.
+        self.turn = threading.RLock()
         self.actions = dict(actions or {})
         self._pushed = 0.0  # when a frame was pushed that is not painted yet
         self._waiting: dict | None = None
@@ -210,7 +212,7 @@ class Board(anywidget.AnyWidget):
         """
         step = step if step is not None else self.step
         message: dict[str, Any] = {"fresh": [view.payload() for view in fresh]} if fresh else {}
-        with self._lock:
+        with self.turn:
             if steps is not None:
                 message["steps"] = self._grow(list(steps), step if views else None)
             self.fresh |= {view.kind: view for view in fresh}
@@ -223,11 +225,11 @@ class Board(anywidget.AnyWidget):
                 self._waiting = {**(self._waiting or {}), **message}
                 return
             self._pushed = time.monotonic()
-        self._deliver({**message, "push": self._pushed})
+            self._deliver({**message, "push": self._pushed})
 
     def forget(self) -> None:
         """Ask the source again for every frame: what it gives has changed, as by an edit."""
-        with self._lock:
+        with self.turn:
             self._frames.clear()
 
     def with_fresh(self, views: Sequence[View]) -> list[View]:
@@ -236,7 +238,7 @@ class Board(anywidget.AnyWidget):
 
     def begin(self, views: Sequence[View], *, step: int | None, steps: Sequence[int]) -> None:
         """Start over with other kinds of views, as when the first step of a training is recorded."""
-        with self._lock:
+        with self.turn:
             self._base = views = list(views)
             self.steps = self._header["steps"] = list(steps)
             self.views = self._remember(step, self.text, views)
@@ -263,7 +265,8 @@ class Board(anywidget.AnyWidget):
             return
         answer = {"frame": self._frame, "detail": self._detail, "act": self._act}.get(ask)
         if answer:
-            self._deliver({**self._said(answer, content), "id": content.get("id")})
+            with self.turn:  # one model, one request at a time; and no older news is delivered after newer
+                self._deliver({**self._said(answer, content), "id": content.get("id")})
         elif ask == "hello":
             self._greeted = True
             fresh = [view.payload() for view in self.fresh.values()]
@@ -275,8 +278,7 @@ class Board(anywidget.AnyWidget):
     def _said(self, answer: Callable[[dict], dict], content: dict) -> dict:
         """What a request is answered, or the sentence that says why not; a mistake of ours shows its traceback."""
         try:
-            with self._lock:  # one model, one request at a time
-                return answer(content)
+            return answer(content)
         except (ValueError, TypeError, OSError) as error:
             return {"error": str(error)}
 
@@ -328,17 +330,17 @@ class Board(anywidget.AnyWidget):
         return {"acted": name, **(self.actions[name](content.get("value")) or {})}
 
     def _painted(self) -> None:
-        with self._lock:
+        with self.turn:
             message, self._waiting = self._waiting, None
             self._pushed = time.monotonic() if message else 0.0
-        if message:
-            self._deliver({**message, "push": self._pushed})
+            if message:
+                self._deliver({**message, "push": self._pushed})
 
     def _begin_here(self) -> None:
         """What a new display begins with, brought to the step and text chosen since the board was made."""
         if self.source is None or (self._payload["selection"]["step"], self._payload["text"]) == (self.step, self.text):
             return
-        with self._lock:
+        with self.turn:
             self.views = self._base = [self.fresh.get(view.kind, view) for view in self._views_of(self.step, self.text)]
         self._payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
 
@@ -384,8 +386,4 @@ def _thin(steps: Sequence[int], frame_bytes: int, budget: int | None) -> list[in
     """
     if budget is None:
         return list(steps)
-    room = max(2, int(budget // max(1, frame_bytes * BASE64)))
-    if room >= len(steps):
-        return list(steps)
-    last = len(steps) - 1
-    return [steps[round(i * last / (room - 1))] for i in range(room)]
+    return thinned(steps, max(2, int(budget // max(1, frame_bytes * BASE64))))

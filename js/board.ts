@@ -6,6 +6,7 @@ import { show_controls } from "./controls.ts";
 import { Details, place_of } from "./details.ts";
 import type { Host } from "./host.ts";
 import { Link } from "./link.ts";
+import { repaint } from "./paint.ts";
 import { decode_view, type RawBoard, type RawFrame, type RawView, type Selection, type View } from "./payload.ts";
 import type { Act, Corner, Hit, Options, Patch, Slot } from "./panel.ts";
 import { follow, look_at, nearest, pattern_of, tokens_of, type Look, type Scene } from "./scene.ts";
@@ -284,6 +285,10 @@ export class Board {
     this.corner = follow(this.corner, look, this.place.window, tokens_of(this.views).length);
   }
 
+  private refresh_look(): void {
+    this.look = look_at(this.selection, this.hover, this.look, this.views, this.last_step());
+  }
+
   private last_step = () => this.board.steps.at(-1) ?? 0;
 
   /** The kernel changed a trait; several may come one by one, the drawing waits for all. */
@@ -394,7 +399,7 @@ export class Board {
     const pattern = pattern_of(this.views), count = tokens_of(this.views).length;
     const place = arrange(this.width, pattern?.n_layer ?? 1, pattern?.n_head ?? 1, count, this.zoom());
     if (JSON.stringify(place) !== JSON.stringify(this.place)) { this.place = place; this.recentre(); }
-    this.look = look_at(this.selection, this.hover, this.look, this.views, this.last_step());
+    this.refresh_look();
     this.arrange_panels();
     for (const mounted of this.mounted) this.draw_panel(mounted);
     this.draw_chrome();
@@ -436,8 +441,8 @@ export class Board {
     const laid = JSON.stringify([width, this.frame_count, panel.by_detail ? this.number_of(scene.detail) : this.detail_count, options, panel.reads?.map(this.options_of), this.corner, this.place, this.theme_name, devicePixelRatio]);
     if (laid !== mounted.laid) { mounted.layout = panel.layout(scene, width); mounted.laid = laid; this.fit(mounted); mounted.drawn = ""; }
     const drawn = panel.stale?.(scene) ?? "same";
-    if (drawn !== mounted.drawn) { this.paint(mounted.base, (ctx) => panel.draw(ctx, mounted.layout, scene)); mounted.drawn = drawn; }
-    this.paint(mounted.over, (ctx) => panel.mark(ctx, mounted.layout, scene));
+    if (drawn !== mounted.drawn) { repaint(mounted.base, (ctx) => panel.draw(ctx, mounted.layout, scene)); mounted.drawn = drawn; }
+    repaint(mounted.over, (ctx) => panel.mark(ctx, mounted.layout, scene));
     mounted.stage.setAttribute("aria-label", panel.says(scene));
   }
 
@@ -451,14 +456,6 @@ export class Board {
     stage.style.width = `${layout.width}px`;
     stage.style.height = `${layout.height}px`;
     for (const canvas of [base, over]) { canvas.width = Math.round(layout.width * ratio); canvas.height = Math.round(layout.height * ratio); }
-  }
-
-  private paint(canvas: HTMLCanvasElement, draw: (ctx: CanvasRenderingContext2D) => void): void {
-    const ctx = canvas.getContext("2d")!, ratio = devicePixelRatio || 1;
-    ctx.setTransform(1, 0, 0, 1, 0, 0);
-    ctx.clearRect(0, 0, canvas.width, canvas.height);
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    draw(ctx);
   }
 
   private draw_chrome(): void {
@@ -555,6 +552,7 @@ export class Board {
     }
     if (event.key === "Enter" && (event.target as HTMLInputElement).type === "search") return this.search(event);
     if (/^(INPUT|SELECT|BUTTON)$/.test((event.target as HTMLElement).tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
+    this.refresh_look(); // the key before this one may not be drawn yet
     const mounted = this.mounted.find((one) => one.stage === event.target);
     if (event.key === " " && mounted?.panel === slider) { event.preventDefault(); event.stopPropagation(); return this.play(); }
     const patch = this.shortcut(event.key) ?? (mounted?.layout ? mounted.panel.press?.(event.key, this.scene(mounted)) : null);

@@ -101,3 +101,12 @@ export class Pen {
     if (share > 0) this.fill(x, y, Math.max(2, width * Math.min(1, share)), height, colour, 2);
   }
 }
+
+/** Clear a canvas and draw it anew, in CSS pixels whatever the screen's. */
+export function repaint(canvas: HTMLCanvasElement, draw: (ctx: CanvasRenderingContext2D) => void): void {
+  const ctx = canvas.getContext("2d")!, ratio = devicePixelRatio || 1;
+  ctx.setTransform(1, 0, 0, 1, 0, 0);
+  ctx.clearRect(0, 0, canvas.width, canvas.height);
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  draw(ctx);
+}

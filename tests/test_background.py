@@ -10,24 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from small_training import TEXT, small
 
 from gptviz.corpora import TextData
 from gptviz.runs import open_run
-from gptviz.training import TrainConfig, train
+from gptviz.training import train
 from gptviz.training.background import LiveRun
-
-TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen jugs. " * 30
 
 
 @pytest.fixture(scope="module")
 def data():
     return TextData.from_text(TEXT)
-
-
-def small(data, **changes) -> TrainConfig:
-    fields = dict(corpus=data, n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=30,
-                  warmup_iters=5, eval_interval=10, eval_iters=2, threads=1, dropout=0.1)
-    return TrainConfig(**fields | changes)
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import pytest
 
 from gptviz.corpora import TextData
 from gptviz.runs import schedule
+from gptviz.runs.cadence import thinned
 from gptviz.training import TrainConfig, train
-from gptviz.training.budget import plan_recording, thinned
+from gptviz.training.budget import plan_recording
 
 TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen jugs. " * 30
 

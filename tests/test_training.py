@@ -8,6 +8,7 @@ import tempfile
 import numpy as np
 import pytest
 import torch
+from small_training import TEXT, small
 
 from gptviz.corpora import TextData
 from gptviz.model import GPT
@@ -16,18 +17,10 @@ from gptviz.training import Recorder, TrainConfig, learning_rate, make_optimizer
 from gptviz.training.progress import Progress
 from gptviz.training.threads import Threads
 
-TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen jugs. " * 30
-
 
 @pytest.fixture(scope="module")
 def data():
     return TextData.from_text(TEXT)
-
-
-def small(data, **changes) -> TrainConfig:
-    fields = dict(corpus=data, n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=30,
-                  warmup_iters=5, eval_interval=10, eval_iters=2, threads=1, dropout=0.1)
-    return TrainConfig(**fields | changes)
 
 
 def assert_same_scalars(a, b) -> None:

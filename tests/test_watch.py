@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gptviz.dashboards import watch
-from gptviz.dashboards.over_steps import MOST, recorded_over_steps, thinned
+from gptviz.dashboards.over_steps import MOST, recorded_over_steps
 from gptviz.runs import open_run
 from gptviz.tasks import load_task
 from gptviz.views.film import film_view
@@ -163,11 +163,11 @@ def test_the_tree_of_continuations_uses_the_weights_of_the_shown_step(board, run
 
 def test_long_runs_are_thinned_to_their_ends():
     steps = list(range(0, 5000, 10))
-    kept = thinned(steps)
+    kept = thinned(steps, MOST)
     assert len(kept) == MOST
     assert kept[0] == 0
     assert kept[-1] == 4990
-    assert thinned(steps[:MOST]) == steps[:MOST]
+    assert thinned(steps[:MOST], MOST) == steps[:MOST]
 
 
 def test_view_errors():

@@ -61,6 +61,19 @@ def divergence(
     return (np.exp(log_p) * (log_p - log_q)).sum(-1)
 
 
+@np.errstate(invalid="ignore")  # infinite scores make NaN, which is shown as such
+def softmax(scores: Float[np.ndarray, "*row column"]) -> Float[np.ndarray, "*row column"]:
+    """The share of each column in its row, in float64.
+
+    Example:
+        >>> softmax(np.array([0.0, np.log(3)])).round(4)
+        array([0.25, 0.75])
+    """
+    wide = scores.astype(np.float64)
+    powers = np.exp(wide - wide.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
 @np.errstate(invalid="ignore")  # infinite logits make NaN, which is shown as such
 def log_softmax(logits: Float[np.ndarray, "*pos d_vocab"]) -> Float[np.ndarray, "*pos d_vocab"]:
     """The log of each probability, in float64.

@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from gptviz.arguments import briefly, whole_number
 from gptviz.dashboards.explore import facts, picture
 from gptviz.runs import CorruptSnapshot, Follower, Standing
 from gptviz.views import View, controls_view, training_view
 from gptviz.views.controls import disabled_controls, readouts, short
+from gptviz.views.training import drawn_points
 from gptviz.widgets import Board
 
 LOOK_SECONDS = 0.25  # between two looks at the run directory
 ANSWER_SECONDS = 0.15  # how long a button's answer waits for the step under way
 LARGEST_FRAME = 200_000  # bytes; the browser asks for a larger one when it can draw it
 CURVE_POINTS = 1000
+ODD_POINTS = 100  # of a curve that are not finite
 STATES = {"running": "training", "killed": "killed: its process is gone"}
 
 Frame = Callable[[int, str], list[View]]  # the views of a recorded step for a text, without curve and controls
@@ -48,16 +48,15 @@ class _Live:
         self.here = hasattr(run, "set_learning_rate")  # trained by a thread of this process
         self.follower = Follower(run)
         self.damage = ""
-        self.lock = threading.Lock()  # the follower belongs to one thread at a time
         self.standing = self.follower.look()
-        self.drawn = -1  # points of the curve that was sent
         steps = self.standing.steps
+        shown, fresh = self._frame(steps[-1:]), self._fresh()
         self.board = Board(
-            [*self._frame(steps[-1:]), *self._fresh()], name="watch", title=run.name, facts=facts(run.config),
+            [*shown, *fresh], name="watch", title=run.name, facts=facts(run.config),
             steps=steps, source=self.source, text=text, limit=run.config.block_size,
             editable=run.tokenizer is not None, actions=self._actions(),
         )  # fmt: skip
-        self.board.fresh = {view.kind: view for view in self._fresh()}
+        self.board.fresh = {view.kind: view for view in fresh}
         self.board.picture = lambda: picture(self.board) if self.board.steps else b""
 
     # --- what is shown ----------------------------------------------------------------------------------------
@@ -80,8 +79,12 @@ class _Live:
 
     def _fresh(self) -> list[View]:
         """What belongs to every step."""
-        curves = {name: _thinned(*self.follower.curve(name)) for name in ("train", "validation")}
-        known = {name: curve for name, curve in curves.items() if len(curve[0])}
+        known = {}
+        for name in ("train", "validation"):
+            steps, values = self.follower.curve(name)
+            if len(steps):
+                kept = drawn_points(values, CURVE_POINTS, most_odd=ODD_POINTS)
+                known[name] = (steps[kept], values[kept])
         return [*self.events(), *([training_view(known)] if known else []), self._controls(self.standing)]
 
     def _controls(self, standing: Standing) -> View:
@@ -108,13 +111,14 @@ class _Live:
                 return  # a run in memory was closed: the board keeps what it has
 
     def look(self) -> None:
-        """Takes in what is new and sends it, if anything is."""
-        with self.lock:
+        """Takes in what is new and sends it, if anything is; in turn with the answers, or an old state would follow a new."""
+        with self.board.turn:
             before, self.standing = self.standing, self.follower.look()
-            fresh = self._fresh()
-        if self.standing == before:
-            return
-        steps = self.standing.steps
+            if self.standing != before:
+                self._send()
+
+    def _send(self) -> None:
+        fresh, steps = self._fresh(), self.standing.steps
         grown = steps != tuple(self.board.steps)
         if (steps and not self.board.steps) or {view.kind for view in fresh} != set(self.board.fresh):
             self.board.fresh = {view.kind: view for view in fresh}
@@ -147,8 +151,7 @@ class _Live:
                 done.wait(ANSWER_SECONDS)
             else:  # stop: it ends after the step under way and the last recording
                 time.sleep(ANSWER_SECONDS)
-            with self.lock:
-                controls = self._controls(self.follower.look())
+            controls = self._controls(self.follower.look())  # the board holds its turn meanwhile
             self.board.fresh["controls"] = controls
             return {"fresh": [controls.payload()]}
 
@@ -187,14 +190,3 @@ def _cost(standing: Standing, run: Any) -> str:
     tokens = (train.get("batch_size") or 0) * run.config.block_size
     pace = f" · {standing.speed * tokens:,.0f} tokens/s".replace(",", "\u2009") if standing.speed and tokens else ""
     return f"{share}{standing.nbytes / 1e6:.1f}{budget} MB{pace}"
-
-
-def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A curve of at most `CURVE_POINTS` finite points: both ends, each bucket's extremes, and a few of what is not."""
-    if len(values) <= CURVE_POINTS:
-        return steps, values
-    finite, odd = np.flatnonzero(np.isfinite(values)), np.flatnonzero(~np.isfinite(values))
-    buckets = np.array_split(finite, min(len(finite), CURVE_POINTS // 2) or 1)
-    extremes = [at[[values[at].argmin(), values[at].argmax()]] for at in buckets if len(at)]
-    kept = np.unique(np.concatenate([[0, len(values) - 1], odd[:: len(odd) // 100 + 1], *extremes]))
-    return steps[kept], values[kept]

@@ -10,6 +10,7 @@ from jaxtyping import Int, UInt8
 from gptviz.corpora import source_from_spec
 from gptviz.dashboards.tensors import as_numpy, named, visible_of
 from gptviz.runs import CorruptSnapshot, Snapshot
+from gptviz.runs.cadence import thinned
 from gptviz.views import View
 from gptviz.views.attention import largest_of
 from gptviz.views.film import film_view
@@ -20,20 +21,9 @@ SIDE = 32  # pixels of a picture of a head, at most
 MOST_GUESSES = 64  # positions: the last of a longer text
 
 
-def thinned(steps: Sequence[int]) -> list[int]:
-    """At most `MOST` steps, evenly in their order, the first and last among them.
-
-    Example:
-        >>> thinned(range(100))[:3], len(thinned(range(100))), thinned(range(100))[-1]
-        ([0, 4, 9], 24, 99)
-    """
-    last = len(steps) - 1
-    return list(steps) if last < MOST else [steps[round(i * last / (MOST - 1))] for i in range(MOST)]
-
-
 def recorded_over_steps(run: Any, probe: int) -> list[View]:
     """The guesses of a probe text, where there is something to judge, and its film strip; without torch."""
-    snapshots = [one for step in thinned(run.steps) if (one := _snapshot(run, step, probe)) is not None]
+    snapshots = [one for step in thinned(run.steps, MOST) if (one := _snapshot(run, step, probe)) is not None]
     if not snapshots:
         return []
     film = _film(run, [one.step for one in snapshots], len(snapshots[0].ids), str(run.probes[probe]),
@@ -48,7 +38,7 @@ def film_of(run: Any, text: str, n_tokens: int) -> View:
         trace = run.record(text, step=step, names=["pattern"])
         return np.stack([as_numpy(trace["pattern", layer]) for layer in trace.layers])
 
-    return _film(run, thinned(run.steps), n_tokens, text, pattern)
+    return _film(run, thinned(run.steps, MOST), n_tokens, text, pattern)
 
 
 def _film(run: Any, steps: list[int], n_tokens: int, text: str, pattern: Callable[[int], np.ndarray]) -> View:

@@ -15,6 +15,7 @@ from gptviz.dashboards.over_steps import film_of, recorded_over_steps
 from gptviz.dashboards.tensors import named, visible_of
 from gptviz.export import export_html
 from gptviz.views import View, attention_view, events_view, tokens_view, training_view
+from gptviz.views.training import drawn_points
 from gptviz.widgets import Board
 
 RECORDED = ("heads", "text")  # of a probe these were recorded: they need neither weights nor torch
@@ -151,19 +152,9 @@ def curve_view(run: Any) -> View:
         values = metrics[column]
         measured = np.isfinite(values) | (diverged if name == "train" else False)  # NaN elsewhere: not measured
         at = np.flatnonzero(measured)
-        at = at[_shown(values[at])]
+        at = at[drawn_points(values[at], N_POINTS)]
         series[name] = (metrics["step"][at], values[at])
     return training_view(series)
-
-
-def _shown(values: np.ndarray) -> np.ndarray:
-    """The places of a long curve that are drawn: both ends, all that is not finite, and each bucket's extremes."""
-    if len(values) <= N_POINTS:
-        return np.arange(len(values))
-    finite = np.flatnonzero(np.isfinite(values))
-    buckets = np.array_split(finite, min(len(finite), N_POINTS // 2) or 1)
-    extremes = [at[[values[at].argmin(), values[at].argmax()]] for at in buckets if len(at)]
-    return np.unique(np.concatenate([[0, len(values) - 1], np.flatnonzero(~np.isfinite(values)), *extremes]))
 
 
 def _opened(run: Any) -> Any:

@@ -1,6 +1,6 @@
-"""When a run is recorded, and which of its resume points are kept."""
+"""When a run is recorded, which of its resume points are kept, and fewer of its steps where all are too many."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 POWERS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -62,3 +62,16 @@ def kept_resume_points(steps: Iterable[int], max_iters: int) -> set[int]:
     tenth = max(1, max_iters / 10)
     first_of_tenth = {int(step // tenth): step for step in reversed(ordered)}
     return {*first_of_tenth.values(), *ordered[-2:]}
+
+
+def thinned(steps: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the steps, evenly in their order, the last among them and, if there are two, the first.
+
+    Example:
+        >>> thinned([0, 1, 2, 4, 8], 3), thinned([0, 1, 2], 1)
+        ([0, 2, 8], [2])
+    """
+    if count >= len(steps):
+        return list(steps)
+    last = len(steps) - 1
+    return [steps[round(i * last / (count - 1))] for i in range(count)] if count > 1 else [steps[-1]]

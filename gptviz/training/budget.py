@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gptviz.runs import resume_points, schedule
-from gptviz.runs.cadence import kept_resume_points
+from gptviz.runs.cadence import kept_resume_points, thinned
 from gptviz.training.config import TrainConfig
 
 FLOAT = 4  # bytes
@@ -58,19 +58,6 @@ def plan_recording(config: TrainConfig, n_parameters: int, block_size: int, n_pr
         states, count = (states - 1, count) if states > 2 else (states, count - 1)
         found = plan(thinned(every, count), states)
     return found
-
-
-def thinned(steps: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the steps, evenly in their order, the last among them and, if there are two, the first.
-
-    Example:
-        >>> thinned([0, 1, 2, 4, 8], 3), thinned([0, 1, 2], 1)
-        ([0, 2, 8], [2])
-    """
-    if count >= len(steps):
-        return list(steps)
-    last = len(steps) - 1
-    return [steps[round(i * last / (count - 1))] for i in range(count)] if count > 1 else [steps[-1]]
 
 
 def _probe_bytes(config: TrainConfig, block_size: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from gptviz.analysis.predictions import softmax
 from gptviz.views.view import Check, View
 
 TITLE, SUBTITLE = "Query and key", "q · k dimension by dimension, the score, the pattern"
@@ -65,9 +66,7 @@ def scores_of(q: Vectors, k: Vectors) -> tuple[Square, Square]:
     """
     products = q.astype(np.float64) @ k.astype(np.float64).T / np.sqrt(q.shape[1])
     scores = np.where(np.tri(len(q), dtype=bool), products, -np.inf)
-    with np.errstate(invalid="ignore"):
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return scores, weights / weights.sum(axis=-1, keepdims=True)
+    return scores, softmax(scores)
 
 
 def _checks(q: Vectors, k: Vectors, scores: Square, pattern: Square) -> tuple[Check, Check]:

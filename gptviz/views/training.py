@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from gptviz.views.view import View
 
@@ -38,3 +38,26 @@ def training_view(
         axes |= {f"steps_{i}": ("point",), f"values_{i}": ("point",)}
     return View("training", title, unit, arrays, axes, labels={"series": tuple(series)},
                 units={f"values_{i}": unit for i in range(len(series))})
+
+
+def drawn_points(
+    values: Shaped[np.ndarray, "point"], most: int, *, most_odd: int | None = None
+) -> Int[np.ndarray, "kept"]:
+    """The places of a long curve that are drawn: both ends, what is not finite, and each bucket's extremes.
+
+    Args:
+        values: The curve.
+        most: Finite points that are kept, about; a curve no longer than this is drawn whole.
+        most_odd: Of the values that are not finite about so many are kept; all by default.
+
+    Example:
+        >>> drawn_points(np.array([5.0, 1, 2, 9, 3, 4]), 4).tolist()
+        [0, 1, 3, 4, 5]
+    """
+    if len(values) <= most:
+        return np.arange(len(values))
+    finite, odd = np.flatnonzero(np.isfinite(values)), np.flatnonzero(~np.isfinite(values))
+    buckets = np.array_split(finite, min(len(finite), most // 2) or 1)
+    extremes = [at[[values[at].argmin(), values[at].argmax()]] for at in buckets if len(at)]
+    kept = odd if most_odd is None else odd[:: len(odd) // most_odd + 1]
+    return np.unique(np.concatenate([[0, len(values) - 1], kept, *extremes]))

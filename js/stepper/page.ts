@@ -1,5 +1,6 @@
 // The stepper's page: elements that stay, filled from where the reader is. Each part is redrawn only if it changed.
 import { make, put } from "../chrome.ts";
+import { repaint } from "../paint.ts";
 import type { Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { close_up, close_up_title, vocabulary } from "./closeup.ts";
@@ -107,7 +108,7 @@ export class Page {
       el.stage.dataset.stage = String(now.number);
       for (const canvas of [el.base, el.over]) fit(canvas, this.layout);
       el.stage.style.width = `${this.layout.width}px`; el.stage.style.height = `${this.layout.height}px`;
-      paint(el.base, (ctx) => draw_plates(ctx, this.layout!, theme, walk.hidden));
+      repaint(el.base, (ctx) => draw_plates(ctx, this.layout!, theme, walk.hidden));
     }
     this.draw_over(theme, measure, null);
   }
@@ -117,7 +118,7 @@ export class Page {
     const { el, walk, layout } = this;
     if (!layout) return;
     const over = hover && hover.plate.name !== walk.hidden ? hover : null;
-    paint(el.over, (ctx) => mark_plates(ctx, layout, walk, theme, measure, this.paid?.sources ?? [], over));
+    repaint(el.over, (ctx) => mark_plates(ctx, layout, walk, theme, measure, this.paid?.sources ?? [], over));
     put(el.readout, this.readout());
     this.callout(over, layout);
   }
@@ -233,14 +234,6 @@ function arrive(stage: HTMLElement): void {
 function fit(canvas: HTMLCanvasElement, { width, height }: Layout): void {
   const ratio = devicePixelRatio || 1, w = Math.round(width * ratio), h = Math.round(height * ratio);
   if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
-}
-
-function paint(canvas: HTMLCanvasElement, draw: (ctx: CanvasRenderingContext2D) => void): void {
-  const ctx = canvas.getContext("2d")!, ratio = devicePixelRatio || 1;
-  ctx.setTransform(1, 0, 0, 1, 0, 0);
-  ctx.clearRect(0, 0, canvas.width, canvas.height);
-  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-  draw(ctx);
 }
 
 function panel(title: string, subtitle: HTMLElement | null, ...children: HTMLElement[]): HTMLElement {

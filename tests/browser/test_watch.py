@@ -128,7 +128,7 @@ def test_a_typed_text_brings_its_views_and_all_move_together(lab, open_page, rea
     seen.append([board.picture(view) for view in ("heads", "text", "lens", "next")])
     assert all(one != other for one, other in zip(*seen, strict=True))
     page.locator(".gv-panel-film .gv-fold").click()
-    page.wait_for_function("() => document.querySelector('.gv-panel-film .gv-stage').getAttribute('aria-label')"
+    page.wait_for_function("() => document.querySelector('.gv-panel-film .gv-stage').getAttribute('aria-label')?"
                            ".includes('changes most')", timeout=60_000)
     page.get_by_label("compare with step").select_option("600")
     page.wait_for_function("() => document.querySelector('.gv-panel-head .gv-subtitle').textContent"

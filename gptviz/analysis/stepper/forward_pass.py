@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+from gptviz.analysis.predictions import softmax
 from gptviz.analysis.stepper.stages import TENSORS
 from gptviz.config import GPTConfig
 from gptviz.naming import axis_sizes
@@ -64,9 +65,6 @@ class ForwardPass:
         hidden = (q @ k.swapaxes(-1, -2) / np.float32(math.sqrt(self.config.d_head))).astype(np.float32)
         return np.where(np.triu(np.ones((n, n), bool), 1), hidden, scores)
 
-    @np.errstate(invalid="ignore")  # infinite logits make NaN, as in the model
     def _probs(self, layer: int | None) -> Float32[np.ndarray, "pos d_vocab"]:
         """Softmax of the recorded logits."""
-        logits = self.value("logits").astype(np.float64)
-        powers = np.exp(logits - logits.max(-1, keepdims=True))
-        return (powers / powers.sum(-1, keepdims=True)).astype(np.float32)
+        return softmax(self.value("logits")).astype(np.float32)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gptviz.analysis.predictions import softmax
 from gptviz.analysis.stepper.forward_pass import ForwardPass
 from gptviz.analysis.stepper.receipts import shown
 
@@ -227,8 +228,8 @@ def _pattern(ask: _Asker) -> None:
     layer, head, query = ask.place("pattern")
     at = {"layer": layer, "head": head, "query": query}
     scores = ask.forward.value("scores", layer)[head, query, : query + 1].astype(np.float64)
-    row = _softmax(scores)
-    change = float(np.abs(_softmax(scores + 3) - row).max())
+    row = softmax(scores)
+    change = float(np.abs(softmax(scores + 3) - row).max())
     if not math.isfinite(change):
         return
     ask.choice("pattern", at, "Every score in this row grows by 3. What happens to the pattern?",
@@ -240,11 +241,6 @@ def _pattern(ask: _Asker) -> None:
     ask.number("pattern", at | {"key": key}, f"What share of its attention does {ask.token(query)} give to "
                f"{ask.token(key)}, the key with the largest score?", float(row[key]), 0.1,
                f"exp of its score is {row[key]:.4f} of the sum of exp over the {query + 1} keys.")
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    powers = np.exp(scores - scores.max())
-    return powers / powers.sum()
 
 
 def _z(ask: _Asker) -> None:
