@@ -159,6 +159,10 @@ class Board(anywidget.AnyWidget):
             budget: Bytes that the page should not pass: frames are thinned, then details left out; all by default.
         """
         self._begin_here()  # views of the text and step chosen in Python, not those that the board was made with
+        if self.fresh:
+            with self.turn:
+                self.views = self._base = [self.fresh.get(view.kind, view) for view in self.views]
+                self._frames.clear()  # their curves are older
         payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
         room = max(0.0, (budget or math.inf) / BASE64 - sum(view.nbytes for view in self.views))
         if self.source is None or len(self.steps) < 2:
@@ -221,10 +225,11 @@ class Board(anywidget.AnyWidget):
                 message["frame"] = frame_payload(step, views, self.text, self._base)
                 if step == self.step:
                     self.views = views
+            message = _newer(self._waiting or {}, message)
             if time.monotonic() - self._pushed < PATIENCE:
-                self._waiting = {**(self._waiting or {}), **message}
+                self._waiting = message
                 return
-            self._pushed = time.monotonic()
+            self._waiting, self._pushed = None, time.monotonic()
             self._deliver({**message, "push": self._pushed})
 
     def forget(self) -> None:
@@ -233,8 +238,12 @@ class Board(anywidget.AnyWidget):
             self._frames.clear()
 
     def with_fresh(self, views: Sequence[View]) -> list[View]:
-        """The views of a step followed by those that belong to every step, as the browser knows them already."""
-        return [*views, *(view for view in self._base if view.kind in self.fresh)]
+        """The views of a step and, where the browser knows them already, those that belong to every step."""
+        together = list(views)
+        for place, view in enumerate(self._base):
+            if view.kind in self.fresh:
+                together.insert(place, view)
+        return together
 
     def begin(self, views: Sequence[View], *, step: int | None, steps: Sequence[int]) -> None:
         """Start over with other kinds of views, as when the first step of a training is recorded."""
@@ -370,6 +379,17 @@ def _count(views: Sequence[View], name: str) -> int:
             if name in axes:
                 return view.arrays[array_name].shape[axes.index(name)]
     return 0
+
+
+def _newer(waiting: dict, message: dict) -> dict:
+    """What waits with what is newer in its place; of views that belong to every step, the newest of each kind.
+
+    Example:
+        >>> _newer({"fresh": [{"kind": "a"}, {"kind": "b", "n": 1}]}, {"fresh": [{"kind": "b", "n": 2}]})
+        {'fresh': [{'kind': 'a'}, {'kind': 'b', 'n': 2}]}
+    """
+    fresh = {view["kind"]: view for one in (waiting, message) for view in one.get("fresh", ())}
+    return {**waiting, **message} | ({"fresh": list(fresh.values())} if fresh else {})
 
 
 def _details_of(title: str) -> str:

@@ -597,5 +597,5 @@ export class Board {
   }
 }
 
-const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "guesses", "film", "writes", "tree", "edits", "querykey", "decomposition", "circuits", "composition", "embeddings", "positions", "events", "loss"];
+const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "guesses", "film", "writes", "tree", "edits", "querykey", "decomposition", "circuits", "composition", "embeddings", "positions", "events", "loss", "curves", "bands"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

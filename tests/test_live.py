@@ -78,7 +78,9 @@ def test_the_board_grows_with_the_run_and_follows_the_last_step(live):
     run, browser = live()
     board = browser.board
     browser.until(lambda: len(board.steps) > 4)
-    assert [view.kind for view in board.views] == ["attention", "tokens", "events", "training", "controls"]
+    assert [view.kind for view in board.views] == [
+        "attention", "tokens", "events", "head_curves", "distributions", "training", "controls", "lens", "embeddings",
+        "positions"]
     assert board.step == board.steps[-1]
     assert words(board)["state"] == "training"
     run.pause().wait(60)
@@ -87,6 +89,82 @@ def test_the_board_grows_with_the_run_and_follows_the_last_step(live):
     assert words(board)["readouts"][0] == ["trained to step", str(standing.step), "of 1000000"]
     heads = board.views[0].arrays["pattern"]
     assert heads.tobytes() == run.snapshot(board.step).pattern.tobytes()
+
+
+def test_what_grows_is_sent_only_when_something_was_recorded(live):
+    run, browser = live()
+    board = browser.board
+    browser.until(lambda: len(board.steps) > 4)
+    run.pause().wait(60)
+    browser.until(lambda: words(board)["state"] == "paused" and board.steps == run.steps)
+    curves, before = board.fresh["head_curves"], len(browser.sent)
+    assert curves.arrays["steps_0"].tolist() == run.steps
+    run.set_learning_rate(1e-4)
+    run.step(1).wait(60)
+    browser.until(lambda: board.steps == run.steps and len(browser.sent) > before)
+    grown = [view["kind"] for _, content, _ in browser.sent[before:] for view in content.get("fresh", ())]
+    assert "head_curves" in grown
+    assert board.fresh["head_curves"].arrays["steps_0"].tolist() == run.steps
+    quiet = [{view["kind"] for view in content.get("fresh", ())} for _, content, _ in browser.sent
+             if content.get("fresh") and "steps" not in content]
+    assert all("head_curves" not in kinds for kinds in quiet)
+
+
+def test_lens_and_embeddings_of_the_probe_are_those_of_the_shown_step(live):
+    run, browser = live()
+    board = browser.board
+    browser.until(lambda: len(board.steps) > 5)
+    run.pause().wait(60)
+    browser.until(lambda: words(board)["state"] == "paused")
+    for step in (board.steps[0], board.steps[-1]):
+        asked = {"ask": "detail", "id": "1", "kind": "lens", "step": step, "text": board.text, "at": {"rows": 0}}
+        board._received(board, asked, [])
+        top = browser.sent[-1][1]["detail"]["arrays"]["top_probs"]
+        shown = run.record(run.probes[0], step=step)["logits"].softmax(-1).amax(-1)
+        assert top["shape"][:2] == [3, len(shown)]
+        view = next(view for view in board.source(step, board.text) if view.kind == "lens").detail_of(rows=0)
+        np.testing.assert_allclose(view.arrays["top_probs"][-1, :, 0], shown.numpy(), atol=1e-5)
+    places = next(view for view in board.source(1, board.text) if view.kind == "positions")
+    weights = run.weights(1)["transformer.wpe.weight"]
+    unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    np.testing.assert_allclose(places.detail_of().arrays["cosine"], unit @ unit.T, atol=1e-5)
+
+
+def test_another_text_takes_the_probes_place_and_moves_with_the_steps(live):
+    run, browser = live()
+    board = browser.board
+    browser.until(lambda: len(board.steps) > 3)
+
+    def ask(step, text):
+        board._received(board, {"ask": "frame", "id": "1", "step": step, "text": text}, [])
+        return browser.sent[-1][1]["frame"]
+
+    frame, early = ask(board.steps[0], "lazy dog"), board.views[1].arrays["loss"]
+    assert board.text == "lazy dog"
+    kinds = [None if view is None else view["kind"] for view in frame["views"]]
+    assert kinds == ["attention", "tokens", None, None, None, None, None, "next", "lens", "writes"]
+    ask(board.steps[-1], "lazy dog")
+    assert not np.array_equal(board.views[1].arrays["loss"], early, equal_nan=True)
+    before = len(board.steps)
+    browser.until(lambda: len(board.steps) > before)
+    assert not [content for _, content, _ in browser.sent if content.get("frame", {}).get("text") not in
+                (None, "lazy dog", run.probes[0])]
+    assert ask(board.steps[-1], "lazy dog")["step"] == board.steps[-1]
+    grown = browser.press("continue", {"ids": [0, 1], "at": "root", "steps": 1})
+    assert "tree" in grown["options"]
+
+
+def test_a_page_of_a_live_board_has_its_newest_curves(live):
+    run, browser = live()
+    board = browser.board
+    browser.until(lambda: len(board.steps) > 4)
+    run.pause().wait(60)
+    browser.until(lambda: words(board)["state"] == "paused" and board.steps == run.steps)
+    page = board.payload(budget=3_000_000)
+    curve = next(view for view in page["views"] if view["kind"] == "training")
+    assert curve["arrays"]["steps_0"]["data"] == board.fresh["training"].arrays["steps_0"].tobytes()
+    assert next(view for view in page["views"] if view["kind"] == "controls")["content"]["state"] == "paused"
+    assert all(one["views"][5] is None for one in page["frames"])
 
 
 def test_messages_are_few_small_and_acknowledged(live):

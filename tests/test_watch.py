@@ -12,6 +12,7 @@ import torch
 from gptviz.dashboards import watch
 from gptviz.dashboards.over_steps import MOST, recorded_over_steps
 from gptviz.runs import open_run
+from gptviz.runs.cadence import thinned
 from gptviz.tasks import load_task
 from gptviz.views.film import film_view
 from gptviz.views.guesses import UNJUDGED, guesses_view
@@ -55,10 +56,10 @@ print(len(page["frames"]), sum(len(view.get("details", {})) for view in page["vi
 
 
 def test_another_text_is_shown_with_what_needs_the_weights(board, run):
-    assert kinds(board.views) == ["attention", "tokens", "training", "guesses", "film"]
+    assert kinds(board.views) == ["attention", "tokens", "head_curves", "training", "guesses", "film"]
     for step in (10, 600):
         views = board.source(step, OTHER)
-        assert kinds(views) == ["attention", "tokens", "training", "film", "next", "lens", "writes"]
+        assert kinds(views) == ["attention", "tokens", "head_curves", "training", "film", "next", "lens", "writes"]
         trace = run.record(OTHER, step=step)
         expected = torch.log_softmax(trace["logits"], -1)[torch.arange(8), trace.ids[1:]]
         np.testing.assert_allclose(-one(views, "tokens").arrays["loss"][1:], expected.numpy(), atol=1e-5)
@@ -69,7 +70,7 @@ def test_another_text_is_shown_with_what_needs_the_weights(board, run):
 
 def test_chosen_views_move_with_the_recorded_probe_too(run):
     board = watch(run, views=["lens", "text"])
-    assert kinds(board.views) == ["attention", "tokens", "training", "guesses", "film", "lens"]
+    assert kinds(board.views) == ["attention", "tokens", "head_curves", "training", "guesses", "film", "lens"]
     np.testing.assert_array_equal(board.views[0].arrays["pattern"], run.snapshot(600).pattern)
     lens = [one(board.source(step, board.text), "lens").arrays["top_probs"] for step in (0, 600)]
     assert np.abs(lens[0] - lens[1]).max() > 0.1
@@ -85,14 +86,15 @@ def test_a_frame_repeats_nothing_that_stands_still(board):
     board.send = lambda content, buffers=None: sent.append(content)
     for step in (0, 10):
         board._received(board, {"ask": "frame", "step": step, "text": board.text, "id": "1"}, [])
-    assert [[view is None for view in one["frame"]["views"]] for one in sent] == [[False, False, True, True, True]] * 2
+    still = [[view is None for view in one["frame"]["views"]] for one in sent]
+    assert still == [[False, False, True, True, True, True]] * 2
 
 
 def test_a_page_holds_the_film_of_every_head_once(board):
     page = board.payload()
     film = one_payload(page["views"], "film")
     assert set(film["details"]) == {f"{layer},{head}" for layer in range(3) for head in range(3)}
-    assert all(frame["views"][4] is None for frame in page["frames"])
+    assert all(frame["views"][5] is None for frame in page["frames"])
     assert "details" not in one_payload(board.payload(budget=1)["views"], "film") or not one_payload(
         board.payload(budget=1)["views"], "film")["details"]
 

@@ -39,8 +39,8 @@ def embeddings_part(trace: Any, model: Any, tokenizer: Any = None) -> View:
 
     def make() -> tuple[Points, Points]:
         positions = as_numpy(parts.wpe.weight)
-        return (_points(as_numpy(parts.wte.weight)[shown], [visible(int(token)) for token in shown]),
-                _points(positions, [str(place) for place in range(len(positions))]))
+        return (points_of(as_numpy(parts.wte.weight)[shown], [visible(int(token)) for token in shown]),
+                points_of(positions, [str(place) for place in range(len(positions))]))
 
     total = len(parts.wte.weight)
     return embeddings_view(make, places, f"{len(shown):,} of {total:,} tokens" if len(shown) < total else "")
@@ -52,11 +52,13 @@ def positions_part(_trace: Any, model: Any, _tokenizer: Any = None) -> View:
 
     weights = unwrapped(model).transformer.wpe.weight
 
-    def make() -> tuple[np.ndarray, np.ndarray]:
-        places = np.arange(0, len(weights), -(-len(weights) // MOST_PLACES))
-        return cosines(as_numpy(weights)[places]), places
+    return positions_view(lambda: positions_of(as_numpy(weights)))
 
-    return positions_view(make)
+
+def positions_of(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cosines of position embeddings, and the positions that they are of."""
+    places = np.arange(0, len(weights), -(-len(weights) // MOST_PLACES))
+    return cosines(weights[places]), places
 
 
 def tokens_shown(ids: np.ndarray, n_vocab: int) -> np.ndarray:
@@ -73,9 +75,10 @@ def tokens_shown(ids: np.ndarray, n_vocab: int) -> np.ndarray:
     return np.sort(np.concatenate([own, others[: max(0, MOST_TOKENS - len(own))]]))
 
 
-def _points(vectors: np.ndarray, words: list[str]) -> Points:
+def points_of(vectors: np.ndarray, words: list[str], *, mapped: bool = True) -> Points:
+    """Vectors as points; `mapped` also by t-SNE and UMAP, where they are installed and the points are few."""
     coordinates, share = principal_components(vectors)
     near, cosine = neighbours(vectors)
-    few = 3 < len(vectors) <= MOST_MAPPED
+    few = mapped and 3 < len(vectors) <= MOST_MAPPED
     maps = {name: nonlinear_map(vectors, name) for name in available_maps()} if few else {}
     return Points(words, coordinates, share, near, cosine, maps)

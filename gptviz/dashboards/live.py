@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from gptviz.arguments import briefly, whole_number
 from gptviz.dashboards.explore import facts, picture
+from gptviz.dashboards.next import actions_of
 from gptviz.runs import CorruptSnapshot, Follower, Standing
 from gptviz.views import View, controls_view, training_view
 from gptviz.views.controls import disabled_controls, readouts, short
@@ -20,10 +22,13 @@ CURVE_POINTS = 1000
 ODD_POINTS = 100  # of a curve that are not finite
 STATES = {"running": "training", "killed": "killed: its process is gone"}
 
+Load = Callable[[int | None], tuple[Any, Any]]
 Frame = Callable[[int, str], list[View]]  # the views of a recorded step for a text, without curve and controls
 
 
-def live_board(run: Any, frame: Frame, text: str, events: Callable[[], list[View]] = list) -> Board:
+def live_board(
+    run: Any, frame: Frame, text: str, growing: Callable[[], list[View]] = list, load: Load | None = None
+) -> Board:
     """A board that follows a run which is being trained, here or in another process.
 
     A thread of its own looks at the run directory four times a second and sends what is new: at most one message is
@@ -33,9 +38,10 @@ def live_board(run: Any, frame: Frame, text: str, events: Callable[[], list[View
         run: The run, alive.
         frame: Gives the views of a recorded step for a text: heads, text, and what is computed.
         text: The recorded probe text.
-        events: Gives the timeline of events, if there is one.
+        growing: Gives the views that grow with the run (`Progress.views`): the same objects until they change.
+        load: Gives the model and the tokenizer of a step; the run's own way by default.
     """
-    live = _Live(run, frame, text, events)
+    live = _Live(run, frame, text, growing, load or run.load)
     threading.Thread(target=live.follow, name="gptviz-watch", daemon=True).start()
     return live.board
 
@@ -43,8 +49,8 @@ def live_board(run: Any, frame: Frame, text: str, events: Callable[[], list[View
 class _Live:
     """What a live board shows, and what its buttons do."""
 
-    def __init__(self, run: Any, frame: Frame, text: str, events: Callable[[], list[View]] = list) -> None:
-        self.run, self.frame, self.text, self.events = run, frame, text, events
+    def __init__(self, run: Any, frame: Frame, text: str, growing: Callable[[], list[View]], load: Load) -> None:
+        self.run, self.frame, self.text, self.growing, self.load = run, frame, text, growing, load
         self.here = hasattr(run, "set_learning_rate")  # trained by a thread of this process
         self.follower = Follower(run)
         self.damage = ""
@@ -52,7 +58,7 @@ class _Live:
         steps = self.standing.steps
         shown, fresh = self._frame(steps[-1:]), self._fresh()
         self.board = Board(
-            [*shown, *fresh], name="watch", title=run.name, facts=facts(run.config),
+            _arranged(shown, fresh), name="watch", title=run.name, facts=facts(run.config),
             steps=steps, source=self.source, text=text, limit=run.config.block_size,
             editable=run.tokenizer is not None, actions=self._actions(),
         )  # fmt: skip
@@ -66,8 +72,7 @@ class _Live:
         if not self.board.steps:
             raise ValueError("A text is shown at a recorded step; none is recorded yet. Wait for the first.")
         chosen = self.board.steps[-1] if step is None else step
-        heads, shown, *computed = self.frame(chosen, text)
-        return [*self.board.with_fresh([heads, shown]), *computed]
+        return self.board.with_fresh(self.frame(chosen, text))
 
     def _frame(self, newest: tuple[int, ...]) -> list[View]:
         """The newest recorded step of the probe text; nothing before the first, or if its file is damaged."""
@@ -85,7 +90,7 @@ class _Live:
             if len(steps):
                 kept = drawn_points(values, CURVE_POINTS, most_odd=ODD_POINTS)
                 known[name] = (steps[kept], values[kept])
-        return [*self.events(), *([training_view(known)] if known else []), self._controls(self.standing)]
+        return [*self.growing(), *([training_view(known)] if known else []), self._controls(self.standing)]
 
     def _controls(self, standing: Standing) -> View:
         state = STATES.get(standing.status, standing.status)
@@ -111,7 +116,7 @@ class _Live:
                 return  # a run in memory was closed: the board keeps what it has
 
     def look(self) -> None:
-        """Takes in what is new and sends it, if anything is; in turn with the answers, or an old state would follow a new."""
+        """Takes in what is new and sends it; in turn with the answers, or an old state would follow a new one."""
         with self.board.turn:
             before, self.standing = self.standing, self.follower.look()
             if self.standing != before:
@@ -122,12 +127,13 @@ class _Live:
         grown = steps != tuple(self.board.steps)
         if (steps and not self.board.steps) or {view.kind for view in fresh} != set(self.board.fresh):
             self.board.fresh = {view.kind: view for view in fresh}
-            self.board.begin([*self._frame(steps[-1:]), *fresh], step=steps[-1] if steps else None, steps=steps)
+            self.board.begin(_arranged(self._frame(steps[-1:]), fresh), step=steps[-1] if steps else None, steps=steps)
             return
         views = self._frame(steps[-1:]) if grown and self.board.text == self.text else []
         if sum(view.nbytes for view in views) > LARGEST_FRAME:
             views = []
-        self.board.show(views, step=steps[-1] if views else None, steps=steps if grown else None, fresh=fresh)
+        news = [view for view in fresh if self.board.fresh.get(view.kind) is not view]
+        self.board.show(views, step=steps[-1] if views else None, steps=steps if grown else None, fresh=news)
 
     # --- buttons ----------------------------------------------------------------------------------------------
 
@@ -139,8 +145,13 @@ class _Live:
             "record": lambda _: run.record_now(),
             "rate": lambda value: run.set_learning_rate(_rate(value)),
         } if self.here else {}
-        return {"follow": self._to_the_end, **{name: self._answered(act) for name, act in asked.items()},
+        of_model = {name: partial(self._of_model, name) for name in ("continue", "use_text")}
+        return {"follow": self._to_the_end, **of_model, **{name: self._answered(act) for name, act in asked.items()},
                 "stop": self._answered(lambda _: run.stop())}
+
+    def _of_model(self, name: str, value: Any) -> dict:
+        """What the views of a typed text ask of the model at the shown step."""
+        return actions_of(*self.load(self.board.step))[name](value)
 
     def _answered(self, act: Callable[[Any], Any]) -> Callable[[Any], dict]:
         """Asks the run, waits a moment for the step under way, and tells the browser how the run stands."""
@@ -161,6 +172,11 @@ class _Live:
         if self.board.steps:
             self.board.step = self.board.steps[-1]
         return {}
+
+
+def _arranged(frame: list[View], fresh: list[View]) -> list[View]:
+    """Heads and text first, then what belongs to every step, then what depends on the text: these differ in number."""
+    return [*frame[:2], *fresh, *frame[2:]]
 
 
 def _rate(value: Any) -> float | None:

@@ -12,9 +12,11 @@ from gptviz.dashboards.explore import facts, parts, picture, trace_views
 from gptviz.dashboards.live import live_board
 from gptviz.dashboards.next import N_CHOICES, actions_of
 from gptviz.dashboards.over_steps import film_of, recorded_over_steps
+from gptviz.dashboards.progress import Progress
 from gptviz.dashboards.tensors import named, visible_of
+from gptviz.dashboards.unfolded import when_unfolded
 from gptviz.export import export_html
-from gptviz.views import View, attention_view, events_view, tokens_view, training_view
+from gptviz.views import View, attention_view, tokens_view, training_view
 from gptviz.views.training import drawn_points
 from gptviz.widgets import Board
 
@@ -27,21 +29,23 @@ N_POINTS = 4000  # finite ones of a loss curve: more than any screen has pixels
 def watch(run: Any, probe: int = 0, *, views: Sequence[str] | None = None) -> Board:
     """A recorded run with one slider over its steps that moves every view.
 
-    Of a probe text: all heads, the loss by token, the guesses that became right, a head as a film strip, the events and
-    the loss curve; all from what was recorded, without torch. Another text typed into the board goes through the
-    weights of the chosen step and is also shown with the next token, the logit lens and the writes. A second step can
-    be compared with: heads and text then show the change.
+    Of a probe text: all heads, the loss by token, the guesses that became right, a head as a film strip, the events,
+    the scores of the heads, the distributions and the loss curve; all from what was recorded, without torch. Another
+    text typed into the board goes through the weights of the chosen step and is also shown with the next token, the
+    logit lens and the writes. A second step can be compared with: heads and text then show the change.
 
     A run that is being trained, here in the background or in another process, is shown live: its state, losses and
-    speed, the growing curve, and each newly recorded step for a reader who is at the last one. In this process it can
-    be paused, stepped by hand, recorded and given another learning rate; in another one it can be stopped.
+    speed, the growing curves, and each newly recorded step for a reader who is at the last one; of the probe also the
+    logit lens, embeddings and positions, computed when they are unfolded, and again for each step that is shown. In
+    this process it can be paused, stepped by hand, recorded and given another learning rate; in another one it can be
+    stopped.
 
     Args:
         run: A Run, or the path or name of one.
         probe: Which of the run's probe texts.
         views: Parts beside the heads and the text, for the probe, too, by the names in `gptviz.dashboards.parts()`:
             they are computed with the weights of the step. None for what was recorded of the probe, and "next", "lens"
-            and "writes" of other texts.
+            and "writes" of other texts; () for nothing else.
 
     Raises:
         ValueError: If the run has no such probe or no recorded step, or a view is unknown or edits the model.
@@ -58,19 +62,22 @@ def watch(run: Any, probe: int = 0, *, views: Sequence[str] | None = None) -> Bo
                          f"{probe}. They are in run.probes.")
     text, more = str(run.probes[probe]), _more_views(views)
     load = lru_cache(maxsize=KEPT_MODELS)(run.load)
+    alive = run.status in ("running", "paused")
 
     def frame(step: int, wanted: str) -> list[View]:
         if wanted == text and not views:
-            return snapshot_views(run, step, probe)
+            more_of_it = when_unfolded(run, load, step, probe) if alive and views is None else []
+            return [*snapshot_views(run, step, probe), *more_of_it]
         recorded = snapshot_views(run, step, probe) if wanted == text else []
         return [*recorded, *_computed(load(step), wanted, more if recorded else (*RECORDED, *more))]
 
-    if run.status in ("running", "paused"):
-        return live_board(run, frame, text, lambda: event_views(run))
+    progress = Progress(run, probe)
+    if alive:
+        return live_board(run, frame, text, progress.views, load)
     steps = run.steps
     if not steps:
         raise ValueError(f"{run.path} has no recorded step. Train again, or open another run.")
-    over_steps, of_probe = [*event_views(run), curve_view(run)], recorded_over_steps(run, probe)
+    over_steps, of_probe = [*progress.views(), curve_view(run)], recorded_over_steps(run, probe)
     strip = lru_cache(maxsize=1)(lambda wanted, n_tokens: film_of(run, wanted, n_tokens))
 
     def source(step: int | None, wanted: str) -> Sequence[View]:
@@ -133,13 +140,15 @@ def snapshot_views(run: Any, step: int, probe: int) -> list[View]:
     short, words = named(top, visible_of(run.tokenizer))
     follows = snapshot.top_ids[:-1] == snapshot.ids[1:, None]  # rank of a token that the recorded top-k holds, else 0
     rank = np.concatenate([[0], np.where(follows.any(axis=1), follows.argmax(axis=1) + 1, 0)]).astype(np.int32)
-    text = tokens_view(snapshot.loss, snapshot.tokens, top_ids=short, top_probs=probs, words=words, rank=rank)
+    text = tokens_view(snapshot.loss, snapshot.tokens, top_ids=short, top_probs=probs, words=words, rank=rank,
+                       arrays=_norms(snapshot))
     return [attention_view(pattern, snapshot.tokens), text]
 
 
-def event_views(run: Any) -> list[View]:
-    """The timeline of a run's events; none for a run that was recorded without looking for them."""
-    return [events_view(run.events)] if run.observations or run.events else []
+def _norms(snapshot: Any) -> dict[str, np.ndarray]:
+    """The length of the residual stream at each token, after the embeddings and after each layer."""
+    lengths = snapshot.statistics.get("resid_norm", ())
+    return {f"residual norm {'at first' if not at else f'after L{at - 1}'}": norm for at, norm in enumerate(lengths)}
 
 
 def curve_view(run: Any) -> View:

@@ -20,6 +20,7 @@ from gptviz.figures.embeddings import draw_embeddings, draw_positions
 from gptviz.figures.interactive import plotly as plotly
 from gptviz.figures.lens import draw_lens, draw_next
 from gptviz.figures.palette import THEMES as THEMES
+from gptviz.figures.progress import draw_distributions, draw_head_curves
 from gptviz.figures.querykey import draw_decomposition, draw_querykey
 from gptviz.figures.tokens import draw_tokens
 from gptviz.figures.training import draw_training
@@ -120,4 +121,6 @@ _DRAW: dict[str, Callable[..., Figure]] = {
     "positions": draw_positions,
     "circuits": draw_circuits,
     "composition": draw_composition,
+    "head_curves": draw_head_curves,
+    "distributions": draw_distributions,
 }

@@ -142,6 +142,9 @@ class Follower:
         if now.get("refused"):
             return (f"The disk refuses what is recorded ({now['refused']}). Training goes on; free some space, and "
                     "recording goes on too.")
+        if now.get("mirror"):
+            return (f"The mirror fails ({now['mirror']}). Training and recording go on here, and the copy is tried "
+                    "again.")
         if self._diverged is not None:
             found = next((event for event in self.run.events if event["name"] == "nonfinite_loss"), {})
             where = f" It shows first in {found['first']}." if found.get("first") else ""

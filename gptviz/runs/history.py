@@ -1,9 +1,12 @@
 """What the journal says: which files of a run count, and in which order things happened."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from gptviz.runs.journal import LineReader, Record, restored
+import numpy as np
+
+from gptviz.runs.journal import LineReader, Record, decode, restored
 
 JOURNAL = "journal.jsonl"
 METRICS = "metrics"
@@ -54,11 +57,8 @@ class History:
 
     def _replay(self, record: Record) -> None:
         kind = record.get("kind")
-        if kind in ("weights", "optimizer", "state", "snapshot"):
-            self.live[record["file"]] = record | {"step": int(record["step"])}
-        elif kind == "removed":
-            self.live.pop(record["file"], None)
-        elif kind == "segment":
+        _follow(self.live, record)
+        if kind == "segment":
             self._start(record)
         elif kind == "event":
             self.events = [event for event in self.events if _what(event) != _what(record)] + [restored(record)]
@@ -69,11 +69,42 @@ class History:
 
     def _start(self, segment: Record) -> None:
         step, self.end = segment["from_step"], None
-        self.live = {name: record for name, record in self.live.items() if record["step"] <= step}
         # An event with a score was found in an observation, and the step that training goes on from keeps its own.
         self.events = [event for event in self.events if event["step"] < step + ("score" in event)]
         self.observations = {at: one for at, one in self.observations.items() if at <= step}
         self.segments.append(segment)
+
+
+def spread_over_steps(observations: Iterable[Record]) -> dict[str, np.ndarray]:
+    """The distributions of observations as arrays `[step row share]`, by kind and part: see `Run.distributions`."""
+    seen = [one for one in observations if one.get("distributions")]
+    rows = [{f"{kind}/{part}": values for kind, parts in one["distributions"].items() for part, values in parts.items()}
+            for one in seen]
+    whole = {name: np.full(np.shape(values), np.nan) for row in rows for name, values in row.items()}
+    found = {name: np.array([row.get(name, missing) for row in rows], float) for name, missing in whole.items()}
+    return {"step": np.array([one["step"] for one in seen]), **found} if seen else {}
+
+
+def live_files(journal: bytes) -> dict[str, Record]:
+    """The records of the files that count in the bytes of a journal, by name; a torn or damaged line is left out."""
+    live: dict[str, Record] = {}
+    for record in map(decode, journal.split(b"\n")):
+        if record is not None:
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                _follow(live, record)
+    return live
+
+
+def _follow(live: dict[str, Record], record: Record) -> None:
+    """What a journal record does to the files that count."""
+    kind = record.get("kind")
+    if kind in ("weights", "optimizer", "state", "snapshot"):
+        live[record["file"]] = record | {"step": int(record["step"])}
+    elif kind == "removed":
+        live.pop(record["file"], None)
+    elif kind == "segment":
+        for name in [name for name, one in live.items() if one["step"] > record["from_step"]]:
+            del live[name]
 
 
 def _what(event: Record) -> tuple:

@@ -22,7 +22,7 @@ from gptviz.packing import unpack_pattern
 from gptviz.runs import lock
 from gptviz.runs.faults import CorruptSnapshot, NotARun
 from gptviz.runs.files import Arrays, read_arrays, read_committed, read_state
-from gptviz.runs.history import History, Scalars
+from gptviz.runs.history import History, Scalars, spread_over_steps
 from gptviz.runs.journal import Record
 
 SCHEMA_VERSION = 1
@@ -193,6 +193,20 @@ class Run:
         scores = {name: np.array([one["heads"][name] for one in seen], float) for name in names}
         highs = {f"null_high/{name}": np.array([one["null_high"][name] for one in seen], float) for name in scores}
         return {"step": np.array([one["step"] for one in seen]), **scores, **highs} if seen else {}
+
+    def distributions(self) -> dict[str, np.ndarray]:
+        """How weights, gradients and activations were spread at the recorded steps; without torch.
+
+        Returns:
+            "step" `[n]`, and by kind and part ("weights/attn.c_attn", "gradients/wte", "activations/mlp_out", ...)
+            `[n row share]`: a row for each layer, or one; the lowest value, 5, 25, 50, 75 and 95 % of them, and the
+            highest (`gptviz.analysis.distributions`). NaN where nothing was measured; {} for a run recorded without.
+
+        Example:
+            >>> open_run("sorter").distributions()
+            {}
+        """
+        return spread_over_steps(self.observations)
 
     @property
     def status(self) -> str:

@@ -24,6 +24,7 @@ from gptviz.runs.files import FILE_NAME, Arrays, file_name, serialise
 from gptviz.runs.history import JOURNAL, METRICS, History
 from gptviz.runs.journal import LineWriter, Record, encode, lossless
 from gptviz.runs.reader import STOP
+from gptviz.runs.replica import Replica, check_new
 from gptviz.whole_files import TEMPORARY, write_whole
 
 QUEUED_ITEMS = 16
@@ -89,6 +90,7 @@ class RunWriter:
         folder: The run directory; it exists and holds run.json (see `create`).
         max_iters: Planned length of the run, which decides which optimizer states are kept.
         from_step: The step at which this segment begins; what was recorded after it no longer counts.
+        mirror: A URL that fsspec knows, where a copy is kept up (`gptviz.runs.replica`).
 
     Attributes:
         state: "recording", "degraded" (the disk refuses; training goes on) or "closed".
@@ -96,13 +98,15 @@ class RunWriter:
         dropped: Recorded steps and rows that were given up because the disk was too slow or refused.
         notice: A sentence if a torn last line of the journal was cut off, else None.
         longest_wait: The longest that a step waited for room in the queue, seconds.
+        replica: The copy elsewhere, or None.
 
     Raises:
         RunLocked: If another process writes to it.
+        ValueError: If `mirror` is no such URL, or holds another run.
         OSError: If the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, *, max_iters: int, from_step: int = 0) -> None:
+    def __init__(self, folder: Path, *, max_iters: int, from_step: int = 0, mirror: str | None = None) -> None:
         self.folder, self.max_iters = folder, max_iters
         self.state: State = "recording"
         self.error: Exception | None = None
@@ -118,6 +122,7 @@ class RunWriter:
         with _told(folder):
             lock.acquire(folder)
         try:
+            self.replica = Replica(folder, mirror) if mirror else None
             with _told(folder):
                 self._begin_segment(from_step)
         except BaseException:
@@ -128,16 +133,18 @@ class RunWriter:
         atexit.register(self.close)
 
     @classmethod
-    def create(cls, folder: Path, info: Record, *, max_iters: int) -> "RunWriter":
+    def create(cls, folder: Path, info: Record, *, max_iters: int, mirror: str | None = None) -> "RunWriter":
         """Makes a run directory in a folder that is new or empty, and opens it for writing.
 
         Raises:
-            ValueError: If the folder holds something already.
+            ValueError: If the folder holds something already, or `mirror` is no URL for it.
             OSError: If the folder cannot be written.
         """
+        if mirror:
+            check_new(mirror)
         with _told(folder):
             cls._make(folder, info)
-        return cls(folder, max_iters=max_iters)
+        return cls(folder, max_iters=max_iters, mirror=mirror)
 
     @staticmethod
     def _make(folder: Path, info: Record) -> None:
@@ -220,6 +227,8 @@ class RunWriter:
             else:
                 lock.release(self.folder)
             atexit.unregister(self.close)
+            if self.replica:
+                self.replica.close()
         return not self._unsaved
 
     def _fits(self, item: Item) -> bool:

@@ -127,7 +127,8 @@ class LiveRun(Run):
 
         Returns:
             "step" (updates done), the scalars of the last step and "val_loss" by name, "recording" (its share of the
-            time spent training), and "refused" (what the disk said last, or ""); nothing before the first step.
+            time spent training), "refused" and "mirror" (what the disk and the mirror said last, or ""); nothing before
+            the first step.
         """
         trainer = self._trainer
         if trainer is None:
@@ -137,7 +138,8 @@ class LiveRun(Run):
         writer = trainer.recorder.writer
         known = {} if trainer.val_loss is None else {"val_loss": trainer.val_loss}
         return {**trainer.latest, **known, "step": trainer.step, "recording": seconds["recording"] / max(1e-9, busy),
-                "refused": str(writer.error) if writer.state == "degraded" else ""}
+                "refused": str(writer.error) if writer.state == "degraded" else "",
+                "mirror": f"{replica.url}: {replica.error}" if (replica := writer.replica) and replica.error else ""}
 
     # --- asking it --------------------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ class TrainConfig:
         record_steps: Keep these steps instead.
         max_megabytes: Size that the run directory should not pass: fewer optimizer states and then fewer steps are kept
             (10^6 bytes; steps in `record_steps` are all kept).
+        mirror: A folder at any URL that fsspec knows (s3://..., gs://..., file:///...), where a copy of the run
+            directory is kept up while it trains. Where that fails, it is said and tried again; training goes on.
         on_nan: What a loss that is not finite does: "continue" (it is recorded and flagged) or "stop".
         n_layer: Number of blocks.
         n_head: Attention heads per block.
@@ -79,6 +81,7 @@ class TrainConfig:
     record: bool = True
     record_steps: Sequence[int] | None = None
     max_megabytes: int = 2000
+    mirror: str | None = None
     on_nan: str = "continue"
     n_layer: int = 4
     n_head: int = 4
@@ -192,6 +195,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "record": _TRUTH,
     "record_steps": _optional((lambda steps: all(map(_whole(0)[0], steps)), "steps, whole numbers of at least 0")),
     "max_megabytes": _whole(1),
+    "mirror": _optional(_TEXT),
     "on_nan": _one_of(ON_NAN),
     "block_size": _optional(_whole(1)),
     "dropout": _SHARE,

@@ -179,7 +179,7 @@ class SilentWriter(RunWriter):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state, self.error, self.notice = "recording", None, None
+        self.state, self.error, self.notice, self.replica = "recording", None, None, None
         self.dropped, self.longest_wait = 0, 0.0
 
     def log(self, row: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gptviz.analysis.distributions import distributions
 from gptviz.analysis.events import Detector, loss_bins
 from gptviz.analysis.measures import ProgressMeasures
 from gptviz.arguments import briefly
@@ -50,6 +51,7 @@ class Recorder:
         probes: Texts (or lists of ids) to look at, each at most `block_size` tokens.
         out: The run directory, new or empty.
         steps: Record the weights at these steps; by default at 0, 1, 2, 4 ... 512 and then every hundredth.
+        mirror: A URL that fsspec knows, where a copy of the run directory is kept up.
 
     Attributes:
         run: The run, readable while it is recorded.
@@ -78,13 +80,14 @@ class Recorder:
         out: str | Path,
         *,
         steps: Collection[int] | None = None,
+        mirror: str | None = None,
     ) -> None:
-        mirror = None if isinstance(inside(model), GPT) else Mirror(model, [0, 1])
-        gpt = mirror.gpt if mirror else model
+        twin = None if isinstance(inside(model), GPT) else Mirror(model, [0, 1])
+        gpt = twin.gpt if twin else model
         ids = encode_probes(probes, tokenizer, unwrapped(gpt))
-        writer = RunWriter.create(Path(out), run_info(gpt, tokenizer, ids), max_iters=EVERY**2)
+        writer = RunWriter.create(Path(out), run_info(gpt, tokenizer, ids), max_iters=EVERY**2, mirror=mirror)
         self._attach(gpt, ids, writer, steps)
-        self._mirror = mirror
+        self._mirror = twin
 
     @classmethod
     def over(
@@ -143,7 +146,7 @@ class Recorder:
         self._losses: list[tuple[int, float]] = []  # since the last recorded step
         self._unsent: list[dict[str, Any]] = []
         self._seen = max((one["step"] for one in self.run.observations), default=-1)
-        self._warned = self._saw_nonfinite = False
+        self._warned = self._saw_nonfinite = self._missed_mirror = False
         self._last = -1
 
     def __enter__(self) -> "Recorder":
@@ -231,7 +234,8 @@ class Recorder:
         seen = self._measures.observe(self.model, known, losses, gain=not self._detector.past_bigrams)
         bins = loss_bins([step for step, _ in self._losses], [loss for _, loss in self._losses])
         self._losses = []
-        observation = {"kind": "observation", "step": step, "losses": bins, **seen}
+        spread = distributions(unwrapped(self.model), traces)
+        observation = {"kind": "observation", "step": step, "losses": bins, "distributions": spread, **seen}
         return [observation, *(event.record() for event in self._detector.take(observation))]
 
     def close(self, reason: str = "finished", **details: Any) -> bool:
@@ -252,6 +256,14 @@ class Recorder:
         return saved
 
     def _warn_once(self) -> None:
+        if self.writer.replica and self.writer.replica.error and not self._missed_mirror:
+            self._missed_mirror = True
+            warnings.warn(
+                f"The mirror is behind: {self.writer.replica.url} fails ({self.writer.replica.error}). Training and "
+                "recording go on here; the copy is tried again, and is whole once that works.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         if self.writer.error and not self._warned:
             self._warned = True
             warnings.warn(

@@ -80,7 +80,8 @@ def train(
         out = Path(config.out or tempfile.mkdtemp(prefix="gptviz-"))
         info = run_info(model, source.tokenizer, probes, data=source.spec(), train=config.to_json())
         try:
-            writer = ranks.writer(out, lambda: RunWriter.create(out, info, max_iters=config.max_iters))
+            writer = ranks.writer(out, lambda: RunWriter.create(out, info, max_iters=config.max_iters,
+                                                                   mirror=config.mirror))
             start = _Start(config, source, accelerator, ranks, writer, progress, on_step, claim)
             run = start.run(background, temporary=config.out is None)
             start.go(run, model, probes, random)
@@ -115,7 +116,8 @@ def resume(
         ranks = Ranks(accelerator)
         ranks.check(dataclasses.replace(config, out=str(run.path)), background)
         ranks.agree(step)
-        writer = ranks.writer(run.path, lambda: RunWriter(run.path, max_iters=config.max_iters, from_step=step))
+        writer = ranks.writer(run.path, lambda: RunWriter(run.path, max_iters=config.max_iters, from_step=step,
+                                                         mirror=config.mirror))
         with torch.random.fork_rng():
             model = GPT(GPTConfig(**run.info["model"]))
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
@@ -255,6 +257,8 @@ class _Start:
         elif trainer.reason != "finished":
             progress.say(f"Stopped at step {trainer.step} ({trainer.reason}). Go on with "
                          f"gptviz.open_run({str(run.path)!r}).resume()")
+        if (replica := self.writer.replica) and replica.error:
+            progress.say(f"NOT everything is at {replica.url}: {replica.error}. It is all in {run.path}.")
         if self.writer.dropped:
             progress.say(f"{self.writer.dropped} recordings were dropped because the disk was too slow or refused.")
 

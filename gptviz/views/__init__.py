@@ -8,7 +8,9 @@ from gptviz.views.board import board_payload as board_payload
 from gptviz.views.board import frame_payload as frame_payload
 from gptviz.views.compare import compare_view as compare_view
 from gptviz.views.controls import controls_view as controls_view
+from gptviz.views.distributions import distributions_view as distributions_view
 from gptviz.views.events import events_view as events_view
+from gptviz.views.head_curves import head_curves_view as head_curves_view
 from gptviz.views.head_scores import head_scores_view as head_scores_view
 from gptviz.views.summaries import summary as summary
 from gptviz.views.tokens import tokens_view as tokens_view

@@ -6,6 +6,8 @@ import numpy as np
 
 from gptviz.views.attention import head_pattern
 from gptviz.views.decomposition import decomposition_in_words
+from gptviz.views.distributions import distributions_in_words
+from gptviz.views.head_curves import head_curves_in_words
 from gptviz.views.lens import lens_at
 from gptviz.views.querykey import querykey_in_words
 from gptviz.views.view import View
@@ -218,6 +220,7 @@ SUMMARIES: dict[str, Callable[..., Table]] = {
     "lens": _lens, "next": _next, "tokens": _tokens, "attention": _attention, "head_scores": _head_scores,
     "edits": _edits, "embeddings": _embeddings, "positions": _positions, "circuits": _circuits,
     "composition": _composition, "writes": writes_in_words, "querykey": querykey_in_words,
-    "decomposition": decomposition_in_words,
+    "decomposition": decomposition_in_words, "head_curves": head_curves_in_words,
+    "distributions": distributions_in_words,
 }
 PLACES = {"querykey": ("layer", "head"), "decomposition": ("layer", "head", "key")}

@@ -24,8 +24,15 @@ function layout(scene: Scene, width: number): Row {
 
 const colours: Record<string, number> = { "train loss": 0, validation: 1 };
 
+/** A page, or a board whose kernel is gone, does not know how the training went on: it says when it was saved. */
+function standing(scene: Scene): { state: string; pace: string } {
+  const { state, pace, readouts } = words_of(scene);
+  if (scene.live || !["training", "paused"].includes(state)) return { state, pace };
+  return { state: `saved at step ${whole(Number(readouts[0]![1]))}`, pace: state === "paused" ? "while it was paused" : "while it trained" };
+}
+
 function mark(ctx: CanvasRenderingContext2D, at: Row, scene: Scene): void {
-  const pen = new Pen(ctx, scene.theme), { theme } = scene, { state, pace, cost } = words_of(scene), live = state === "training";
+  const pen = new Pen(ctx, scene.theme), { theme } = scene, { cost } = words_of(scene), { state, pace } = standing(scene), live = state === "training";
   if (live) pen.dot(6, 12, 5, theme.good); // in the other states a ring: colour alone says nothing
   else { ctx.beginPath(); ctx.arc(6, 12, 4.5, 0, 2 * Math.PI); ctx.strokeStyle = theme.ink_3; ctx.lineWidth = 1.5; ctx.stroke(); }
   pen.text(state, 18, 16, { size: 13, weight: 600, colour: theme.ink });
@@ -67,7 +74,7 @@ export const panels: Panel<Row>[] = [{
   hit: () => null,
   press: (key, scene) => (key === "Enter" && scene.live && !words_of(scene).disabled.rate ? { act: { name: "rate", value: String(scene.options.rate ?? "") } } : null),
   says(scene) {
-    const { state, pace, cost, trouble } = words_of(scene), numbers = readouts_of(scene).map((one) => one.join(" ").trim()).join(", ");
+    const { cost, trouble } = words_of(scene), { state, pace } = standing(scene), numbers = readouts_of(scene).map((one) => one.join(" ").trim()).join(", ");
     return [trouble, `${state}${pace && `, ${pace}`}`, numbers, cost].filter(Boolean).join(". ") + ".";
   },
 }];

@@ -4,11 +4,20 @@ from pathlib import Path
 
 import numpy as np
 
-from gptviz.views import attention_view, board_payload, tokens_view, training_view
+from gptviz.views import (
+    attention_view,
+    board_payload,
+    distributions_view,
+    head_curves_view,
+    tokens_view,
+    training_view,
+)
 from gptviz.views.board import payload_json
+from gptviz.views.head_curves import Curves
 from gptviz.views.lens import lens_view
 from gptviz.views.next import next_view
 
+HERE = Path(__file__).parent
 HOSTILE = '<img src=x onerror="document.title=1">'
 
 
@@ -48,10 +57,21 @@ def golden_predictions() -> dict:
     return payload
 
 
+def golden_progress() -> dict:
+    """Two scores of two heads at three steps, one with a null, and the bands of one part and of one layer."""
+    steps, value = np.array([0, 5, 10]), np.array([[[0.1, 0.2]], [[0.1, np.nan]], [[0.1, 0.9]]])
+    curves = head_curves_view([Curves("induction", steps, value, 0 * value + 0.25),
+                               Curves("entropy", steps, 1 - value)])
+    rows = np.array([[-4, -2, -1, 0, 1, 2, 8], [np.nan] * 7, [-8, -4, -2, 0.5, 2, 4, 16]], float)[:, None]
+    bands = distributions_view(steps, {"weights/wte": rows, "gradients/mlp.c_fc": rows / 1e4})
+    return board_payload([curves, bands], title="golden", steps=[0, 5, 10])
+
+
 def write(name: str, payload: dict) -> None:
-    Path(__file__).with_name(name).write_text(payload_json(payload) + "\n", encoding="utf-8")
+    (HERE / name).write_text(payload_json(payload) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
     write("board.json", golden_payload())
     write("predictions.json", golden_predictions())
+    write("progress.json", golden_progress())

@@ -1,0 +1,59 @@
+// Curves of heads and bands of numbers through training.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { decode_view, type RawBoard } from "../payload.ts";
+import { at, panels as bands, scale_of, terse } from "../views/distributions.ts";
+import { curve_of, curves_of, panels as curves } from "../views/head_curves.ts";
+
+const golden: RawBoard = JSON.parse(readFileSync("../tests/golden/progress.json", "utf8"));
+const [scores, spread] = golden.views.map((view) => decode_view(view));
+
+function scene(view: any, options: object, more: object = {}): any {
+  return { view, views: [scores, spread], board: { steps: golden.steps }, look: { step: 10, layer: 0, head: 1 }, options, theme: { sans: "sans", mono: "mono" }, measure: (words: string) => 6 * words.length, ...more };
+}
+
+test("the curve that stands out is the head's own numbers", () => {
+  const { shown, quiet } = curves_of(scores!, "stands_out");
+  assert.deepEqual(shown.map(({ name }) => name), ["induction L0H1"]);
+  assert.equal(quiet.length, 0);
+  assert.deepEqual([...shown[0]!.values].map((value) => value.toFixed(1)), ["0.2", "NaN", "0.9"]);
+});
+
+test("of one score all heads are there, the highest in front", () => {
+  const { shown } = curves_of(scores!, "entropy");
+  assert.deepEqual(shown.map(({ head }) => head), [0, 1]);
+  assert.equal(curve_of(scores!, 1, 0, 0).name, "entropy L0H0");
+});
+
+test("a curve leads to its head, the empty chart to its step", () => {
+  const panel = curves[0]!, here = scene(scores, { score: "stands_out" }), plot = panel.layout(here, 1000);
+  const y = plot.bottom - 0.9 * (plot.bottom - plot.top);
+  assert.deepEqual(panel.hit(plot, plot.right, y, here), { at: { layer: 0, head: 1 } });
+  const empty = panel.hit(plot, plot.left, plot.top + 4, here)!;
+  assert.equal(empty.drag, "step");
+  assert.deepEqual(panel.drag!(plot, empty, plot.left, 0, here), { selection: { step: 0 } });
+  assert.equal(panel.says(here), "Step 10: induction L0H1 0.90.");
+});
+
+test("without a head that stands out the first score is shown", () => {
+  const none = { ...scores!, arrays: { ...scores!.arrays, stands_out: { shape: [0, 3], axes: [], values: new Int32Array(0) } } };
+  const panel = curves[0]!, here = scene(none, { score: "stands_out" });
+  assert.equal(panel.layout(here, 1000).shown.length, 2);
+  assert.ok(panel.heading(here).subtitle.includes("no head stands out yet"));
+});
+
+test("bands have the ends of nine tenths of the values and a chart for each layer and part", () => {
+  const part = { rows: 1, values: spread!.arrays.part_0!.values };
+  assert.deepEqual(at(part, 0, 0), [-4, -2, -1, 0, 1, 2, 8]);
+  assert.deepEqual(scale_of(part, 0, 3).map((end) => end.toFixed(1)), ["-4.8", "4.8"]); // a step without numbers is left out
+  const panel = bands[0]!, weights = panel.layout(scene(spread, { what: "weights" }), 1000);
+  assert.equal(weights.tiles.length, 1);
+  assert.ok(panel.says(scene(spread, { what: "weights" })).includes("wte at step 10: median 0.5, half of them −2 to 2"));
+  assert.ok(panel.says(scene(spread, { what: "gradients" })).includes("L0 mlp.c_fc at step 10: median 5e−5"));
+  assert.deepEqual(panel.hit(weights, weights.tiles[0].x + 2, weights.tiles[0].y + 2, scene(spread, {}))?.spot, 0);
+});
+
+test("ends of a scale are terse", () => {
+  assert.deepEqual([terse(0.123), terse(-2e-5), terse(NaN), terse(0), terse(12345)], ["0.12", "\u22122e\u22125", "×", "0", "1e4"]);
+});

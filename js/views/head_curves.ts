@@ -1,0 +1,169 @@
+// The scores of the heads through training, on the loss panel's axis of steps: those that stand out, or one score of all heads.
+import { Pen } from "../paint.ts";
+import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
+import type { View } from "../payload.ts";
+import { nearest, type Scene } from "../scene.ts";
+import { fixed, head_name, whole } from "../text.ts";
+import { ends } from "./events.ts";
+import { at_step, marker, spread, walk_steps, type Series } from "./training.ts";
+
+export interface Curve extends Series { score: number; layer: number; head: number }
+interface Plot extends Sized { left: number; right: number; top: number; bottom: number; first: number; last: number; shown: Curve[]; quiet: Curve[] }
+
+const most_named = 4, reach = 8; // px within which a curve is pointed at
+const clearest = "stands_out";
+
+/** One head's curve of one score. */
+export function curve_of(view: View, score: number, layer: number, head: number): Curve {
+  const { values, shape } = view.arrays[`value_${score}`]!, [n, n_layer, n_head] = shape as [number, number, number];
+  const own = Float32Array.from({ length: n }, (_, i) => values[(i * n_layer + layer) * n_head + head]!);
+  return { name: `${view.labels.words![score]} ${head_name(layer, head)}`, score, layer, head, steps: view.arrays[`steps_${score}`]!.values, values: own };
+}
+
+const last_of = ({ values }: Series): number => { const end = values[values.length - 1]!; return Number.isFinite(end) ? end : -1; };
+
+/** The curves in colour, and those behind them in grey: the ones that stand out, or of a score the highest at the end. */
+export function curves_of(view: View, chosen: string): { shown: Curve[]; quiet: Curve[] } {
+  const out = view.arrays.stands_out!.values, score = view.labels.score!.indexOf(chosen);
+  if (score < 0) return { shown: Array.from({ length: out.length / 3 }, (_, i) => curve_of(view, out[3 * i]!, out[3 * i + 1]!, out[3 * i + 2]!)), quiet: [] };
+  const [, n_layer, n_head] = view.arrays[`value_${score}`]!.shape as [number, number, number];
+  const all = Array.from({ length: n_layer * n_head }, (_, i) => curve_of(view, score, Math.floor(i / n_head), i % n_head)).sort((a, b) => last_of(b) - last_of(a));
+  return { shown: all.slice(0, most_named), quiet: all.slice(most_named) };
+}
+
+/** Without a curve that stands out there is nothing to show of them: then the first score. */
+const chosen_of = ({ view, options }: Pick<Scene, "view" | "options">): string =>
+  options.score === clearest && !view.arrays.stands_out!.values.length ? view.labels.score![0]! : options.score ?? clearest;
+
+function layout(scene: Scene, width: number): Plot {
+  const { shown, quiet } = curves_of(scene.view, chosen_of(scene)), [first, last] = ends(scene), narrow = width < 560;
+  const names = narrow ? 18 * shown.length : 0; // in rows above the chart where there is no room at the right
+  return { width, height: 196 + names, left: 56, right: width - (narrow ? 12 : 176), top: 12 + names, bottom: 152 + names, first, last, shown, quiet };
+}
+
+const x_of = (plot: Plot, step: number) =>
+  plot.left + ((spread(step) - spread(plot.first)) / (spread(plot.last) - spread(plot.first) || 1)) * (plot.right - plot.left);
+const y_of = (plot: Plot, value: number) => plot.bottom - Math.min(1, Math.max(0, value)) * (plot.bottom - plot.top);
+
+function draw(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {
+  const pen = new Pen(ctx, scene.theme), { theme } = scene;
+  for (const value of [0, 0.5, 1]) {
+    const y = Math.round(y_of(plot, value)) + 0.5;
+    pen.line(plot.left, y, plot.right, y, value ? theme.rule : theme.rule_2);
+    pen.text(String(value), plot.left - 8, y + 4, { align: "right" });
+  }
+  draw_null(pen, plot, scene.view);
+  for (const one of plot.quiet) line(pen, plot, one, theme.rule_2, 1);
+  plot.shown.forEach((one, i) => line(pen, plot, one, colour_of(plot, i, theme.series), 2, dash_of(plot, i)));
+  plot.shown.forEach((one, i) => mark_ends(pen, plot, one, i));
+  draw_names(pen, plot);
+}
+
+const kinds = (plot: Plot): number[] => [...new Set(plot.shown.map((one) => one.score))];
+/** Colour and marker go with the score where there are several, else with the head; a second one of a kind is dashed. */
+const place_of = (plot: Plot, i: number): number => (kinds(plot).length > 1 ? kinds(plot).indexOf(plot.shown[i]!.score) : i);
+const colour_of = (plot: Plot, i: number, series: string[]): string => series[place_of(plot, i) % series.length]!;
+const dash_of = (plot: Plot, i: number): number[] => (plot.shown.slice(0, i).some((_, j) => place_of(plot, j) === place_of(plot, i)) ? [6, 3] : []);
+
+function line(pen: Pen, plot: Plot, one: Series, colour: string, width: number, dash: number[] = []): void {
+  let part: [number, number][] = [];
+  for (let i = 0; i <= one.steps.length; i++) {
+    if (i < one.steps.length && Number.isFinite(one.values[i]!)) { part.push([x_of(plot, one.steps[i]!), y_of(plot, one.values[i]!)]); continue; }
+    if (part.length > 1) pen.path(part, colour, width, dash); // a gap where nothing was measured
+    part = [];
+  }
+}
+
+function mark_ends(pen: Pen, plot: Plot, one: Curve, i: number): void {
+  const place = place_of(plot, i), colour = colour_of(plot, i, pen.theme.series);
+  for (const share of [0.45, 0.8]) {
+    const at = Math.round(share * (one.steps.length - 1)), value = one.values[at]!;
+    if (Number.isFinite(value)) marker(pen, place, x_of(plot, one.steps[at]!), y_of(plot, value), colour);
+  }
+}
+
+/** The hatched band under the largest null of the scores that are drawn. */
+function draw_null(pen: Pen, plot: Plot, view: View): void {
+  for (const score of kinds(plot)) {
+    const steps = view.arrays[`steps_${score}`]!.values, high = view.arrays[`null_${score}`]!.values;
+    const top: [number, number][] = Array.from(steps, (step, i): [number, number] => [x_of(plot, step), y_of(plot, high[i]!)]).filter(([, y]) => Number.isFinite(y));
+    if (top.length < 2) continue;
+    const [left, right] = [top[0]![0], top.at(-1)![0]], low = plot.bottom;
+    pen.hatch((c) => { c.moveTo(left, low); for (const [x, y] of top) c.lineTo(x, y); c.lineTo(right, low); c.closePath(); }, left, plot.top, right - left, low - plot.top, 5, pen.theme.rule_2);
+    pen.path(top, pen.theme.rule_2, 1, [3, 3]);
+  }
+}
+
+/** Each curve by name and last value, kept 18 px apart: at the right end, or above the chart. */
+function draw_names(pen: Pen, plot: Plot): void {
+  const named = plot.shown.map((one, i) => ({ one, i, y: y_of(plot, Math.max(0, last_of(one))) })).sort((a, b) => a.y - b.y);
+  named.forEach((row, n) => { if (n && row.y - named[n - 1]!.y < 18) row.y = named[n - 1]!.y + 18; });
+  const over = Math.max(0, (named.at(-1)?.y ?? 0) - plot.bottom), narrow = plot.width < 560;
+  named.forEach(({ one, i, y }, n) => {
+    const colour = colour_of(plot, i, pen.theme.series), x = narrow ? plot.left : plot.right + 16, at = narrow ? 6 + 18 * n : y - over;
+    marker(pen, place_of(plot, i), x + 4, at, colour);
+    pen.text(one.name, x + 14, at + 4, { colour, weight: 500 });
+    pen.text(fixed(last_of(one), 2), x + 20 + pen.width(one.name, { weight: 500 }), at + 4, { colour, weight: 600 });
+  });
+}
+
+function mark(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {
+  const pen = new Pen(ctx, scene.theme), { theme, look, board } = scene;
+  const own = [...plot.shown, ...plot.quiet].filter((one) => one.layer === look.layer && one.head === look.head);
+  for (const one of own) line(pen, plot, one, theme.ink, 3);
+  ticks(pen, plot, scene);
+  if (!board.steps.length) return;
+  const x = Math.round(x_of(plot, look.step)) + 0.5;
+  pen.line(x, plot.top - 4, x, plot.bottom + 6, theme.accent, 1.5);
+  for (const one of new Set([...plot.shown, ...own])) {
+    const value = at_step(one, look.step);
+    if (value == null || !Number.isFinite(value)) continue;
+    pen.dot(x, y_of(plot, value), 5, theme.paper); pen.dot(x, y_of(plot, value), 3.5, theme.accent);
+  }
+  pen.text(own.length ? `${head_name(look.layer, look.head)} at step ${whole(look.step)}: ${own.map((one) => `${scene.view.labels.words![one.score]} ${fixed(at_step(one, look.step) ?? NaN, 4)}`).join(", ")}` : "", plot.left, plot.bottom + 40, { colour: theme.ink });
+}
+
+function ticks(pen: Pen, plot: Plot, { look, board, theme }: Scene): void {
+  const taken: [number, number][] = [];
+  pen.text("step →", plot.left - 8, plot.bottom + 20, { align: "right" });
+  for (const step of [...(board.steps.length ? [look.step] : []), plot.first, plot.last, ...board.steps]) {
+    const lit = board.steps.length > 0 && step === look.step, words = whole(step), half = pen.width(words, { weight: lit ? 600 : 400 }) / 2, x = x_of(plot, step);
+    if (taken.some(([left, right]) => x + half > left - 12 && x - half < right + 12)) continue;
+    taken.push([x - half, x + half]);
+    pen.text(words, x, plot.bottom + 20, { align: "center", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 600 : 400 });
+  }
+}
+
+function step_at(plot: Plot, x: number, { board }: Scene): number {
+  const share = Math.max(0, Math.min(1, (x - plot.left) / (plot.right - plot.left))), wish = spread(plot.first) + share * (spread(plot.last) - spread(plot.first));
+  return board.steps.reduce((best, step) => (Math.abs(spread(step) - wish) < Math.abs(spread(best) - wish) ? step : best), nearest(board.steps, 0));
+}
+
+/** The curve under the mouse, or a name at the right; a coloured one before a grey one. */
+function hit(plot: Plot, x: number, y: number, scene: Scene): Hit | null {
+  if (x < plot.left - 12 || x > plot.width || y > plot.bottom + 28) return null;
+  const far = (one: Curve) => { const value = at_step(one, Math.expm1(spread(plot.first) + ((x - plot.left) / (plot.right - plot.left)) * (spread(plot.last) - spread(plot.first))) * 20); return value == null ? Infinity : Math.abs(y_of(plot, value) - y); };
+  const best = [...plot.shown, ...plot.quiet].map((one) => ({ one, far: far(one) })).sort((a, b) => a.far - b.far)[0];
+  if (best && best.far <= reach) return { at: { layer: best.one.layer, head: best.one.head } };
+  return scene.board.steps.length && x <= plot.right + 12 ? { at: {}, drag: "step" } : null;
+}
+
+const drag = (plot: Plot, _: Hit, x: number, _y: number, scene: Scene): Patch => ({ selection: { step: step_at(plot, x, scene) } });
+
+const controls = ({ view }: Scene): Control[] => [{
+  kind: "choice", name: "score", label: "show",
+  choices: [[clearest, "what stands out"], ...view.labels.score!.map((name, i): [string, string] => [name, view.labels.words![i]!])],
+}];
+
+const curves: Panel<Plot> = {
+  kind: "head_curves", name: "curves", options: { score: clearest },
+  slot: () => "below",
+  heading: (scene) => ({ title: scene.view.title, subtitle: `${scene.view.subtitle}${chosen_of(scene) === scene.options.score ? "" : " · no head stands out yet"} · click a curve to look at its head` }),
+  controls, layout, draw, mark, hit, drag, press: walk_steps,
+  says(scene) {
+    const { shown } = curves_of(scene.view, chosen_of(scene));
+    return `Step ${whole(scene.look.step)}: ${shown.map((one) => `${one.name} ${fixed(at_step(one, scene.look.step) ?? NaN, 2)}`).join(", ") || "no head stands out"}.`;
+  },
+};
+
+export const panels: Panel[] = [curves];
