@@ -2,11 +2,13 @@
 
     python -m benchmarks.stepper                  # exported pages: the packaged sorter, 4 x 4 x 128, GPT-2's size
     python -m benchmarks.stepper --notebook       # the same boards in a JupyterLab
+    python -m benchmarks.stepper --page step.html # a page that you have exported
 
 Each press is also told in processor time of the page's main thread, for machines that do other things, too.
 Measured inside the page: from the moment a right arrow is dispatched until the board says that it has drawn the new
 place, and from there until the next frame began. 60 presses, which walk over all stages of two or more layers.
-Models have random weights, but the sorter; the text has 11 tokens for the sorter and 32 for the others.
+Models have random weights, but the sorter; the text has 11 tokens for the sorter and 32 for the others. How long a
+press takes follows from the sizes, not from the weights: a trained model of the same size is measured by --page.
 """
 
 import argparse
@@ -113,6 +115,7 @@ def in_notebook(name: str, open_page: Callable, lab: object, count: int) -> list
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--notebook", action="store_true", help="in JupyterLab instead of exported pages")
+    parser.add_argument("--page", type=Path, help="measure this exported page only")
     parser.add_argument("--presses", type=int, default=PRESSES)
     parser.add_argument("--boards", nargs="+", choices=BOARDS, default=list(BOARDS))
     arguments = parser.parse_args()
@@ -129,7 +132,10 @@ def main() -> None:
             page.goto(url)
             return page
 
-        if arguments.notebook:
+        if arguments.page:
+            opened = open_page(arguments.page.resolve().as_uri())
+            report(arguments.page.stem[:8], presses(opened, arguments.presses))
+        elif arguments.notebook:
             with running_jupyter(Path(folder)) as lab:
                 for name in arguments.boards:
                     report(name, in_notebook(name, open_page, lab, arguments.presses))

@@ -50,6 +50,24 @@ def test_the_arithmetic_of_any_cell_gives_what_the_model_computed(variant):
         assert paid.passed
 
 
+def test_a_small_cell_of_a_layernorm_may_have_the_rounding_of_the_mean():
+    """Where x and the mean are near zero, the terms are smaller than what float32 loses in adding up the mean."""
+    model = make_model(n_embd=128, n_layer=1, n_head=2, bias=False)
+    generator = torch.Generator().manual_seed(0)
+    half = torch.randn(model.config.vocab_size, 64, generator=generator)
+    half[:, 5] = 1e-5
+    with torch.no_grad():
+        model.transformer.wte.weight.copy_(torch.cat([half, -half], 1))  # every row adds up to zero
+        model.transformer.wpe.weight.zero_()
+    forward = recorded_pass(record(model, IDS), model)
+    by_terms = []
+    for pos in range(len(IDS)):
+        paid = receipt(forward, "ln_1", 0, pos, 5)
+        assert paid.passed, (pos, paid.result, paid.recorded)
+        by_terms.append(abs(paid.result - paid.recorded) / max(np.abs(paid.products).max(), abs(paid.recorded)))
+    assert max(by_terms) > 1e-5, by_terms  # by the terms alone it would not pass
+
+
 @pytest.mark.parametrize("shape", [dict(n_layer=1, n_head=1, n_embd=4), dict(n_layer=5, n_head=4, n_embd=16)])
 def test_models_of_other_shapes(shape):
     forward = forward_of(**shape)

@@ -1,7 +1,9 @@
 """The stepper's payload, questions, switches and board."""
 
+import inspect
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -138,7 +140,7 @@ def test_a_large_model_says_what_it_leaves_out(large):
     assert not content["weights"]
     assert not content["columns_all"]
     assert len(content["left_out"]) == 3
-    assert "101 MB" in content["left_out"][1]
+    assert "The weights of a layer are 12.6 MB" in content["left_out"][1]
     assert view.nbytes < 2_000_000
     assert view.detail is not None
     detail = view.detail({"layer": 1})
@@ -382,6 +384,59 @@ def test_a_page_of_a_large_model_holds_as_many_layers_as_fit(large):
     board = step_through(*large)
     kept = [sorted(board.payload(budget=budget)["views"][0]["details"]) for budget in (6_000_000, 40_000_000)]
     assert kept == [["0", "1", "2"], [str(layer) for layer in range(8)]]
+
+
+def test_a_page_has_the_weights_of_the_chosen_layer_where_its_budget_has_room(large):
+    board = step_through(*large)
+    asked = int(re.search(r"budget=(\d+)_000_000", board.views[0].content["left_out"][1])[1]) * 1_000_000
+
+    def with_weights(budget):
+        found = board.payload(budget=budget)["views"][0]["details"]
+        return [layer for layer, detail in found.items() if set(WEIGHTS) <= set(detail["arrays"])]
+
+    board.layer = 3
+    assert with_weights(asked) == ["3"]
+    assert with_weights(asked - 1_000_000) == []
+    detail = board.views[0].whole_detail({"layer": 3})
+    np.testing.assert_array_equal(detail.arrays["mlp.c_fc.weight"], large[1].transformer.h[3].mlp.c_fc.weight.detach())
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    (dict(tokenizer="char"), "tokenizer must be a tokenizer such as"),
+    (dict(title=3), "title must be a str, not int. It is the model's name."),
+    (dict(labels=("one",)), r"labels must be two texts, such as \('step 0', 'step 600'\), not \('one',\)"),
+    (dict(labels=(0, 600)), "labels must be two texts"),
+    (dict(labels="ab"), "labels must be two texts"),
+    (dict(labels=None), "labels must be two texts, .* not None"),
+    (dict(other="x"), r"other must be a trace and its model, \(trace, model\), not str"),
+    (dict(other=(1, 2, 3)), "other must be a trace and its model"),
+    (dict(other=(1, 2)), "trace must be a Trace, not int"),
+], ids=str)
+def test_wrong_things_are_told_apart(sorter, wrong, message):
+    trace, model, tokenizer = sorter
+    untyped = inspect.unwrap(step_through)  # as a notebook calls it: the tests enforce the types of arguments
+    with pytest.raises(TypeError, match=message):
+        untyped(trace, model, **({"tokenizer": tokenizer} | wrong))
+
+
+def test_two_passes_have_as_many_tokens(sorter):
+    trace, model, tokenizer = sorter
+    with pytest.raises(ValueError, match="must have as many tokens, but the texts have 11 and 3"):
+        step_through(trace, model, tokenizer, other=(record(model, "CBA", tokenizer), model))
+
+
+def test_the_weights_are_those_that_made_the_trace(sorter):
+    trace, _, tokenizer = sorter
+    with pytest.raises(ValueError, match=r"of this model with these weights, .* miss by a share of \d\.\d\d\. Pass"):
+        step_through(trace, load("sorter", step=200)[0], tokenizer)
+
+
+def test_half_precision_is_not_taken_for_other_weights():
+    model = make_model(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=11)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        trace = record(model, torch.arange(11))
+    view = step_through(trace, model).views[0]
+    assert 1e-4 < view.checks[-1].error < 0.1
 
 
 def test_the_cells_for_the_page_cover_every_rule():

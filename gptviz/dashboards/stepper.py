@@ -1,8 +1,9 @@
 """A forward pass as a walk: a trace and its model as a board of stages, receipts, questions and switches."""
 
+import math
 from typing import Any
 
-from gptviz.arguments import several, whole_number
+from gptviz.arguments import briefly, check_tokenizer, must_be, several, whole_number
 from gptviz.dashboards.edits import check_same_pass
 from gptviz.dashboards.explore import facts
 from gptviz.dashboards.tensors import visible_of
@@ -11,6 +12,8 @@ from gptviz.requests import fields_of
 from gptviz.views import Check, View
 from gptviz.views.stepper import INLINE, stepper_view
 from gptviz.widgets import KEPT_FRAMES, Board
+
+OTHER_WEIGHTS = 0.1  # relative error of recomputed numbers that no rounding makes, in half precision neither
 
 
 def step_through(
@@ -34,9 +37,10 @@ def step_through(
         A Board named "step"; the value of a notebook cell draws it, `gptviz.export_html(board, path)` keeps it.
 
     Raises:
+        TypeError: If something is not of its kind.
         UnknownNameError: If a trace does not hold everything.
-        ValueError: If a model is not of the trace's shape, the text is too long for so large a model, or two passes are
-            not of one shape or too large to travel whole.
+        ValueError: If a model is not of the trace's shape or has other weights, the text is too long for so large a
+            model, or two passes are not of one shape and length or too large to travel whole.
 
     Example:
         >>> from gptviz.loading import load
@@ -46,10 +50,8 @@ def step_through(
         >>> board.views[0].kind, len(board.views[0].content["questions"]) > 10
         ('stepper', True)
     """
-    passes = [(trace, model), *([other] if other is not None else [])]
-    if other is not None and other[0].config != trace.config:
-        raise ValueError(f"Two passes side by side must have one shape, but the models are {trace.config} and "
-                         f"{other[0].config}. Step through each by itself.")
+    _check_words(tokenizer, title, labels)
+    passes = [(trace, model), *([_pair(trace, other)] if other is not None else [])]
     views = [pass_view(*one, tokenizer, label=label) for one, label in zip(passes, labels, strict=False)]
     if other is not None and any(view.detail for view in views):
         raise ValueError(f"Two passes side by side must be small enough to travel whole, {human_bytes(INLINE)} each. "
@@ -64,11 +66,37 @@ def step_through(
     return shown.board
 
 
+def _check_words(tokenizer: Any, title: Any, labels: Any) -> None:
+    check_tokenizer(tokenizer, "visible", "decode", "vocab_size")
+    must_be(title, str, "title", "It is the model's name.")
+    if not isinstance(labels, tuple | list) or len(labels) != 2 or not all(isinstance(one, str) for one in labels):
+        raise TypeError(f"labels must be two texts, such as ('step 0', 'step 600'), not {briefly(labels)}.")
+
+
+def _pair(trace: Any, other: Any) -> tuple[Any, Any]:
+    """The second trace and its model, if they can stand beside the first."""
+    from gptviz.trace import check_trace
+
+    if not isinstance(other, tuple | list) or len(other) != 2:
+        raise TypeError(f"other must be a trace and its model, (trace, model), not {type(other).__name__}. "
+                        f"Of a run: other=(run.record(text, 0), run.load(0)[0]).")
+    for one in (trace, other[0]):
+        check_trace(one)
+    if other[0].config != trace.config:
+        raise ValueError(f"Two passes side by side must have one shape, but the models are {trace.config} and "
+                         f"{other[0].config}. Step through each by itself.")
+    if len(other[0]) != len(trace):
+        raise ValueError(f"Two passes side by side must have as many tokens, but the texts have {len(trace)} and "
+                         f"{len(other[0])}. Step through each by itself, or record texts of one length.")
+    return other[0], other[1]
+
+
 def pass_view(trace: Any, model: Any, tokenizer: Any = None, *, label: str = "") -> View:
     """The stepper's view of one trace, with the results of its switches.
 
     Raises:
         UnknownNameError: If the trace does not hold everything.
+        ValueError: If the trace's numbers do not follow from the model's weights.
     """
     from gptviz.analysis.stepper.recorded import recorded_pass
     from gptviz.analysis.stepper.switches import switch_results
@@ -76,8 +104,18 @@ def pass_view(trace: Any, model: Any, tokenizer: Any = None, *, label: str = "")
     forward = recorded_pass(trace, model)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check(model).items())
     visible = visible_of(tokenizer)
-    return stepper_view(forward, visible=visible, checks=checks, label=label,
+    view = stepper_view(forward, visible=visible, checks=checks, label=label,
                         switches=switch_results(trace, model, visible) if _is_of(trace, model) else None)
+    _check_weights(view.checks[-1], bool(forward.edited))
+    return view
+
+
+def _check_weights(recomputed: Check, edited: bool) -> None:
+    """Refuse numbers that another model made; an edited pass need not follow from its weights."""
+    if not edited and math.isfinite(recomputed.error) and recomputed.error > OTHER_WEIGHTS:
+        raise ValueError(f"The trace must be of this model with these weights, but its numbers, recomputed, miss by a "
+                         f"share of {recomputed.error:.2f}. Pass the model that made it, of a run run.load(step)[0] of "
+                         f"the same step, or record anew.")
 
 
 def _is_of(trace: Any, model: Any) -> bool:

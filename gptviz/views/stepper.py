@@ -77,7 +77,8 @@ it: by `rule` of the tensor, result = outer((Σ a·b + bias) / divisor), in floa
     gelu    a = [x/2, x/2], b = [1, erf(x/√2)], or tanh(√(2/π)(x + 0.044715x³)) if config.activation is "gelu_tanh"
     loss    at pos: a = [logit_max, log exp_sum, −logit of ids[pos]] of position pos − 1; none at 0
     lens    a = LayerNorm(resid_post row, its own mean and scale)·ln_f, b = lm_head row of the token
-error = |result − recorded| / max(largest |a·b| or |bias| over divisor, |recorded|); right if <= bound.
+error = |result − recorded| / max(largest |a·b| or |bias| over divisor, |recorded|, for norm: largest
+|x|·|w|/(n·scale), an addend of the mean); right if <= bound.
 Where weights or columns are missing, a live board's action "receipt" gives the same as JSON.
 
 **Actions** of the live board (`gptviz.dashboards.step_through`; {"ask": "act", "name": ..., "value": ...}):
@@ -106,7 +107,7 @@ from gptviz.analysis.stepper.source_lines import find_lines, model_source
 from gptviz.analysis.stepper.stages import TENSORS, Stage, Tensor, stages_of
 from gptviz.config import GPTConfig
 from gptviz.naming import axis_sizes, human_bytes
-from gptviz.views.view import Check, View
+from gptviz.views.view import BASE64, WHOLE_SHARE, Check, View
 
 INLINE = 8_000_000  # bytes of all layers up to which they travel at once; beyond, a layer when it is looked at
 LAYER_WEIGHTS = 4_000_000  # bytes of a layer's weights up to which they travel with its activations
@@ -166,9 +167,10 @@ def stepper_view(
         arrays, axes = arrays | stacked, axes | named
     content = _content(forward, visible, switches) | {
         "inline": at_once, "weights": with_weights, "columns_all": len(columns) == config.vocab_size, "label": label,
-        "left_out": left_out(forward, columns, at_once, with_weights)}
+        "left_out": left_out(forward, columns, at_once, with_weights, sum(array.nbytes for array in arrays.values()))}
     more: dict[str, Any] = {} if at_once else dict(
         detail=lambda at: _layer_view(forward, at["layer"], with_weights, title), detail_axes=("layer",),
+        whole_detail=lambda at: _layer_view(forward, at["layer"], True, title),
         detail_places=(range(config.n_layer),))
     return View("stepper", title, "arrow keys walk through the stages; a click on a number shows its arithmetic",
                 arrays, axes, labels={"token": forward.tokens, "column": tuple(visible(int(one)) for one in columns)},
@@ -307,17 +309,19 @@ def recomputed(forward: ForwardPass, cells: int = CHECKED) -> Check:
     return Check(f"{cells} numbers recomputed in float64", float(np.max(errors)), forward.bound)
 
 
-def left_out(forward: ForwardPass, columns: np.ndarray, at_once: bool, with_weights: bool) -> list[str]:
-    """What the payload does not hold, and where it can be had."""
+def left_out(forward: ForwardPass, columns: np.ndarray, at_once: bool, with_weights: bool, nbytes: int) -> list[str]:
+    """What the payload, of so many bytes, does not hold, and where it can be had."""
     config, found = forward.config, []
     if not at_once:
         size = human_bytes(config.n_layer * _activation_bytes(forward))
         found.append(f"The tensors of the {config.n_layer} layers ({size}) come one layer at a time; a page holds "
                      f"those that fit into it.")
     if not with_weights:
-        size = human_bytes(config.n_layer * _weight_bytes(forward))
-        found.append(f"The weights of the {config.n_layer} layers ({size}) are left out: the arithmetic of matrix "
-                     f"products and LayerNorm needs the notebook.")
+        weights = _weight_bytes(forward)
+        budget = math.ceil(BASE64 * (nbytes + (weights + _activation_bytes(forward)) / WHOLE_SHARE) / 1e6)
+        found.append(f"The weights of a layer are {human_bytes(weights)}. A notebook asks the kernel for the "
+                     f"arithmetic of matrix products and LayerNorm; a page has it for the layer that is chosen when it "
+                     f"is exported, from gptviz.export_html(board, path, budget={budget}_000_000) upwards.")
     if len(columns) < config.vocab_size:
         found.append(f"{len(columns):,} of {config.vocab_size:,} tokens have logits and embeddings here: those of the "
                      f"text and the likeliest at every position and layer.".replace(",", " "))

@@ -11,6 +11,8 @@ from gptviz.arguments import briefly
 
 # The browser reads bytes in place: these are the types that it has typed arrays for.
 WIRE_TYPES = {"uint8": "|u1", "int32": "<i4", "float32": "<f4"}
+WHOLE_SHARE = 0.75  # of a page's room that its one whole detail may take: the others need some, too
+BASE64 = 4 / 3  # characters of a byte in a page
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class View:
             a view that is computed only when it is unfolded.
         detail_places: For each of these axes the values it can take, for a page that holds details: layers 0..2.
         kept_details: How many details a page holds at most, where each takes long to compute; all by default.
+        whole_detail: Gives the detail with more in it, for the one place of a page that the reader chose, if there is
+            room for it.
 
     Raises:
         ValueError: If an array has a type the browser cannot read or an unnamed axis, or the places do not match
@@ -85,6 +89,7 @@ class View:
     detail_axes: tuple[str, ...] = ()
     detail_places: Sequence[Sequence[int]] = ()
     kept_details: int | None = None
+    whole_detail: Callable[[dict[str, int]], "View"] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         if len(self.detail_places) != len(self.detail_axes):
@@ -141,7 +146,9 @@ class View:
             return {}
         kept, used = {}, 0
         for place in self._nearest_first(first)[: self.kept_details] if budget > 0 else []:
-            found = self.detail(dict(zip(self.detail_axes, place, strict=True)))
+            at = dict(zip(self.detail_axes, place, strict=True))
+            whole = self.whole_detail(at) if self.whole_detail and not kept else None
+            found = whole if whole is not None and whole.nbytes <= WHOLE_SHARE * budget else self.detail(at)
             used += found.nbytes
             if used > budget:
                 break

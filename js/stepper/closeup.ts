@@ -1,12 +1,13 @@
 // The row of the chosen cell, a few cells wide, with the steps between what was read and what was made.
 import { make } from "../chrome.ts";
 import type { Theme } from "../theme.ts";
+import { deviation, mean, norm_of } from "./finding.ts";
 import { colours_of } from "./layout.ts";
 import type { Pass } from "./pass.ts";
 import { receipt, shown, type Receipt } from "./receipt.ts";
 import { index_of, type Walk } from "./walk.ts";
 
-export interface Row { words: string; values: number[]; end?: string; like: string } // like: the tensor whose colours it has
+export interface Row { words: string; values: number[]; end?: string; like: string; hidden?: boolean } // like: the tensor whose colours it has; hidden: later keys are masked
 type Cellwise = (column: number) => Receipt | null;
 
 const most_parts = 4;
@@ -17,25 +18,32 @@ export function close_up_rows(walk: Walk, columns: number[]): Row[] {
   const paid: Cellwise = (column) => receipt(pass, focus, layer, [...at, column]), own = columns.map((column) => pass.value(focus, layer, ...at, column)), chosen = paid(walk.at.at(-1)!);
   const steps = chosen ? (steps_of[rule]?.(walk, columns, columns.map(paid).map((one) => one ?? chosen), chosen) ?? []) : [];
   const end = focus === "pattern" || (focus === "probs" && pass.content.columns_all) ? `sum ${shown(pass.row(focus, layer, ...at).reduce((a, b) => a + b, 0))}` : "";
-  return [...steps, { words: steps.length && rule === "softmax" ? "÷ sum" : focus, values: own, end, like: focus }];
+  return [...steps, { words: steps.length && rule === "softmax" ? "÷ sum" : focus, values: own, end: end || end_of(walk, rule), like: focus, hidden: focus === "pattern" }];
 }
+
+/** What is said of the whole row at its end: the norm of a vector of the stream, mean and deviation of a normalised one. */
+function end_of(walk: Walk, rule: string): string {
+  const { pass, focus } = walk, row = pass.row(focus, walk.layer_of(focus), ...walk.at.slice(0, -1));
+  if (rule === "norm") return mean_and_deviation(row);
+  return row.length && pass.axes(focus).at(-1) === "d_model" ? `norm ${shown(norm_of(row))}` : "";
+}
+
+const mean_and_deviation = (row: number[]): string => `mean ${shown(Number(mean(row).toFixed(6)) || 0)}\ndeviation ${shown(deviation(row))}`;
 
 type Steps = (walk: Walk, columns: number[], paid: Receipt[], chosen: Receipt) => Row[];
 
 const softmax: Steps = ({ focus }, _columns, paid, { steps }) => {
   const from = focus === "pattern" ? "scores" : "logits", largest = steps[1]![1];
   return [{ words: from, values: paid.map((one) => one.steps[0]![1]), end: `max ${shown(largest)}`, like: from },
-          { words: "exp(s − max)", values: paid.map((one) => one.a[0]!), end: `sum ${shown(steps[3]![1])}`, like: "pattern" }];
+          { words: "exp(s − max)", values: paid.map((one) => one.a[0]!), end: `sum ${shown(steps[3]![1])}`, like: "pattern", hidden: focus === "pattern" }];
 };
-
-/** The mean of a row after its mean was taken away: zero, to the last digits. */
-const centred = (row: number[], mean: number): number => Number((row.reduce((sum, x) => sum + (x - mean), 0) / (row.length || 1)).toFixed(9)) || 0;
 
 const norm: Steps = (walk, _columns, paid, { steps }) => {
   const { focus, pass, place } = walk, step = (one: Receipt, i: number) => one.steps[i]![1], from = pass.content.tensors[focus]!.sources[0]!;
-  return [{ words: `x: ${from}`, values: paid.map((one) => step(one, 0)), end: `mean ${shown(steps[1]![1])}`, like: from },
-          { words: "x − mean", values: paid.map((one) => step(one, 0) - step(one, 1)), end: `mean ${shown(centred(pass.row(from, walk.layer_of(from), place.pos), steps[1]![1]))}`, like: from },
-          { words: "÷ scale", values: paid.map((one) => step(one, 3)), end: `scale ${shown(steps[2]![1])}`, like: focus },
+  const row = pass.row(from, walk.layer_of(from), place.pos), centred = row.map((x) => x - steps[1]![1]), by = steps[2]![1];
+  return [{ words: `x: ${from}`, values: paid.map((one) => step(one, 0)), end: mean_and_deviation(row), like: from },
+          { words: "x − mean", values: paid.map((one) => step(one, 0) - step(one, 1)), end: mean_and_deviation(centred), like: from },
+          { words: `÷ ${shown(by)}`, values: paid.map((one) => step(one, 3)), end: mean_and_deviation(centred.map((x) => x / by)), like: focus },
           { words: "weight", values: paid.map((one) => step(one, 4)), like: "" }, ...(paid[0]!.bias === null ? [] : [{ words: "bias", values: paid.map((one) => one.bias ?? NaN), like: "" }])];
 };
 
@@ -81,10 +89,18 @@ const lens: Steps = ({ pass, place }, columns) => {
 
 const steps_of: Record<string, Steps> = { softmax, norm, sum: parts, carry: parts, linear: parts, mix: parts, mask, gelu, dot, loss, lens };
 
-/** As many columns as fit, the chosen one among them. */
-export function columns_near(n: number, chosen: number, width: number): number[] {
-  const wide = Math.max(3, Math.min(n, 14, Math.floor((width - 190) / 68))), first = Math.max(0, Math.min(n - wide, chosen - (wide >> 1)));
+const column_width = 60, name_width = 140, end_width = 100; // pixels
+
+/** As many columns as fit, the chosen one among them; what is said of a whole row needs room at its end. */
+export function columns_near(n: number, chosen: number, width: number, ends: boolean): number[] {
+  const wide = Math.max(3, Math.min(n, 16, Math.floor((width - name_width - (ends ? end_width : 0)) / column_width))), first = Math.max(0, Math.min(n - wide, chosen - (wide >> 1)));
   return Array.from({ length: wide }, (_, i) => first + i);
+}
+
+/** The columns of the row that is shown. */
+function columns_of({ pass, focus, at }: Walk, width: number): number[] {
+  const axis = pass.axes(focus).at(-1);
+  return columns_near(pass.shape(focus).at(-1)!, at.at(-1)!, width, axis !== "pos" && axis !== "d_head");
 }
 
 function words_of(pass: Pass, name: string): string[] | null {
@@ -94,20 +110,20 @@ function words_of(pass: Pass, name: string): string[] | null {
 
 /** The close-up as a table. */
 export function close_up(walk: Walk, width: number, theme: Theme, choose: (column: number) => void): HTMLElement[] {
-  const { pass, focus } = walk, chosen = walk.at.at(-1)!, columns = columns_near(pass.shape(focus).at(-1)!, chosen, width), words = words_of(pass, focus), axis = pass.axes(focus).at(-1)!;
-  const table = make("table", "gv-table"), head = make("tr"), rows = close_up_rows(walk, columns), ids = pass.content.tensors[focus]!.colour === "id";
+  const { pass, focus } = walk, chosen = walk.at.at(-1)!, columns = columns_of(walk, width), words = words_of(pass, focus), axis = pass.axes(focus).at(-1)!;
+  const table = make("table", "gv-table"), head = make("tr"), rows = close_up_rows(walk, columns);
   head.append(make("th", "", words ? "" : axis), ...columns.map((column) => make("th", column === chosen ? "gv-here" : "", words ? words[column]! : String(column))), make("td"));
-  table.append(head, ...rows.map((row, i) => table_row(row, pass, theme, columns, chosen, i === rows.length - 1, ids, choose)));
+  table.append(head, ...rows.map((row, i) => table_row(row, walk, theme, columns, i === rows.length - 1, choose)));
   return [table];
 }
 
-function table_row(row: Row, pass: Pass, theme: Theme, columns: number[], chosen: number, last: boolean, ids: boolean, choose: (column: number) => void): HTMLElement {
-  const tr = make("tr", last ? "gv-result" : ""), name = make("th", "", row.words), colours = row.like ? colours_of(pass, row.like, theme) : null;
+function table_row(row: Row, { pass, focus, at, place }: Walk, theme: Theme, columns: number[], last: boolean, choose: (column: number) => void): HTMLElement {
+  const tr = make("tr", last ? "gv-result" : ""), name = make("th", "", row.words), colours = row.like ? colours_of(pass, row.like, theme) : null, chosen = at.at(-1)!, query = place.pos, ids = pass.content.tensors[focus]!.colour === "id";
   name.scope = "row";
   const cells = row.values.map((value, i) => {
-    const td = make("td", columns[i] === chosen ? "gv-here" : ""), number = make("span", "gv-cell-value", ids ? String(value) : shown(value)), byte = colours && Number.isFinite(value) ? colours.at(value) : -1;
+    const td = make("td", columns[i] === chosen ? "gv-here" : ""), number = make("span", "gv-cell-value", ids ? String(value) : shown(value)), masked = value === -Infinity || (row.hidden && value === 0 && columns[i]! > query), byte = colours && !masked && Number.isFinite(value) ? colours.at(value) : -1;
     if (byte >= 0) { number.style.background = colours!.scale.css[byte]!; number.style.color = colours!.scale.ink[byte]!; }
-    if (value === -Infinity) number.classList.add("gv-masked");
+    if (masked) number.classList.add("gv-masked");
     td.addEventListener("click", () => choose(columns[i]!));
     td.append(number);
     return td;
@@ -118,7 +134,7 @@ function table_row(row: Row, pass: Pass, theme: Theme, columns: number[], chosen
 
 /** The vocabulary around the chosen token's number, where the numbers themselves are the stage. */
 export function vocabulary(walk: Walk, width: number): HTMLElement[] {
-  const { pass } = walk, ids = pass.view.arrays.columns!.values, place = Math.max(0, ids.indexOf(pass.content.ids[walk.place.pos]! as never)), near = columns_near(pass.columns.length, place, width);
+  const { pass } = walk, ids = pass.view.arrays.columns!.values, place = Math.max(0, ids.indexOf(pass.content.ids[walk.place.pos]! as never)), near = columns_near(pass.columns.length, place, width, false);
   const table = make("table", "gv-table"), head = make("tr"), row = make("tr", "gv-result");
   head.append(make("th", "", "token"), ...near.map((i) => make("th", i === place ? "gv-here" : "", pass.columns[i]!)));
   row.append(make("th", "", "number"), ...near.map((i) => { const td = make("td", i === place ? "gv-here" : ""); td.append(make("span", "gv-cell-value", String(ids[i]!))); return td; }));
@@ -127,7 +143,12 @@ export function vocabulary(walk: Walk, width: number): HTMLElement[] {
 }
 
 /** What the table shows, in words. */
-export function close_up_title(walk: Walk): string {
+export function close_up_title(walk: Walk, width: number): string {
+  const n = walk.pass.shape(walk.focus).at(-1)!, near = columns_of(walk, width);
+  return `${row_title(walk)}${near.length < n && walk.focus !== "ids" ? ` · ${near[0]} to ${near.at(-1)} of ${n}` : ""}`;
+}
+
+function row_title(walk: Walk): string {
   const { pass, place, focus } = walk, at = index_of(pass, focus, place), axes = pass.axes(focus), token = (pos: number) => `‘${pass.tokens[pos]}’`;
   if (focus === "ids") return `The vocabulary near ${token(place.pos)}: ${pass.content.config.vocab_size} tokens`;
   if (axes.includes("query")) return `Row ${at[1]}: query ${token(at[1]!)} of head ${place.head}, key by key`;

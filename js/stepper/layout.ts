@@ -9,12 +9,12 @@ import { shown_tensors, type Shown, type Walk } from "./walk.ts";
 export interface Colours { scale: Scale; at: (value: number) => number; words: string }
 export interface Plate {
   name: string; layer: number | null; caption: string; own: boolean; // own: of the first pass; else the second's, or the difference
-  axes: string[]; tokens: string[]; rows: string; columns: string; n_rows: number; n_columns: number; cells: Matrix; colours: Colours | null; // null: ids
+  axes: string[]; tokens: string[]; rows: string; columns: string; n_rows: number; n_columns: number; of: string; cells: Matrix; colours: Colours | null; // null: ids; of: the size of a vocabulary of which a part is here
   turned: boolean; named: boolean; // turned: columns down, as k' in q k'; named: tokens stand above it
   x: number; y: number; w: number; h: number;
 }
 export interface Sign { text: string; words: string; x: number; y: number }
-export interface Layout { width: number; height: number; plates: Plate[]; names: number; label: number; signs: Sign[]; gone: Shown[] }
+export interface Layout { width: number; height: number; plates: Plate[]; names: number; label: number; signs: Sign[]; gone: Shown[]; queries: boolean } // queries: whether the rows are those of a product
 export interface Cell { plate: Plate; row: number; column: number }
 
 export const axis_words: Record<string, string> = { pos: "position ↓", query: "query (attends) ↓", key: "key (attended to) →", d_vocab: "token →", one: "" };
@@ -36,7 +36,8 @@ const signed = (theme: Theme, top: number): Colours => ({ scale: theme.diverging
 
 function plate_of(pass: Pass, { name, layer }: Shown, head: number, theme: Theme): Plate {
   const axes = pass.axes(name), two = axes.filter((axis) => axis !== "head"), cells = pass.matrix(name, layer, head)!;
-  return { name, layer, caption: `${name}${layer === null ? "" : ` L${layer}`}`, own: true, axes, tokens: pass.tokens, rows: two[0]!, columns: two[1] ?? "one", n_rows: cells.n_rows, n_columns: cells.n_columns,
+  const of = two[1] === "d_vocab" && !pass.content.columns_all ? ` of ${pass.content.config.vocab_size}` : "";
+  return { name, layer, of, caption: `${name}${layer === null ? "" : ` L${layer}`}`, own: true, axes, tokens: pass.tokens, rows: two[0]!, columns: two[1] ?? "one", n_rows: cells.n_rows, n_columns: cells.n_columns,
            cells, colours: colours_of(pass, name, theme), turned: false, named: true, x: 0, y: 0, w: 0, h: 0 };
 }
 
@@ -63,7 +64,7 @@ function mask_plate(like: Plate): Plate {
 /** Geometry for a width: the plates side by side; q left and k' above their product; a second pass below. */
 export function lay_out(walk: Walk, width: number, measure: Measure, theme: Theme): Layout {
   const { plates, gone, rule } = gather(walk, theme), { pass } = walk, names = name_width(pass, measure, theme), product = plates.length >= 3 && plates[0]!.name === "q" && plates[1]!.name === "k";
-  const layout: Layout = { width, height: 0, plates, names, label: 0, signs: [], gone };
+  const layout: Layout = { width, height: 0, plates, names, label: 0, signs: [], gone, queries: product };
   if (!plates.length) return layout;
   layout.label = 16;
   if (product) lay_product(layout, walk.now.id);
@@ -88,10 +89,11 @@ const below = 44; // name, shape and range under a plate
 const head_room = (layout: Layout): number => layout.label + 24;
 
 function lay_row(layout: Layout, rule: string, measure: Measure, theme: Theme, made: string[]): void {
-  const { plates, names, width } = layout, n_rows = Math.max(...plates.map((one) => one.n_rows)), pitch = Math.min(44, Math.max(0.6, 340 / n_rows)), top = head_room(layout);
+  const { plates, names, width } = layout, n_rows = Math.max(...plates.map((one) => one.n_rows)), least_pitch = plates.some((one) => !one.colours) && n_rows <= 64 ? 16 : 0.6, pitch = Math.min(44, Math.max(least_pitch, 340 / n_rows)), top = head_room(layout);
   const sign = (one: Plate, i: number) => (!i ? "" : (plates.length === 2 ? undefined : signs[rule]?.[i]) ?? (made.indexOf(one.name) <= 0 && made.includes(one.name) ? "→" : ""));
   const gaps = plates.map((one, i): number => (!i ? 0 : sign(one, i) === "→" ? Math.max(44, measure(sign_words[rule] ?? "", font(theme, { weight: 600 })) + 20) : sign(one, i) ? 44 : 16)), room = width - names - 8 - gaps.reduce((a, b) => a + b, 0);
-  const least = plates.map((one) => Math.max(one.n_columns === 1 ? 0 : 72, measure(one.caption, font(theme, { mono: true, weight: 600 })) + 2));
+  const under = (one: Plate) => Math.max(one.n_columns === 1 ? 0 : 72, measure(`${one.n_rows}${one.n_columns === 1 ? "" : `×${one.n_columns}${one.of}`} · ${one.colours?.words ?? "ids"}`, font(theme))); // what is written below it
+  const least = plates.map((one) => Math.max(under(one), measure(one.caption, font(theme, { mono: true, weight: 600 }))) + 2);
   const wish = plates.map((one, i) => Math.max(least[i]!, wanted(one, pitch))), slots = shared(wish, least.map((one) => Math.min(one, room / plates.length)), room);
   let x = names + 8;
   layout.signs = [];
@@ -125,21 +127,25 @@ function name_width(pass: Pass, measure: Measure, theme: Theme): number {
   return Math.min(132, Math.max(measure(axis_words.query!, font(theme)) + 4, 30 + widest));
 }
 
+const least_side = 150; // pixels of a square, below which the squares stand in two rows
+
 /** q at the left, k' above, the scores where they meet; then what is made of them. */
 function lay_product(layout: Layout, stage: string): void {
   const { plates, width, names } = layout, [q, k, scores, ...then] = plates as [Plate, Plate, Plate, ...Plate[]], n = scores.n_rows;
-  const deep = Math.min(Math.max(96, 5 * q.n_columns), 160, width * 0.17), gap = 28, after = then.length > 1 ? 44 : 72, left = width - names - 8 - deep - gap, stacked = left < 320 && then.length > 0;
-  const squares: number = stacked ? 1 : 1 + then.length, side = Math.min(44 * n, 340, Math.floor((left - after * (squares - 1)) / squares)), x = names + 8;
+  const deep = Math.min(Math.max(96, 5 * q.n_columns), 160, width * 0.17), gap = 28, after = then.length > 1 ? 44 : 72, left = width - names - 8 - deep - gap, x = names + 8;
+  const side_of = (squares: number, room: number) => Math.min(44 * n, 340, Math.floor((room - after * (squares - 1)) / squares)), stacked = then.length > 0 && side_of(1 + then.length, left) < least_side, side = side_of(stacked ? 1 : 1 + then.length, left);
+  const under = Math.min(side, side_of(then.length, width - x - after)); // of the squares in a second row
   Object.assign(k, { x: x + deep + gap, y: head_room(layout), w: side, h: Math.min(deep, 130), turned: true });
   Object.assign(q, { x, y: k.y + k.h + 40, w: deep, h: side });
   Object.assign(scores, { x: k.x, y: q.y, w: side, h: side, named: false });
   layout.signs = [];
   layout.height = q.y + side + below + 46;
   then.forEach((one, i) => {
-    const at = stacked ? { x: k.x, y: layout.height - 46 + head_room(layout) } : { x: k.x + (i + 1) * (side + after), y: q.y };
-    Object.assign(one, { ...at, w: side, h: side, named: one.name !== "mask" });
-    if (stacked) layout.height = at.y + side + below + 46;
-    else layout.signs.push({ text: one.name === "mask" ? "+" : stage === "mask" ? "=" : "→", words: stage === "pattern" ? "softmax" : "", x: at.x - after / 2, y: q.y + side / 2 + 5 });
+    const at = stacked ? { x: x + after + i * (under + after), y: q.y + side + below + head_room(layout) } : { x: k.x + (i + 1) * (side + after), y: q.y }, w = stacked ? under : side;
+    Object.assign(one, { ...at, w, h: w, named: one.name !== "mask" });
+    layout.height = at.y + w + below + 46;
+    const sign_x = stacked && !i ? after / 2 : at.x - after / 2; // left of the tokens' names
+    layout.signs.push({ text: one.name === "mask" ? "+" : stage === "mask" ? "=" : "→", words: stage === "pattern" ? "softmax" : "", x: sign_x, y: at.y + w / 2 + 5 });
   });
 }
 

@@ -4,6 +4,7 @@ import { repaint } from "../paint.ts";
 import type { Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { close_up, close_up_title, vocabulary } from "./closeup.ts";
+import { finding, shape_words } from "./finding.ts";
 import { lay_out, plate_index, plate_value, type Cell, type Layout } from "./layout.ts";
 import { changes, equation, overview, question_parts, rail, receipt_rows, source_lines, switch_parts, type Go } from "./parts.ts";
 import type { Question, Switch } from "./pass.ts";
@@ -25,6 +26,8 @@ export class Page {
   private paid: Receipt | null = null;
   private room = 600; // pixels for the drawing
   private told = new WeakMap<HTMLElement, string>();
+  private arriving: Animation | undefined;
+  private readonly still = matchMedia("(prefers-reduced-motion: reduce)");
 
   constructor(private walk: Walk, private press: Presses) {}
 
@@ -40,6 +43,7 @@ export class Page {
     this.room = this.el.stage_box.clientWidth || 600; // read before anything is written: the page is laid out once
     this.paid = this.walk.hidden ? null : this.walk.receipt();
     this.draw_words();
+    put(this.el.left_out, around.live ? this.walk.pass.content.left_out.join(" ") : this.walk.pass.page_words);
     this.draw_stage(around);
     this.draw_close_up(around);
     this.draw_receipt(around);
@@ -47,8 +51,8 @@ export class Page {
     this.draw_question();
     this.draw_switches(around);
     const { walk, el } = this;
-    put(el.live, `${walk.state()}. ${walk.now.title}. ${walk.now.sentence} ${el.readout.textContent}`);
-    if (this.stale(el.live, walk.state(), around.width)) for (const box of [el.boxes, el.rail, el.tokens]) show_inside(box, box.querySelector<HTMLElement>(".gv-here"));
+    put(el.live, `${walk.state()}. ${walk.now.title}. ${walk.now.sentence} ${el.finding.textContent} ${el.readout.textContent}`);
+    if (this.stale(el.live, walk.state(), around.width)) for (const box of [el.boxes, el.tokens]) show_inside(box, box.querySelector<HTMLElement>(".gv-here"));
   }
 
   private draw_words(): void {
@@ -58,6 +62,8 @@ export class Page {
     put(el.sentence, now.sentence);
     put(el.misconception, now.misconception);
     put(el.state, walk.state());
+    put(el.finding, finding(walk));
+    put(el.shape, focus ? shape_words(pass, focus) : "");
     if (this.stale(el.equation, now.number, focus)) el.equation.replaceChildren(...equation(pass, now, focus, press.focus));
     if (this.stale(el.boxes, now.in_block ? place.layer : -1, pass.tokens)) el.boxes.replaceChildren(...overview(pass, now, place.layer, press.go));
     if (this.stale(el.rail, place.layer, pass.tokens)) el.rail.replaceChildren(...rail(pass, place.layer, press.go));
@@ -104,13 +110,27 @@ export class Page {
     el.stage_box.classList.toggle("gv-none", !this.layout);
     if (!this.layout) return put(el.readout, "");
     if (changed) {
-      if (!still && el.stage.dataset.stage !== String(now.number)) arrive(el.stage);
+      if (!still && el.stage.dataset.stage !== String(now.number)) this.arrive();
       el.stage.dataset.stage = String(now.number);
       for (const canvas of [el.base, el.over]) fit(canvas, this.layout);
       el.stage.style.width = `${this.layout.width}px`; el.stage.style.height = `${this.layout.height}px`;
       repaint(el.base, (ctx) => draw_plates(ctx, this.layout!, theme, walk.hidden));
     }
     this.draw_over(theme, measure, null);
+  }
+
+  /** Why a place cannot be gone to; "" where it can. */
+  say_jump(why: string): void {
+    const { jump, jump_note } = this.el;
+    put(jump_note, why);
+    jump_note.hidden = !why;
+    if (why) jump.setAttribute("aria-invalid", "true"); else jump.removeAttribute("aria-invalid");
+  }
+
+  /** The tensors of the next stage come in from the side of the last one. */
+  private arrive(): void {
+    this.arriving?.cancel(); // kept here: to ask the element for its animations lays the page out
+    if (!this.still.matches) this.arriving = this.el.stage.animate?.([{ transform: "translateX(24px)", opacity: 0.2 }, { transform: "none", opacity: 1 }], { duration: 220, easing: "ease-out" });
   }
 
   /** What moves with the mouse: outlines, the number under it. */
@@ -148,9 +168,10 @@ export class Page {
   private draw_close_up({ theme, live, missing }: Around): void {
     const { el, walk, press } = this, { now, pass, focus, place, hidden } = walk, width = this.room, none = !focus || !walk.here(focus) || hidden !== null;
     if (!this.stale(el.closeup, now.number, place, focus, hidden, width, theme.paper, theme.ink, missing, live, pass.tokens)) return;
+    el.closeup.classList.toggle("gv-changes", now.id === "change");
     if (now.id === "change") el.closeup.replaceChildren(...changes(pass, walk.passes[1]!, press.open));
     else el.closeup.replaceChildren(...(none ? [] : focus === "ids" ? vocabulary(walk, width) : close_up(walk, width, theme, press.choose_last)));
-    put(el.closeup_title, now.id === "change" ? "Relative change of each tensor, largest first: |this − other| / |this|" : none ? "" : close_up_title(walk));
+    put(el.closeup_title, now.id === "change" ? "Relative change of each tensor, largest first: |this − other| / |this|" : none ? "" : close_up_title(walk, width));
   }
 
   // --- beside it -------------------------------------------------------------------------------------------
@@ -160,7 +181,8 @@ export class Page {
     el.receipt.parentElement!.hidden = !focus;
     if (!focus || !this.stale(el.receipt, walk.address, hidden, paid?.result, paid?.recorded, missing)) return;
     put(el.receipt_cell, walk.words(focus, walk.layer_of(focus), walk.at));
-    const why = hidden ? "hidden until you have answered" : live ? "asking the kernel …" : `this page holds too little for it. ${pass.content.left_out.join(" ")}`;
+    const layer = walk.layer_of(focus), lacking = layer === null ? "the numbers that it was computed from" : `the weights of L${layer}`;
+    const why = hidden ? "hidden until you have answered" : !walk.here(focus) ? missing : live ? "asking the kernel …" : `This number is the model’s own. Its arithmetic is not here, for this page does not hold ${lacking}: what it holds is told below.`;
     el.receipt.replaceChildren(...(paid ? receipt_rows(paid, pass.content.units[focus] ?? "") : [make("p", "gv-note", why)]));
   }
 
@@ -224,13 +246,6 @@ function show_inside(box: HTMLElement, child?: HTMLElement | null): void {
   if (inner.left < outer.left || inner.right > outer.right) box.scrollLeft += inner.left - outer.left - outer.width / 3;
 }
 
-/** The tensors of the next stage come in from the side of the last one. */
-function arrive(stage: HTMLElement): void {
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  for (const one of stage.getAnimations?.() ?? []) one.cancel();
-  stage.animate?.([{ transform: "translateX(24px)", opacity: 0.2 }, { transform: "none", opacity: 1 }], { duration: 220, easing: "ease-out" });
-}
-
 function fit(canvas: HTMLCanvasElement, { width, height }: Layout): void {
   const ratio = devicePixelRatio || 1, w = Math.round(width * ratio), h = Math.round(height * ratio);
   if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
@@ -269,24 +284,26 @@ export function key_caps(caps: string[], words: string): HTMLElement {
 
 /** The elements that stay; their contents change with the stage. */
 function skeleton() {
-  const drawing = stage_parts(), title = make("h2", "gv-stage-title"), number = note(), sentence = make("p", "gv-sentence"), equation_line = div("gv-equation"), readout = make("p", "gv-readout-line"), missing = make("p", "gv-note");
+  const drawing = stage_parts(), title = make("h2", "gv-stage-title"), number = note(), sentence = make("p", "gv-sentence"), equation_line = div("gv-equation"), readout = make("p", "gv-readout-line"), found = make("p", "gv-finding"), shape = make("p", "gv-shape-words"), missing = make("p", "gv-note");
   const closeup = div("gv-closeup"), closeup_title = make("h3", "gv-title"), misconception = make("p", "gv-misconception"), main = make("section", "gv-main"), state = make("code", "gv-state"), top = div("gv-stage-head");
   main.setAttribute("aria-label", "stage");
   top.append(title, number, state);
-  main.append(top, sentence, equation_line, missing, drawing.stage_box, readout, closeup_title, closeup, misconception);
+  main.append(top, sentence, equation_line, missing, drawing.stage_box, shape, readout, found, closeup_title, closeup, misconception);
   const boxes = div("gv-boxes"), model = panel("Model", null, boxes), scope = note(), source = div("gv-source"), receipt_cell = note(), receipt = div("gv-receipt");
   const predict_words = note(), question = div("gv-question"), switches = div("gv-switches"), side = make("section", "gv-side");
   const predict = panel("Predict", predict_words, question), breaks = panel("What breaks without it", null, switches);
   model.classList.add("gv-model");
   side.setAttribute("aria-label", "source, arithmetic, question");
   side.append(panel("model.py", scope, source), panel("Receipt", receipt_cell, receipt), predict, breaks);
-  const jump = make("input", "gv-jump"), help = div("gv-help"), live = make("p", "gv-live"), keys = div("gv-key-line");
+  const left_out = make("p", "gv-note gv-left-out"), jump = make("input", "gv-jump"), jump_note = make("p", "gv-jump-note"), help = div("gv-help"), live = make("p", "gv-live"), keys = div("gv-key-line");
   keys.append(...key_line.map(([caps, words]) => key_caps(caps, words)));
   jump.type = "text"; jump.hidden = true; jump.placeholder = "L1 H0 stage 8 token 5, or a stage’s name";
   jump.setAttribute("aria-label", "go to a place, such as L1 H0 stage 8 token 5");
+  jump_note.hidden = true;
+  jump_note.setAttribute("role", "alert");
   help.hidden = true;
   help.setAttribute("role", "note");
   live.setAttribute("aria-live", "polite");
-  return { ...drawing, title, number, sentence, equation: equation_line, readout, missing, closeup, closeup_title, misconception, main, state, boxes, model, scope, source, receipt_cell, receipt,
-           predict, predict_words, question, breaks, switches, side, jump, help, live, keys, tokens: div("gv-tokens"), layers: div("gv-picker"), heads: div("gv-picker"), rail: div("gv-rail") };
+  return { ...drawing, title, number, sentence, equation: equation_line, readout, finding: found, shape, missing, closeup, closeup_title, misconception, main, state, boxes, model, scope, source, receipt_cell, receipt,
+           predict, predict_words, question, breaks, switches, side, left_out, jump_note, jump, help, live, keys, tokens: div("gv-tokens"), layers: div("gv-picker"), heads: div("gv-picker"), rail: div("gv-rail") };
 }

@@ -68,7 +68,7 @@ const most_terms = 6;
 
 /** The arithmetic of the chosen cell: steps, the largest terms, the sum, and what the model computed. */
 export function receipt_rows(paid: Receipt, unit: string): HTMLElement[] {
-  const rows: HTMLElement[] = [], line = (words: string, value: string, name = "") => {
+  const number = paid.rule === "given" ? String : shown, rows: HTMLElement[] = [], line = (words: string, value: string, name = "") => {
     const el = make("div", `gv-receipt-row${name}`);
     el.append(make("span", "", words), make("span", "gv-value", value));
     rows.push(el);
@@ -83,8 +83,8 @@ export function receipt_rows(paid: Receipt, unit: string): HTMLElement[] {
     if (rest) line(`${rest} smaller terms`, shown(products.reduce((sum, one) => sum + one, 0) - kept.reduce((sum, i) => sum + products[i]!, 0)));
   }
   if (paid.bias !== null) line(paid.rule === "scale" ? "ε" : "bias", shown(paid.bias));
-  line(formula(paid), shown(paid.result), " gv-total");
-  line("the model computed", `${shown(paid.recorded)}${unit ? ` ${unit}` : ""}`);
+  line(paid.rule === "given" ? "the tokenizer’s number" : formula(paid), number(paid.result), " gv-total");
+  line(paid.rule === "given" ? "the model read" : "the model computed", `${number(paid.recorded)}${unit ? ` ${unit}` : ""}`);
   line("difference, recomputed in float64", `${paid.error ? paid.error.toExponential(0).replace("-", "−") : "0"} ${paid.passed ? "✓" : "✕"}`, paid.passed ? " gv-passed" : " gv-missed");
   if (paid.note) rows.push(make("p", "gv-note", paid.note));
   return rows;

@@ -105,6 +105,14 @@ export class Pass {
     return Object.keys(this.view.details ?? {}).map(Number).sort((a, b) => a - b);
   }
 
+  /** What a page does not hold, in words; "" where it holds everything. */
+  get page_words(): string {
+    const { inline, left_out } = this.content, held = this.held_layers, details = this.view.details ?? {}, list = (layers: number[]) => layers.map((one) => `L${one}`).join(", ");
+    if (inline || !held) return left_out.join(" ");
+    const weights = held.filter((one) => "attn.c_attn.weight" in details[one]!.arrays);
+    return [`This page holds the tensors of ${held.length ? list(held) : "no block"} (of L0 to L${this.n_layer - 1}), the weights of ${weights.length ? list(weights) : "no block"}, and all stages outside of the blocks.`, ...left_out].join(" ");
+  }
+
   private raw_score(layer: number, head: number, query: number, key: number): number {
     if (key <= query) return this.value("scores", layer, head, query, key);
     const q = this.slab("q", layer), k = this.slab("k", layer);

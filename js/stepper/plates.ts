@@ -25,26 +25,37 @@ function cover(pen: Pen, plate: Plate): void {
 }
 
 /** Shares of later keys are 0 by the mask: hatched, as the scores are. */
-const masked = (plate: Plate, row: number, column: number): boolean => plate.name === "pattern" && column > row;
+const masked = (plate: Plate, row: number, column: number, share: number): boolean => plate.name === "pattern" && column > row && share === 0;
 
 function draw_cells(pen: Pen, plate: Plate): void {
   const { down, across } = drawn(plate), { cw, ch } = cell_size(plate), { colours } = plate;
   if (colours && (cw < 3 || ch < 3)) return draw_image(pen, plate, colours);
-  const gap = Math.min(cw, ch) >= 8 ? 1 : 0, written = cw >= 40 && ch >= 16 && across <= 12;
+  if (!colours) return draw_ids(pen, plate);
+  const gap = Math.min(cw, ch) >= 8 ? 1 : 0, written = cw >= 40 && ch >= 16 && across <= 12, round = gap && cw > 10 && down * across <= most_rounded ? 2 : 0, hidden: [number, number][] = [];
   for (let row = 0; row < down; row++)
     for (let column = 0; column < across; column++) {
       const value = plate_value(plate, row, column), x = plate.x + column * cw, y = plate.y + row * ch;
-      if (!colours) { pen.text(String(value), x + cw / 2, y + ch / 2 + 5, { size: 14, align: "center", mono: true, colour: pen.theme.ink }); continue; }
-      if (masked(plate, row, column) || !Number.isFinite(value)) { strange(pen, masked(plate, row, column) ? -Infinity : value, x, y, cw - gap, ch - gap); continue; }
+      if (value === -Infinity || masked(plate, row, column, value)) { hidden.push([x, y]); continue; }
+      if (!Number.isFinite(value)) { strange(pen, x, y, cw - gap, ch - gap); continue; }
       const byte = colours.at(value);
-      pen.fill(x, y, cw - gap, ch - gap, colours.scale.css[byte]!, gap && cw > 10 ? 2 : 0);
+      pen.fill(x, y, cw - gap, ch - gap, colours.scale.css[byte]!, round);
       if (written) pen.text(value.toFixed(2).replace("-", "−"), x + cw / 2, y + ch / 2 + 4, { align: "center", colour: colours.scale.ink[byte]! });
     }
+  if (hidden.length) // one hatch for all of them: a clip for each cell takes longer than all the rest
+    pen.hatch((c) => { for (const [x, y] of hidden) c.rect(x, y, cw - gap, ch - gap); }, plate.x, plate.y, plate.w, plate.h, 5, pen.theme.rule_2);
 }
 
-function strange(pen: Pen, value: number, x: number, y: number, w: number, h: number): void {
+const most_rounded = 400; // cells whose corners are round: beyond it nobody sees them, and they take ten times as long
+
+/** The numbers of the tokens, as many as can be read. */
+function draw_ids(pen: Pen, plate: Plate): void {
+  const { ch } = cell_size(plate), every = Math.ceil(14 / ch);
+  for (let row = 0; row < plate.n_rows; row += every)
+    pen.text(String(plate_value(plate, row, 0)), plate.x + plate.w / 2, plate.y + (row + 0.5) * ch + 5, { size: ch < 16 ? 12 : 14, align: "center", mono: true, colour: pen.theme.ink });
+}
+
+function strange(pen: Pen, x: number, y: number, w: number, h: number): void {
   pen.fill(x, y, w, h, pen.theme.paper);
-  if (value === -Infinity) return pen.hatch((c) => c.rect(x, y, w, h), x, y, w, h, 5, pen.theme.rule_2);
   pen.stroke(x + 0.5, y + 0.5, w - 1, h - 1, pen.theme.rule_2);
   if (Math.min(w, h) >= 9) pen.text("×", x + w / 2, y + h / 2 + 4, { align: "center", colour: pen.theme.ink });
 }
@@ -52,16 +63,20 @@ function strange(pen: Pen, value: number, x: number, y: number, w: number, h: nu
 /** Each pixel the cell of the largest size that it covers. */
 function draw_image(pen: Pen, plate: Plate, { scale, at }: Colours): void {
   const ratio = pen.ctx.getTransform().a, { down, across } = drawn(plate), w = Math.max(1, Math.round(plate.w * ratio)), h = Math.max(1, Math.round(plate.h * ratio));
-  const image = new ImageData(w, h), colours = new Uint32Array(image.data.buffer), most = new Float32Array(w * h).fill(-1), { values, offset } = plate.cells;
+  const image = new ImageData(w, h), colours = new Uint32Array(image.data.buffer), line = new Uint32Array(w), most = new Float32Array(w), { values, offset } = plate.cells;
   const along = plate.turned ? plate.n_columns : 1, aside = plate.turned ? 1 : plate.n_columns; // steps in memory: a column, a row
+  const starts = Array.from({ length: across + 1 }, (_, column) => Math.floor((column * w) / across));
+  let done = -1; // the pixel row that `line` was made for: several rows of cells may share it
   for (let row = 0; row < down; row++) {
     const y0 = Math.floor((row * h) / down), y1 = Math.max(y0 + 1, Math.floor(((row + 1) * h) / down));
+    if (y0 !== done) { most.fill(-1); line.fill(0); done = y0; }
     for (let column = 0; column < across; column++) {
-      const value = values[offset + row * aside + column * along]!, size = Math.abs(value);
-      if (!(size < Infinity) || masked(plate, row, column)) continue;
-      const colour = scale.rgba[at(value)]!, x0 = Math.floor((column * w) / across), x1 = Math.max(x0 + 1, Math.floor(((column + 1) * w) / across));
-      for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) if (size > most[y * w + x]!) { most[y * w + x] = size; colours[y * w + x] = colour; }
+      const value = values[offset + row * aside + column * along]!, size = Math.abs(value), x0 = starts[column]!, x1 = Math.max(x0 + 1, starts[column + 1]!);
+      if (!(size < Infinity) || masked(plate, row, column, value)) continue;
+      const colour = scale.rgba[at(value)]!;
+      for (let x = x0; x < x1; x++) if (size > most[x]!) { most[x] = size; line[x] = colour; }
     }
+    for (let y = y0; y < y1; y++) colours.set(line, y * w); // a row of cells is one line of pixels, repeated
   }
   pen.ctx.putImageData(image, Math.round(plate.x * ratio), Math.round(plate.y * ratio));
 }
@@ -100,7 +115,7 @@ export function mark_plates(ctx: CanvasRenderingContext2D, layout: Layout, walk:
 
 /** Name, shape and range below a plate (left of k'), its axis above. */
 function caption(pen: Pen, plate: Plate, room: number, measure: Measure, lit: boolean, layout: Layout): void {
-  const { theme } = pen, strong = { mono: true, weight: 600, colour: lit ? theme.accent : theme.ink } as const, shape = (plate.turned ? [plate.n_columns, plate.n_rows] : [plate.n_rows, plate.n_columns]).filter((n, i) => !(i && n === 1)).join("×");
+  const { theme } = pen, strong = { mono: true, weight: 600, colour: lit ? theme.accent : theme.ink } as const, shape = (plate.turned ? [plate.n_columns, plate.n_rows] : [plate.n_rows, plate.n_columns]).filter((n, i) => !(i && n === 1)).join("×") + plate.of;
   const range = plate.colours?.words ?? "ids", axis = plate.turned ? axis_words.key! : plate.columns === "one" ? "" : axis_words[plate.columns] ?? `${plate.columns} →`;
   if (plate.turned) {
     const x = plate.x - 12, y = plate.y + plate.h / 2 - 12, right = { align: "right" } as const;
@@ -144,7 +159,7 @@ function chosen(pen: Pen, plate: Plate, pass: Pass, place: Place): void {
 function row_names(pen: Pen, layout: Layout, plate: Plate, place: Place, measure: Measure): void {
   const { theme } = pen, pitch = plate.h / plate.n_rows, every = Math.max(1, Math.ceil(14 / pitch)), x = plate.x - 8, room = Math.min(layout.names, x) - 30;
   if (plate.turned || !["pos", "query"].includes(plate.rows) || room < 12) return;
-  pen.text(axis_words[plate.rows]!, x, plate.y - 8, { align: "right", colour: theme.ink_3 });
+  pen.text(axis_words[layout.queries ? "query" : plate.rows]!, x, plate.y - 8, { align: "right", colour: theme.ink_3 });
   for (let i = 0; i < plate.n_rows; i++) {
     const lit = i === place.pos;
     if (!lit && (i % every || Math.abs(i - place.pos) < every)) continue;

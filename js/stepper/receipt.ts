@@ -4,7 +4,7 @@ import { Pass, type Tensor } from "./pass.ts";
 export type Span = number | [number, number];
 export interface Source { name: string; layer: number | null; index: Span[] } // spans: first, end
 export interface Made {
-  labels: string[]; a: number[]; b?: number[]; bias?: number; divisor?: number; outer?: "√"; steps?: [string, number][]; sources: Source[]; weights?: Source[]; note?: string;
+  labels: string[]; a: number[]; b?: number[]; bias?: number; divisor?: number; outer?: "√"; steps?: [string, number][]; sources: Source[]; weights?: Source[]; note?: string; largest?: number; // largest: of the numbers added up on the way to a term
 }
 export interface Receipt extends Required<Pick<Made, "labels" | "a" | "sources">> {
   b: number[] | null; bias: number | null; divisor: number; outer: string; steps: [string, number][]; weights: Source[]; note: string;
@@ -18,7 +18,7 @@ export function receipt(pass: Pass, name: string, layer: number | null, at: numb
   const { a, b = null, bias = null, divisor = 1, outer = "" } = made;
   const products = a.map((one, i) => (b ? one * b[i]! : one)), sum = (products.reduce((total, one) => total + one, 0) + (bias ?? 0)) / divisor;
   const result = outer ? Math.sqrt(sum) : sum, recorded = pass.value(name, layer, ...at);
-  const error = miss(result, recorded, [...products, bias ?? 0].map((one) => Math.abs(one / divisor)));
+  const error = miss(result, recorded, [made.largest ?? 0, ...[...products, bias ?? 0].map((one) => Math.abs(one / divisor))]);
   return { labels: made.labels, a, b, bias, divisor, outer, steps: made.steps ?? [], sources: made.sources, weights: made.weights ?? [], note: made.note ?? "",
            result, recorded, error, passed: error <= pass.content.bound, rule: about.rule };
 }
@@ -71,7 +71,7 @@ const scale: Rule = (pass, _name, about, layer, [pos]) => {
 const norm: Rule = (pass, _name, about, layer, [pos, column]) => {
   const from = stream_layer(pass, layer), row = pass.row(about.sources[0]!, from, pos!), by = pass.value(about.sources[1]!, layer, pos!);
   const weight = pass.value(about.weight, layer, column!), m = mean(row), x = row[column!]!;
-  return { labels: ["x / scale", "−mean / scale"], a: [x / by, -m / by], b: [weight, weight], bias: about.bias ? pass.value(about.bias, layer, column!) : undefined,
+  return { largest: (Math.max(...row.map(Math.abs)) / row.length / by) * Math.abs(weight), labels: ["x / scale", "−mean / scale"], a: [x / by, -m / by], b: [weight, weight], bias: about.bias ? pass.value(about.bias, layer, column!) : undefined,
            steps: [["x", x], ["mean of the row", m], ["scale", by], ["(x − mean) / scale", (x - m) / by], ["weight", weight]],
            sources: [{ name: about.sources[0]!, layer: from, index: [pos!, all(row)] }, { name: about.sources[1]!, layer, index: [pos!] }],
            weights: [about.weight, about.bias].filter(Boolean).map((one) => ({ name: one, layer, index: [column!] })) };

@@ -32,6 +32,7 @@ export class Stepper {
   private asked = new Set<string>();
   private error = "";
   private playing: ReturnType<typeof setInterval> | undefined;
+  private linking: ReturnType<typeof setTimeout> | undefined;
   private width = 0;
   private theme!: Theme;
   private queued = 0;
@@ -63,6 +64,7 @@ export class Stepper {
     this.link.stop();
     this.details.stop();
     clearInterval(this.playing);
+    clearTimeout(this.linking);
     cancelAnimationFrame(this.queued);
     this.root.remove();
   }
@@ -125,12 +127,24 @@ export class Stepper {
     const { layer, head, pos, key } = this.walk.place;
     this.error = "";
     this.host.set({ layer, head, query: pos, key });
-    if (!this.host.live && this.width) history.replaceState(null, "", `#${this.walk.state().replace(/ /g, "-")}`);
+    this.write_link();
     this.queue();
   }
 
+  /** The address follows when the keys rest: browsers refuse a page that changes it more than a hundred times in half a minute. */
+  private write_link(): void {
+    if (this.host.live || !this.width) return;
+    clearTimeout(this.linking);
+    this.linking = setTimeout(() => history.replaceState(null, "", `#${this.walk.state().replace(/ /g, "-")}`), 150);
+  }
+
   private move(change: Partial<Place>): void { this.walk.move(change); this.changed(); }
-  private follow_link = (): void => { if (location.hash && this.walk.jump(decodeURIComponent(location.hash.slice(1)))) this.changed(); };
+  private follow_link = (): void => {
+    if (!location.hash) return;
+    const wrong = this.walk.jump(words_of_link(location.hash));
+    this.page.say_jump(wrong);
+    if (!wrong) this.changed();
+  };
 
   private presses(): Presses {
     const { walk } = this, then = <T extends unknown[]>(act: (...all: T) => void) => (...all: T) => { act(...all); this.changed(); };
@@ -154,7 +168,7 @@ export class Stepper {
     for (const [caps, words] of keys) { const term = make("dt"); term.append(...key_caps(caps, "").querySelectorAll("kbd")); list.append(term, make("dd", "", words)); }
     el.help.append(make("h3", "gv-title", "Keys"), list);
     this.chrome.header.steps.append(el.layers, el.heads);
-    this.root.replaceChildren(this.chrome.header.el, this.chrome.form.el, el.tokens, el.jump, el.help, el.model, el.main, el.side, el.rail, el.keys, this.chrome.footer, el.live);
+    this.root.replaceChildren(this.chrome.header.el, this.chrome.form.el, el.tokens, el.jump, el.jump_note, el.help, el.model, el.main, el.side, el.rail, el.left_out, el.keys, this.chrome.footer, el.live);
     this.listen_parts();
   }
 
@@ -236,13 +250,15 @@ export class Stepper {
     event.stopPropagation();
     if (event.key === "Escape") this.close_jump();
     if (event.key !== "Enter") return;
-    if (!this.walk.jump(/^\d+$/.test(jump.value.trim()) ? `token ${jump.value}` : jump.value)) return jump.setAttribute("aria-invalid", "true");
+    const wrong = this.walk.jump(/^\d+$/.test(jump.value.trim()) ? `token ${jump.value}` : jump.value);
+    this.page.say_jump(wrong);
+    if (wrong) return;
     this.changed();
     this.close_jump();
   };
 
-  private close_jump(): void { this.page.el.jump.hidden = true; this.page.el.stage_box.focus(); }
-  private toggle_help(): void { this.page.el.help.hidden = !this.page.el.help.hidden; }
+  private close_jump(): void { this.page.el.jump.hidden = true; this.page.say_jump(""); this.page.el.stage_box.focus(); }
+  private toggle_help(): void { const { help } = this.page.el; help.hidden = !help.hidden; if (!help.hidden) help.scrollIntoView({ block: "nearest" }); }
 
   private find(event: PointerEvent): Cell | null {
     const box = this.page.el.stage.getBoundingClientRect(), { layout } = this.page;
@@ -307,7 +323,7 @@ export class Stepper {
     const { jump } = this.page.el;
     jump.hidden = false;
     jump.value = words;
-    jump.removeAttribute("aria-invalid");
+    this.page.say_jump("");
     jump.focus();
   }
 
@@ -317,6 +333,11 @@ export class Stepper {
     this.show_error();
     if (text) this.link.ask({ ask: "frame", step: this.board.selection.step, text });
   }
+}
+
+/** The end of an address as words; an address may be damaged. */
+function words_of_link(hash: string): string {
+  try { return decodeURIComponent(hash.slice(1)); } catch { return hash.slice(1); }
 }
 
 /** A receipt as the kernel sends it: numbers that JSON has not as text, sources as names and spans. */

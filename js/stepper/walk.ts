@@ -108,16 +108,20 @@ export class Walk {
   /** Where the reader is, to be dictated: L1 H0 stage 8 token 5. */
   state(): string { return `L${this.place.layer} H${this.place.head} stage ${this.now.number} token ${this.place.pos}`; }
 
-  /** Go to a place in words: any of L1, H0, stage 8 (or its name), token 5. False if no word of it is known. */
-  jump(words: string): boolean {
+  /** Go to a place in words: any of L1, H0, stage 8 (or its name), token 5. Gives why it could not; "" if it could. */
+  jump(words: string): string {
     const text = words.replace(/-/g, " "), number = (pattern: RegExp) => { const found = text.match(pattern); return found ? Number(found[1]) : null; };
     const layer = number(/\bL(\d+)/i), head = number(/\bH(\d+)/i), pos = number(/\btoken (\d+)/i), by_number = number(/\bstage (\d+)/i), { stages } = this.pass.content;
     const named = (one: Stage) => one.id === text.trim() || text.toLowerCase().includes(`stage ${one.id}`);
     const stage = by_number !== null ? stages.findIndex((one) => one.number === by_number) : stages.findIndex(named);
-    if (layer === null && head === null && pos === null && stage < 0) return false;
+    const { config } = this.pass.content, outside = ([at, n]: [number | null, number]) => at !== null && at >= n;
+    const wrong = ([[layer, config.n_layer, "L", "this model"], [head, config.n_head, "H", "each layer"], [pos, this.pass.tokens.length, "token ", "this text"]] as [number | null, number, string, string][]).find(([at, n]) => outside([at, n]));
+    if (wrong) return `There is no ${wrong[2]}${wrong[0]}: ${wrong[3]} has ${wrong[2]}0 to ${wrong[2]}${wrong[1] - 1}.`;
+    if (by_number !== null && stage < 0) return `There is no stage ${by_number}: they are 0 to ${stages.at(-1)!.number}.`;
+    if (layer === null && head === null && pos === null && stage < 0) return "A place has any of L1, H0, stage 8 (or the stage’s name) and token 5. Write at least one of them.";
     if (stage >= 0) this.go_to(stage);
     this.move(Object.fromEntries(Object.entries({ layer, head, pos }).filter(([, value]) => value !== null)));
-    return true;
+    return "";
   }
 
   private fits = ({ stage, at }: Question): boolean => stage === this.now.id && (at.layer ?? this.place.layer) === this.place.layer && (at.head ?? this.place.head) === this.place.head;

@@ -178,11 +178,24 @@ def test_a_dictated_place_is_found_and_nonsense_is_not(sorter):
     page.keyboard.press("Enter")
     settle(page)
     assert place(page) == "L2 H1 stage 10 token 3"
-    assert page.evaluate("location.hash") == "#L2-H1-stage-10-token-3"
+    page.wait_for_function("() => location.hash === '#L2-H1-stage-10-token-3'")
     page.keyboard.press("/")
     page.keyboard.type("the moon")
     page.keyboard.press("Enter")
     assert page.locator(".gv-jump").get_attribute("aria-invalid") == "true"
+    note = page.locator(".gv-jump-note")
+    assert note.inner_text().startswith("A place has any of L1, H0, stage 8")
+    for words, why in (("L9 stage 4", "There is no L9: this model has L0 to L2."), ("H3", "There is no H3"),
+                       ("stage 40", "There is no stage 40"), ("token 6", "There is no token 6: this text")):
+        page.locator(".gv-jump").fill(words)
+        page.keyboard.press("Enter")
+        assert note.inner_text().startswith(why)
+    assert place(page) == "L2 H1 stage 10 token 3"
+    page.keyboard.press("Escape")
+    assert not note.is_visible()
+    page.evaluate("location.hash = '#L7-H0-stage-8-token-5'")
+    note.wait_for(state="visible")
+    assert note.inner_text().startswith("There is no L7")
 
 
 def test_the_lit_lines_are_those_of_the_source(sorter):
@@ -259,6 +272,65 @@ def test_nothing_moves_for_those_who_asked_for_less_motion(sorter):
         assert len(page.evaluate("document.querySelector('.gv-plates').getAnimations().map(String)")) == moving
 
 
+def numbers_in(page, selector):
+    """The numbers that an element says, with a true minus."""
+    words = page.locator(selector).inner_text().replace("−", "-")
+    return [float(one) for one in re.findall(r"-?\d+\.\d+(?:e-\d+)?", words)]
+
+
+def test_the_sentence_of_a_stage_tells_the_traces_numbers(sorter):
+    """Where a head looks, what LayerNorm did, the norm of the stream, the next token, the loss: each from the trace."""
+    trace, opened = sorter
+    page = opened("#L1-H2-stage-8-token-4")
+    said = ".gv-finding"
+
+    def at(stage):
+        page.evaluate("to => { location.hash = to }", f"#L1-H2-stage-{stage}-token-4")
+        page.wait_for_function(f"() => document.querySelector('.gv-stepper').dataset.drawn.includes('stage {stage} ')")
+        settle(page)
+        return numbers_in(page, said)
+
+    row = np.sort(trace["pattern", 1][2, 4].numpy())[::-1]
+    best = int(trace["pattern", 1][2, 4].argmax())
+    assert at(8) == pytest.approx(row[:2], abs=6e-5)
+    assert f"reads most from ‘{trace.tokens[best]}’ at {best}" in page.locator(said).inner_text()
+    before, after = (trace[name, 1][4].double().numpy() for name in ("resid_pre", "ln_1"))
+    scale = float(trace["ln_1_scale", 1][4])
+    expected = [before.mean(), before.std(), 0, before.std() / scale, scale, after.mean(), after.std()]
+    found = at(4)
+    assert found == pytest.approx(expected, abs=6e-5)
+    vectors = [trace[name, 1][4].norm() for name in ("resid_post", "resid_mid", "mlp_out")]
+    assert at(16) == pytest.approx([float(one) for one in vectors], abs=6e-5)
+    assert at(19) == pytest.approx([float(trace["logits"][4].max())], abs=6e-5)
+    probs = trace["logits"][4].softmax(-1)
+    assert at(20)[:3] == pytest.approx(probs.sort(descending=True).values.tolist(), abs=6e-5)
+    loss = float(trace["loss"][4])
+    assert at(21) == pytest.approx([math.exp(-loss), loss, float(trace["loss"][1:].mean())], abs=6e-5)
+    assert page.locator(said).inner_text() in page.locator(".gv-stepper > .gv-live").inner_text()
+
+
+def test_every_tensor_says_its_shape_with_the_names_of_its_axes(sorter):
+    trace, opened = sorter
+    page = opened("#L1-H2-stage-5-token-4")
+    words = page.locator(".gv-shape-words")
+    for name in ("v", "q", "k"):
+        head, pos, deep = trace[name, 1].shape
+        assert words.inner_text() == f"{name}: head {head} × pos {pos} × d_head {deep}, in each of 3 layers"
+        page.locator(".gv-stage-box").focus()
+        page.keyboard.press("t")
+        settle(page)
+
+
+@pytest.mark.parametrize("width", [400, 700, 1000, 1300])
+def test_every_stage_stands_on_the_line(sorter, width):
+    _, opened = sorter
+    page = opened(width=width)
+    cut = page.evaluate("""() => { const rail = document.querySelector('.gv-rail').getBoundingClientRect();
+        return [...document.querySelectorAll('.gv-stop')]
+            .filter(el => el.getBoundingClientRect().right > rail.right + 1).map(el => el.dataset.stage); }""")
+    assert cut == []
+
+
 def test_losses_without_a_part_stand_beside_the_models_own(sorter):
     """The mean alone misleads on the sorter: each token's loss is told."""
     trace, opened = sorter
@@ -278,3 +350,22 @@ def test_a_page_names_the_layers_it_has_not(open_page, tmp_path, capsys):
     page.wait_for_selector(".gv-stepper[data-drawn]")
     assert page.locator(".gv-main > .gv-note").inner_text().startswith("L39 is left out of this page")
     assert "In this page: L0" in page.locator(".gv-main > .gv-note").inner_text()
+    assert re.search(r"holds the tensors of L0, .* \(of L0 to L39\)", page.locator(".gv-left-out").inner_text())
+
+
+def test_a_page_with_the_weights_of_one_layer_pays_for_its_cells(open_page, tmp_path, capsys):
+    """The chosen layer has its arithmetic; of the others the page says that it lacks the weights."""
+    model = make_model(n_embd=320, n_layer=4, n_head=4, block_size=16, vocab_size=11)
+    trace = record(model, torch.arange(11))
+    board = step_through(trace, model)
+    asked = int(re.search(r"budget=(\d+)_000_000", board.views[0].content["left_out"][1])[1]) * 1_000_000
+    board.layer = 2
+    export_html(board, tmp_path / "one.html", budget=asked)
+    page = open_page((tmp_path / "one.html").as_uri() + "#L2-H0-stage-13-token-5")
+    page.wait_for_selector(".gv-stepper[data-drawn]")
+    assert "the weights of L2, and all stages" in page.locator(".gv-left-out").inner_text()
+    assert "✓" in page.locator(".gv-receipt").inner_text()
+    page.locator(".gv-stage-box").focus()
+    page.keyboard.press("ArrowDown")
+    settle(page)
+    assert "does not hold the weights of L3" in page.locator(".gv-receipt").inner_text()

@@ -234,7 +234,8 @@ def _pattern(ask: _Asker) -> None:
         return
     ask.choice("pattern", at, "Every score in this row grows by 3. What happens to the pattern?",
                ("every share grows by 3", "nothing changes", "the largest share grows"), 1 if change < 1e-9 else 2,
-               ("Shares sum to 1: they cannot all grow.", f"Recomputed: the largest change is {change:.0e}.",
+               ("Shares sum to 1: they cannot all grow.",
+                f"Recomputed: no share changes by more than {max(change, 1e-16):.0e}.",
                 "exp(s + 3) = exp(s) · e³ for every score, the largest included."),
                "e³ is in the numerator and in the sum: it cancels. Softmax sees only differences.")
     key = int(row.argmax())

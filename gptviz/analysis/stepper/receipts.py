@@ -60,6 +60,8 @@ class Receipt:
         weights: The weights, by nanoGPT's names, the layer first where they belong to a block.
         note: What a reader must know; "" for nothing.
         bound: Largest error that is rounding.
+        largest: Largest number that was added up on the way to a term (in a LayerNorm an addend of the mean); 0 for
+            none.
     """
 
     cell: Cell
@@ -77,6 +79,7 @@ class Receipt:
     weights: tuple[Source, ...]
     note: str
     bound: float
+    largest: float = 0.0
 
     @property
     def products(self) -> Float64[np.ndarray, "term"]:
@@ -95,7 +98,7 @@ class Receipt:
         if self.result == self.recorded:
             return 0.0
         sizes = np.abs(np.append(self.products, self.bias or 0.0)) / abs(self.divisor)
-        return abs(self.result - self.recorded) / max(float(sizes.max()), abs(self.recorded), 1e-30)
+        return abs(self.result - self.recorded) / max(float(sizes.max()), self.largest, abs(self.recorded), 1e-30)
 
     @property
     def passed(self) -> bool:
@@ -178,7 +181,7 @@ def _receipt(made: Worked, cell: Cell, rule: str, recorded: float, note: str, bo
     total = (float((a if b is None else a * b).sum()) + (made.bias or 0.0)) / made.divisor
     result = math.sqrt(total) if made.outer else total
     return Receipt(cell, rule, tuple(made.labels), a, b, made.bias, made.divisor, made.outer, result, recorded,
-                   made.steps, made.sources, made.weights, note, bound)
+                   made.steps, made.sources, made.weights, note, bound, made.largest)
 
 
 def shown(value: float) -> str:

@@ -38,6 +38,7 @@ class Worked:
     sources: tuple[Source, ...] = ()
     weights: tuple[Source, ...] = ()
     note: str = ""
+    largest: float = 0.0  # of the numbers that were added up on the way, where it is not among the terms
 
 
 def _at(layer: int | None, *index: int | tuple[int, int]) -> Index:
@@ -102,6 +103,7 @@ def _norm(forward: ForwardPass, name: str, about: Tensor, layer: int | None, at:
                          ("(x − mean) / scale", (row[column] - row.mean()) / scale), ("weight", weight)),
                   sources=(Source(about.sources[0], _at(where, pos, (0, len(row)))),
                            Source(about.sources[1], _at(layer, pos))),
+                  largest=float(np.abs(row).max()) / len(row) / scale * abs(weight),  # an addend of the mean
                   weights=tuple(Source(one, _at(layer, column)) for one in used))
 
 
