@@ -3,8 +3,8 @@
     python -m benchmarks.live [--steps 200] [--rounds 3] [--clicks 20]
 
 The default model on python-docs, one thread. The board's other end acknowledges each message and draws nothing, so that
-no browser competes for the cores. Contestants take turns; ratios are medians over rounds of quotients of the same
-round. Losses are compared bit for bit.
+no browser competes for the cores (`benchmarks.live_lab` has one that does). Contestants take turns; ratios are medians
+over rounds of quotients of the same round. Losses are compared bit for bit.
 """
 
 import argparse
@@ -30,9 +30,41 @@ def acknowledging(board: Any, sent: list[tuple[float, dict, int]]) -> None:
     board.send = take
 
 
-def watched(config: TrainConfig) -> tuple[float, bytes, list[tuple[float, dict, int]]]:
+class Delays:
+    """What recording adds to each step of a training in the background, and how long each step takes."""
+
+    def __init__(self) -> None:
+        self.run: Any = None
+        self.recording: list[float] = []  # seconds, one entry a step
+        self.steps: list[float] = []
+        self._before = (0.0, 0.0)
+
+    def on_step(self, _step: int, _loss: float) -> None:
+        trainer = self.run and self.run._trainer
+        if trainer is None:
+            return
+        now = (time.perf_counter(), trainer.clock.seconds["recording"])
+        if self._before[0]:
+            self.steps.append(now[0] - self._before[0])
+            self.recording.append(now[1] - self._before[1])
+        self._before = now
+
+    def say(self) -> None:
+        """A histogram of each, in milliseconds."""
+        for name, values in (("recording", self.recording), ("whole step", self.steps)):
+            edges = (1, 2, 5, 10, 20, 50, 100, 200)
+            counts = [sum(low <= 1e3 * one < high for one in values)
+                      for low, high in zip((0, *edges), (*edges, float("inf")), strict=True)]
+            words = "  ".join(f"<{edge}: {count}" for edge, count in zip((*edges, "∞"), counts, strict=True) if count)
+            print(f"  {name:11} of a step, ms  {words}   longest {1e3 * max(values):.0f}")
+
+
+def watched(config: TrainConfig, delays: Delays | None = None) -> tuple[float, bytes, list[tuple[float, dict, int]]]:
     """Tokens per second of a training with a live board, its losses, and what the board sent."""
-    run, sent = train(config, background=True), []
+    sent: list[tuple[float, dict, int]] = []
+    run = train(config, background=True, on_step=delays.on_step if delays else None)
+    if delays:
+        delays.run = run
     acknowledging(watch(run), sent)
     run.wait()
     speed, losses = run.summary()["tokens_per_second"], run.metrics()["loss"].tobytes()
@@ -75,12 +107,13 @@ def main() -> None:
     data = load_text_data("python-docs", "char", progress=False)
     fields: dict[str, Any] = dict(corpus=data, max_iters=args.steps, threads=1, eval_interval=args.steps)
     speeds: dict[str, list[float]] = {"plain loop": [], "not watched": [], "watched": []}
-    same, messages = True, []
+    same, messages, delays = True, [], Delays()
     for _ in range(args.rounds):
         speeds["plain loop"].append(plain_loop(data, TrainConfig(**fields)))
         calm = train(TrainConfig(**fields), progress=False)
         speeds["not watched"].append(calm.summary()["tokens_per_second"])
-        speed, losses, sent = watched(TrainConfig(**fields))
+        delays = Delays()
+        speed, losses, sent = watched(TrainConfig(**fields), delays)
         speeds["watched"].append(speed)
         messages.append(sent)
         same = same and losses == calm.metrics()["loss"].tobytes()
@@ -94,6 +127,7 @@ def main() -> None:
     print(f"  losses bit-identical                {same}")
     print(f"  messages per second                 {len(sent) / max(1e-9, sent[-1][0] - sent[0][0]):.1f}")
     print(f"  largest message                     {max(size for *_, size in sent) / 1e3:.0f} kB")
+    delays.say()
     handled, answered = clicks(TrainConfig(**fields | {"max_iters": 10**6, "eval_interval": 10**6}), args.clicks)
     for name, values in (("click to handled", handled), ("click to new state sent", answered)):
         print(f"  {name:24} median, p95  {1e3 * statistics.median(values):.0f}, {1e3 * p95(values):.0f} ms")

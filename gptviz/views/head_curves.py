@@ -9,6 +9,10 @@ from jaxtyping import Float, Int
 from gptviz.views.head_scores import TITLES
 from gptviz.views.view import View
 
+SHORT = {"previous_token": "prev", "current_token": "self", "first_token": "first", "duplicate_token": "dup",
+         "induction": "induct", "entropy": "entr"}
+"""The words of a score at the end of its curve."""
+
 MARGIN = 0.3
 """A head stands out whose score is this share of the way from its null to 1, the margin of the events."""
 
@@ -21,7 +25,7 @@ class Curves:
     """One score of all heads at some steps.
 
     Args:
-        name: "induction", "entropy" ...: a key of `TITLES` of `gptviz.views.head_scores`.
+        name: "induction", "entropy" ...: a key of `SHORT`.
         steps: [step], rising.
         value: [step, layer, head], 0 to 1; NaN where it was not measured.
         null_high: [step, layer, head], 97.5 % of what chance gives is below; None where no null was measured.
@@ -62,7 +66,8 @@ def head_curves_view(scores: Sequence[Curves]) -> View:
     arrays["stands_out"] = np.array(_standing(scores), np.int32).reshape(-1, 3)
     axes["stands_out"] = ("curve", "score layer head")
     return View("head_curves", "Head scores through training", "0 to 1 · hatched: 97.5 % of chance is below", arrays,
-                axes, labels={"score": names, "words": tuple(TITLES[name] for name in names)},
+                axes, labels={"score": names, "words": tuple(TITLES[name] for name in names),
+                              "short": tuple(SHORT[name] for name in names)},
                 range={f"value_{i}": (0.0, 1.0) for i in range(len(scores))})
 
 

@@ -11,7 +11,7 @@ interface Part { kind: string; name: string; rows: number; values: ArrayLike<num
 interface Tile { part: Part; row: number; x: number; y: number; low: number; high: number }
 interface Grid extends Sized { tiles: Tile[]; wide: number; tall: number; first: number; last: number }
 
-const shares = 7, head = 20, gap_x = 56, gap_y = 30, tall = 72;
+const shares = 7, head = 40, gap_x = 60, gap_y = 30, tall = 72;
 const steps_of = (view: View): ArrayLike<number> => view.arrays.steps!.values;
 const parts_of = (view: View): Part[] => (view.content!.parts as Omit<Part, "values">[]).map((one, i) => ({ ...one, values: view.arrays[`part_${i}`]!.values }));
 const kinds_of = (view: View): string[] => [...new Set(parts_of(view).map(({ kind }) => kind))];
@@ -119,7 +119,7 @@ function told(tile: Tile, view: View, step: number): string {
 
 function mark(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme, look, board, view } = scene, pointed = grid.tiles[scene.spot as number];
-  if (pointed) pen.text(told(pointed, view, look.step), 0, 10, { colour: theme.ink });
+  if (pointed) pen.text(told(pointed, view, look.step), 0, 12, { colour: theme.ink });
   if (!board.steps.length) return;
   for (const tile of grid.tiles) { const x = Math.round(x_of(grid, tile, look.step)) + 0.5; pen.line(x, tile.y, x, tile.y + tall, theme.accent, 1.5); }
 }

@@ -17,7 +17,7 @@ const clearest = "stands_out";
 export function curve_of(view: View, score: number, layer: number, head: number): Curve {
   const { values, shape } = view.arrays[`value_${score}`]!, [n, n_layer, n_head] = shape as [number, number, number];
   const own = Float32Array.from({ length: n }, (_, i) => values[(i * n_layer + layer) * n_head + head]!);
-  return { name: `${view.labels.words![score]} ${head_name(layer, head)}`, score, layer, head, steps: view.arrays[`steps_${score}`]!.values, values: own };
+  return { name: `${view.labels.short![score]} ${head_name(layer, head)}`, score, layer, head, steps: view.arrays[`steps_${score}`]!.values, values: own };
 }
 
 const last_of = ({ values }: Series): number => { const end = values[values.length - 1]!; return Number.isFinite(end) ? end : -1; };
@@ -31,14 +31,16 @@ export function curves_of(view: View, chosen: string): { shown: Curve[]; quiet: 
   return { shown: all.slice(0, most_named), quiet: all.slice(most_named) };
 }
 
-/** Without a curve that stands out there is nothing to show of them: then the first score. */
-const chosen_of = ({ view, options }: Pick<Scene, "view" | "options">): string =>
-  options.score === clearest && !view.arrays.stands_out!.values.length ? view.labels.score![0]! : options.score ?? clearest;
+/** Without a curve that stands out there is nothing to show of them: then entropy, which moves first, or the first score. */
+function chosen_of({ view, options }: Pick<Scene, "view" | "options">): string {
+  const names = view.labels.score!, none = options.score === clearest && !view.arrays.stands_out!.values.length;
+  return none ? names.find((name) => name === "entropy") ?? names[0]! : options.score ?? clearest;
+}
 
 function layout(scene: Scene, width: number): Plot {
   const { shown, quiet } = curves_of(scene.view, chosen_of(scene)), [first, last] = ends(scene), narrow = width < 560;
   const names = narrow ? 18 * shown.length : 0; // in rows above the chart where there is no room at the right
-  return { width, height: 196 + names, left: 56, right: width - (narrow ? 12 : 176), top: 12 + names, bottom: 152 + names, first, last, shown, quiet };
+  return { width, height: 196 + names, left: 56, right: width - (narrow ? 12 : 136), top: 12 + names, bottom: 152 + names, first, last, shown, quiet };
 }
 
 const x_of = (plot: Plot, step: number) =>
@@ -76,9 +78,9 @@ function line(pen: Pen, plot: Plot, one: Series, colour: string, width: number, 
 
 function mark_ends(pen: Pen, plot: Plot, one: Curve, i: number): void {
   const place = place_of(plot, i), colour = colour_of(plot, i, pen.theme.series);
-  for (const share of [0.45, 0.8]) {
-    const at = Math.round(share * (one.steps.length - 1)), value = one.values[at]!;
-    if (Number.isFinite(value)) marker(pen, place, x_of(plot, one.steps[at]!), y_of(plot, value), colour);
+  for (const share of [0.4, 0.75]) { // of the width: the steps are not even
+    const wish = plot.left + share * (plot.right - plot.left), at = Array.from(one.steps).reduce((best, step, j) => (Math.abs(x_of(plot, step) - wish) < Math.abs(x_of(plot, one.steps[best]!) - wish) ? j : best), 0);
+    if (Number.isFinite(one.values[at]!)) marker(pen, place, x_of(plot, one.steps[at]!), y_of(plot, one.values[at]!), colour);
   }
 }
 
@@ -100,7 +102,7 @@ function draw_names(pen: Pen, plot: Plot): void {
   named.forEach((row, n) => { if (n && row.y - named[n - 1]!.y < 18) row.y = named[n - 1]!.y + 18; });
   const over = Math.max(0, (named.at(-1)?.y ?? 0) - plot.bottom), narrow = plot.width < 560;
   named.forEach(({ one, i, y }, n) => {
-    const colour = colour_of(plot, i, pen.theme.series), x = narrow ? plot.left : plot.right + 16, at = narrow ? 6 + 18 * n : y - over;
+    const colour = colour_of(plot, i, pen.theme.series), x = narrow ? plot.left : plot.right + 8, at = narrow ? 6 + 18 * n : y - over;
     marker(pen, place_of(plot, i), x + 4, at, colour);
     pen.text(one.name, x + 14, at + 4, { colour, weight: 500 });
     pen.text(fixed(last_of(one), 2), x + 20 + pen.width(one.name, { weight: 500 }), at + 4, { colour, weight: 600 });
@@ -110,7 +112,7 @@ function draw_names(pen: Pen, plot: Plot): void {
 function mark(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme, look, board } = scene;
   const own = [...plot.shown, ...plot.quiet].filter((one) => one.layer === look.layer && one.head === look.head);
-  for (const one of own) line(pen, plot, one, theme.ink, 3);
+  for (const one of own) line(pen, plot, one, theme.ink, 2.5);
   ticks(pen, plot, scene);
   if (!board.steps.length) return;
   const x = Math.round(x_of(plot, look.step)) + 0.5;

@@ -91,6 +91,26 @@ def test_a_reader_pauses_steps_resumes_and_stops_a_training(lab, open_page, read
     assert page.locator(".gv-panel-controls button[data-name=pause]").is_disabled()
 
 
+def test_another_text_takes_the_probes_place_while_it_trains(lab, open_page, reader):
+    page = open_page(lab.write("text.ipynb", TRAIN), offline=False)
+    lab.run_all(page)
+    board, kernel = reader(page, ".jp-OutputArea"), Kernel(lab, page)
+    kernel.until(lambda now: len(now["steps"]) > 3 and now["status"] == "running", "it does not train")
+    page.wait_for_selector(".gv-panel-curves")
+    page.wait_for_function("() => document.querySelector('.gv-panel-lens .gv-stage')?.getAttribute('aria-label')"
+                           "?.includes('Entropy')", timeout=60_000)  # of the probe, from the weights of the step
+    field = page.locator(".gv-text")
+    field.fill("CABBAC")
+    field.press("Enter")
+    page.wait_for_selector(".gv-panel-writes", timeout=60_000)
+    before = board.step()
+    page.wait_for_function("step => Number(document.querySelector('.gv-steps .gv-stage')"
+                           "?.getAttribute('aria-valuenow')) > step", arg=before, timeout=60_000)
+    assert page.locator(".gv-count").first.inner_text().startswith("6 of")
+    press(page, "stop")
+    kernel.until(lambda now: now["status"] == "stopped", "it was not stopped")
+
+
 DIE = """
 import gptviz as gv
 def on_step(step, loss):

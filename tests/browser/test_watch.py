@@ -1,12 +1,14 @@
 """The board of a recorded run in a page: one slider moves every view, steps are compared and played."""
 
+import re
+
 import pytest
 
 from gptviz.dashboards import report
 from gptviz.runs import open_run
 
 pytestmark = pytest.mark.browser
-VIEWS = ("heads", "head", "text", "after", "guesses", "loss")
+VIEWS = ("heads", "head", "text", "after", "guesses", "loss", "curves")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,25 @@ def test_a_row_of_guesses_and_a_picture_of_the_film_lead_to_their_step(board):
     assert board.picture("film") != before
     box = board.stage("film").bounding_box()
     board.page.mouse.move(box["x"] + 30, box["y"] + 30)
+    board.click()
+    assert board.step() == 0
+
+
+def test_a_curve_leads_to_its_head_and_the_chart_to_a_step(board):
+    board.page.get_by_label("show, curves").select_option("first_token")
+    board.settle()
+    found = re.match(r"Step 600: first (L\dH\d) (\d\.\d+)", board.says("curves"))
+    run = open_run("sorter")
+    scores = run.snapshot(600).statistics["first"]
+    assert float(found[2]) == pytest.approx(scores.max(), abs=0.005)
+    stage = board.stage("curves")
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    board.page.mouse.move(box["x"] + box["width"] - 136, box["y"] + 12 + 140 * (1 - scores.max()))
+    board.click()
+    assert board.title("film").startswith(found[1])
+    assert board.step() == 600
+    board.page.mouse.move(box["x"] + 56, box["y"] + 12 + 140 * 0.02)
     board.click()
     assert board.step() == 0
 
