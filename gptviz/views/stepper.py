@@ -172,7 +172,8 @@ def stepper_view(
         detail=lambda at: _layer_view(forward, at["layer"], with_weights, title), detail_axes=("layer",),
         whole_detail=lambda at: _layer_view(forward, at["layer"], True, title),
         detail_places=(range(config.n_layer),))
-    return View("stepper", title, "arrow keys walk through the stages; a click on a number shows its arithmetic",
+    return View("stepper", title, "the arrow keys, next and back, or a click in the model walk through the "
+                "stages; a click on a number shows where it came from",
                 arrays, axes, labels={"token": forward.tokens, "column": tuple(visible(int(one)) for one in columns)},
                 units=content["units"], range=ranges(forward), checks=(*checks, recomputed(forward)), content=content,
                 **more)

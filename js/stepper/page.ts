@@ -15,7 +15,7 @@ import type { Place, Shown, Walk } from "./walk.ts";
 /** What a press in the page does. */
 export interface Presses {
   go: Go; focus(name: string): void; open(tensor: Shown): void; move(change: Partial<Place>): void; choose_last(column: number): void;
-  answer(question: Question, given: number): void; take_away(one: Switch): void;
+  answer(question: Question, given: number): void; take_away(one: Switch): void; walk(by: 1 | -1): void;
 }
 /** What the page needs to know of its surroundings. */
 export interface Around { theme: Theme; measure: Measure; width: number; live: boolean; missing: string; asked(name: string, value: object): boolean; still: boolean }
@@ -29,7 +29,9 @@ export class Page {
   private arriving: Animation | undefined;
   private readonly still = matchMedia("(prefers-reduced-motion: reduce)");
 
-  constructor(private walk: Walk, private press: Presses) {}
+  constructor(private walk: Walk, private press: Presses) {
+    this.el.steps.prepend(pressable("gv-small", "← back", () => press.walk(-1)), pressable("gv-small", "next →", () => press.walk(1)));
+  }
 
   /** Whether a part must be made anew; remembers what it was made for. */
   private stale(el: HTMLElement, ...made_for: unknown[]): boolean {
@@ -60,6 +62,7 @@ export class Page {
     put(el.title, now.title);
     put(el.number, `stage ${now.number}${now.in_block ? ` · layer L${place.layer} of ${pass.n_layer}` : ""}${focus && pass.axes(focus).includes("head") ? ` · head ${place.head} of ${config.n_head}` : ""}`);
     put(el.sentence, now.sentence);
+    put(el.hint, now.number ? "" : `How to read this: ${pass.view.subtitle}.`);
     put(el.misconception, now.misconception);
     put(el.state, walk.state());
     put(el.finding, finding(walk));
@@ -93,7 +96,7 @@ export class Page {
   /** layer 0 [1] 2 3 */
   private picker(holder: HTMLElement, name: "layer" | "head", n: number): void {
     const at = this.walk.place[name], most = 16, from = Math.max(0, Math.min(n - most, at - 8));
-    if (this.stale(holder, n, from)) holder.replaceChildren(make("span", "", name), ...Array.from({ length: Math.min(n, most) }, (_, i) => pressable("", String(from + i), () => this.press.move({ [name]: from + i }))));
+    if (this.stale(holder, n, from)) holder.replaceChildren(make("span", "", name), ...Array.from({ length: Math.min(n, most) }, (_, i) => { const one = pressable("", String(from + i), () => this.press.move({ [name]: from + i })); one.setAttribute("aria-label", `${name} ${from + i}`); return one; }));
     [...holder.children].slice(1).forEach((one, i) => mark(one as HTMLElement, from + i === at));
     holder.firstElementChild!.textContent = n > most ? `${name} ${at} of ${n}` : name;
   }
@@ -183,7 +186,7 @@ export class Page {
     put(el.receipt_cell, walk.words(focus, walk.layer_of(focus), walk.at));
     const layer = walk.layer_of(focus), lacking = layer === null ? "the numbers that it was computed from" : `the weights of L${layer}`;
     const why = hidden ? "hidden until you have answered" : !walk.here(focus) ? missing : live ? "asking the kernel …" : `This number is the model’s own. Its arithmetic is not here, for this page does not hold ${lacking}: what it holds is told below.`;
-    el.receipt.replaceChildren(...(paid ? receipt_rows(paid, pass.content.units[focus] ?? "") : [make("p", "gv-note", why)]));
+    el.receipt.replaceChildren(...(paid ? receipt_rows(paid, pass.content.units[focus] ?? "", pass) : [make("p", "gv-note", why)]));
   }
 
   private draw_source(): void {
@@ -285,10 +288,11 @@ export function key_caps(caps: string[], words: string): HTMLElement {
 /** The elements that stay; their contents change with the stage. */
 function skeleton() {
   const drawing = stage_parts(), title = make("h2", "gv-stage-title"), number = note(), sentence = make("p", "gv-sentence"), equation_line = div("gv-equation"), readout = make("p", "gv-readout-line"), found = make("p", "gv-finding"), shape = make("p", "gv-shape-words"), missing = make("p", "gv-note");
-  const closeup = div("gv-closeup"), closeup_title = make("h3", "gv-title"), misconception = make("p", "gv-misconception"), main = make("section", "gv-main"), state = make("code", "gv-state"), top = div("gv-stage-head");
+  const steps = make("span", "gv-back-next"), hint = make("p", "gv-hint"), closeup = div("gv-closeup"), closeup_title = make("h3", "gv-title"), misconception = make("p", "gv-misconception"), main = make("section", "gv-main"), state = make("code", "gv-state"), top = div("gv-stage-head");
   main.setAttribute("aria-label", "stage");
-  top.append(title, number, state);
-  main.append(top, sentence, equation_line, missing, drawing.stage_box, shape, readout, found, closeup_title, closeup, misconception);
+  steps.append(state);
+  top.append(title, number, steps);
+  main.append(top, sentence, hint, equation_line, missing, drawing.stage_box, shape, readout, found, closeup_title, closeup, misconception);
   const boxes = div("gv-boxes"), model = panel("Model", null, boxes), scope = note(), source = div("gv-source"), receipt_cell = note(), receipt = div("gv-receipt");
   const predict_words = note(), question = div("gv-question"), switches = div("gv-switches"), side = make("section", "gv-side");
   const predict = panel("Predict", predict_words, question), breaks = panel("What breaks without it", null, switches);
@@ -304,6 +308,6 @@ function skeleton() {
   help.hidden = true;
   help.setAttribute("role", "note");
   live.setAttribute("aria-live", "polite");
-  return { ...drawing, title, number, sentence, equation: equation_line, readout, finding: found, shape, missing, closeup, closeup_title, misconception, main, state, boxes, model, scope, source, receipt_cell, receipt,
+  return { ...drawing, title, number, sentence, equation: equation_line, readout, finding: found, shape, missing, closeup, closeup_title, misconception, main, state, steps, hint, boxes, model, scope, source, receipt_cell, receipt,
            predict, predict_words, question, breaks, switches, side, left_out, jump_note, jump, help, live, keys, tokens: div("gv-tokens"), layers: div("gv-picker"), heads: div("gv-picker"), rail: div("gv-rail") };
 }

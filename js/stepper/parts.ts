@@ -1,7 +1,7 @@
 // The words around the drawing: overview, equation, source, receipt, question, switches, rail. Only textContent.
 import { make } from "../chrome.ts";
 import type { Line, Pass, Question, Stage, Switch, Switched } from "./pass.ts";
-import { shown, type Receipt } from "./receipt.ts";
+import { shown, type Receipt, type Source } from "./receipt.ts";
 import type { Answer, Shown } from "./walk.ts";
 
 export type Go = (to: { stage?: string; layer?: number }) => void;
@@ -29,7 +29,7 @@ export function overview(pass: Pass, stage: Stage, layer: number, go: Go): HTMLE
   const blocks = Array.from({ length: pass.n_layer }, (_, l) => {
     if (l === at_layer) { const open = make("div", "gv-open"); open.append(make("span", "gv-open-name", `L${l}`), ...inside.map(box)); return open; }
     const row = make("div", "gv-closed");
-    row.append(make("span", "gv-layer", `L${l}`), ...[["attention", "ln_1"], ["mlp", "ln_2"]].map(([words, id]) => button("gv-box", words!, () => go({ stage: id, layer: l }))));
+    row.append(make("span", "gv-layer", `L${l}`), ...[["attention", "ln_1"], ["mlp", "ln_2"]].map(([words, id]) => { const el = button("gv-box", words!, () => go({ stage: id, layer: l })); el.setAttribute("aria-label", `L${l} ${words}`); return el; }));
     return row;
   });
   return [...stages.slice(0, first).map(box), ...blocks, ...stages.slice(last + 1).map(box)];
@@ -67,7 +67,7 @@ export function source_lines(pass: Pass, lines: Line[]): HTMLElement[] {
 const most_terms = 6;
 
 /** The arithmetic of the chosen cell: steps, the largest terms, the sum, and what the model computed. */
-export function receipt_rows(paid: Receipt, unit: string): HTMLElement[] {
+export function receipt_rows(paid: Receipt, unit: string, pass: Pass): HTMLElement[] {
   const number = paid.rule === "given" ? String : shown, rows: HTMLElement[] = [], line = (words: string, value: string, name = "") => {
     const el = make("div", `gv-receipt-row${name}`);
     el.append(make("span", "", words), make("span", "gv-value", value));
@@ -87,7 +87,17 @@ export function receipt_rows(paid: Receipt, unit: string): HTMLElement[] {
   line(paid.rule === "given" ? "the model read" : "the model computed", `${number(paid.recorded)}${unit ? ` ${unit}` : ""}`);
   line("difference, recomputed in float64", `${paid.error ? paid.error.toExponential(0).replace("-", "−") : "0"} ${paid.passed ? "✓" : "✕"}`, paid.passed ? " gv-passed" : " gv-missed");
   if (paid.note) rows.push(make("p", "gv-note", paid.note));
+  const from = [...paid.sources, ...paid.weights].map((one) => origin(pass, one));
+  if (from.length) rows.push(make("p", "gv-note gv-origin", `from ${from.join(" and ")}`));
   return rows;
+}
+
+/** Where numbers stand: ln_1[layer 1, pos 5, d_model 0 to 47], attn.c_attn.weight[layer 1, row 96, column 0 to 47]. */
+export function origin(pass: Pass, { name, layer, index }: Source): string {
+  const places = layer === null ? index : [layer, ...index], in_block = /^(ln_[12]|attn|mlp)\./.test(name);
+  const inner = places.length - Number(in_block) > 1 ? ["row", "column"] : ["column"], axes = pass.content.tensors[name]?.axes ?? (in_block ? ["layer", ...inner] : inner);
+  const words = places.map((span, i) => `${axes[i]} ${typeof span === "number" ? span : `${span[0]} to ${span[1] - 1}`}`);
+  return `${name}[${words.join(", ")}]`;
 }
 
 /** The arithmetic on one line: 0.31 × 1.20 + … + bias = 0.87. */
@@ -163,6 +173,7 @@ export function rail(pass: Pass, layer: number, go: Go): HTMLElement[] {
   return pass.content.stages.map((one) => {
     const el = button(`gv-stop${one.in_block ? " gv-in-block" : ""}`, "", () => go({ stage: one.id, layer }));
     el.dataset.stage = one.id;
+    el.setAttribute("aria-label", one.id);
     el.append(make("small", "", one === first ? `layer L${layer} (of L0 to L${pass.n_layer - 1})` : ""), make("i"), make("span", "", one.id));
     return el;
   });

@@ -168,14 +168,14 @@ function row_names(pen: Pen, layout: Layout, plate: Plate, place: Place, measure
   }
 }
 
-/** The tokens over keys and vocabulary: level where all fit, else turned; of narrow columns only the chosen one. */
+/** The tokens over keys and vocabulary: level where all fit, else turned and as many as can be read; of narrow columns only the chosen one. */
 function column_names(pen: Pen, layout: Layout, plate: Plate, pass: Pass, place: Place, measure: Measure): void {
   const words = plate.named ? column_tokens(pass, plate) : null, { cw } = cell_size(plate), { ctx, theme } = pen;
   if (!words) return;
-  const at = plate.columns === "d_vocab" ? place.column : place.key, level = layout.label < 20;
+  const at = plate.columns === "d_vocab" ? place.column : place.key, level = layout.label < 20, every = level ? 1 : Math.max(1, Math.ceil(17 / cw)); // turned by 45°, a line of text needs 17 pixels of columns
   words.forEach((word, i) => {
     const lit = i === at, ink = { mono: true, weight: lit ? 700 : 400, colour: lit ? theme.ink : theme.ink_2 } as const, x = plate.x + (i + 0.5) * cw, y = plate.y - 6;
-    if (cw < 9 && !lit) return;
+    if (!lit && (cw < 9 || i % every || Math.abs(i - at) < every)) return;
     if (level) return pen.text(cw < 9 ? ellipsis(word, 90, font(theme, ink), measure) : word, cw < 9 ? plate.x + i * cw : x, y, { ...ink, align: cw < 9 ? "left" : "center" });
     ctx.save();
     ctx.translate(x + 4, y);

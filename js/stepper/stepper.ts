@@ -152,6 +152,7 @@ export class Stepper {
     return {
       go: then(({ stage, layer }) => { if (layer !== undefined) walk.place.layer = layer; walk.go_to(stage_at(stage)); }), focus: then((name) => { walk.focus = name; }), open: then((tensor) => walk.open_tensor(tensor)),
       move: then((change) => walk.move(change)), choose_last: then((at) => walk.choose_last(at)), answer: then((question, given) => walk.answer(question, given)), take_away: (one) => this.take_away(one),
+      walk: then((by) => (by > 0 ? walk.next() : walk.back())),
     };
   }
 

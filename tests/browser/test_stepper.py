@@ -155,6 +155,18 @@ def test_a_click_on_a_cell_shows_its_arithmetic_and_where_it_came_from(sorter):
     assert "✓" in after
 
 
+def test_a_receipt_names_the_tensors_and_weights_that_it_read(sorter):
+    _, opened = sorter
+    for stage, origin in ((5, "from ln_1[layer 1, pos 4, d_model 0 to 47] and "
+                              "attn.c_attn.weight[layer 1, row 128, column 0 to 47]"),
+                          (8, "from scores[layer 1, head 2, query 4, key 0 to 4]"),
+                          (4, "from resid_pre[layer 1, pos 4, d_model 0 to 47] and ln_1_scale[layer 1, pos 4] and "
+                              "ln_1.weight[layer 1, column 0]"),
+                          (1, "from ids[pos 4] and wte.weight[row 1, column 0]")):
+        page = opened(f"#L1-H2-stage-{stage}-token-4")
+        assert page.locator(".gv-origin").inner_text() == origin
+
+
 def test_predict_hides_the_result_until_the_answer(sorter):
     _, opened = sorter
     page = opened("#L1-H0-stage-8-token-4")
@@ -254,6 +266,10 @@ def test_the_stage_is_the_one_tab_stop_of_the_walk(sorter):
         .filter(el => el.offsetParent && !el.textContent.trim() && !el.getAttribute('aria-label'))
         .map(el => el.className)""")
     assert nameless == []
+    named = page.evaluate("""() => [...document.querySelectorAll('.gv-picker button, .gv-closed button')]
+        .map(el => el.getAttribute('aria-label'))""")
+    layers, heads = [f"layer {i}" for i in range(3)], [f"head {i}" for i in range(3)]
+    assert named == [*layers, *heads, "L0 attention", "L0 mlp", "L2 attention", "L2 mlp"]
     small = page.evaluate("""() => [...document.querySelectorAll('.gv-stepper *')]
         .filter(el => el.offsetParent && el.textContent && parseFloat(getComputedStyle(el).fontSize) < 12)
         .map(el => el.className)""")
