@@ -79,8 +79,8 @@ def test_the_board_grows_with_the_run_and_follows_the_last_step(live):
     board = browser.board
     browser.until(lambda: len(board.steps) > 4)
     assert [view.kind for view in board.views] == [
-        "attention", "tokens", "events", "head_curves", "distributions", "training", "controls", "lens", "embeddings",
-        "positions"]
+        "attention", "tokens", "events", "head_curves", "distributions", "training", "controls", "guesses", "film",
+        "lens", "embeddings", "positions"]
     assert board.step == board.steps[-1]
     assert words(board)["state"] == "training"
     run.pause().wait(60)
@@ -128,6 +128,20 @@ def test_lens_and_embeddings_of_the_probe_are_those_of_the_shown_step(live):
     weights = run.weights(1)["transformer.wpe.weight"]
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     np.testing.assert_allclose(places.detail_of().arrays["cosine"], unit @ unit.T, atol=1e-5)
+
+
+def test_guesses_of_a_task_grow_and_are_judged_while_it_trains(live):
+    run, browser = live(corpus=None, task="sort", block_size=None, probes=["CABBACAABBCC"[:11]], n_embd=8)
+    board = browser.board
+    browser.until(lambda: len(board.steps) > 5)
+    run.pause().wait(60)
+    browser.until(lambda: words(board)["state"] == "paused" and board.steps == run.steps)
+    guesses = next(view for view in board.source(board.steps[-1], board.text) if view.kind == "guesses")
+    assert guesses.content["steps"] == run.steps
+    assert guesses.content["judge"] == "task sort"
+    top = run.snapshot(run.steps[-1]).top_ids[5:11, 0]
+    shown = np.array(guesses.labels["word"])[guesses.arrays["guess"][-1]]
+    assert shown.tolist() == [run.tokenizer.visible(int(token)) for token in top]
 
 
 def test_another_text_takes_the_probes_place_and_moves_with_the_steps(live):

@@ -21,9 +21,34 @@ SIDE = 32  # pixels of a picture of a head, at most
 MOST_GUESSES = 64  # positions: the last of a longer text
 
 
-def recorded_over_steps(run: Any, probe: int) -> list[View]:
+class OfAProbe:
+    """What a run shows of a probe text over all its steps, made again only when a step was recorded.
+
+    Args:
+        run: A Run.
+        probe: Which of its probe texts.
+    """
+
+    def __init__(self, run: Any, probe: int) -> None:
+        self.run, self.probe = run, probe
+        self._read = lru_cache(maxsize=2 * MOST)(lambda step: _snapshot(run, step, probe))  # they never change
+        self._steps: list[int] = []
+        self._views: list[View] = []
+
+    def views(self) -> list[View]:
+        """The guesses and the film strip, as far as steps are recorded."""
+        steps = self.run.steps
+        if steps != self._steps:
+            self._views, self._steps = recorded_over_steps(self.run, self.probe, self._read), steps
+        return self._views
+
+
+def recorded_over_steps(
+    run: Any, probe: int, read: Callable[[int], Snapshot | None] | None = None
+) -> list[View]:
     """The guesses of a probe text, where there is something to judge, and its film strip; without torch."""
-    snapshots = [one for step in thinned(run.steps, MOST) if (one := _snapshot(run, step, probe)) is not None]
+    read = read or (lambda step: _snapshot(run, step, probe))
+    snapshots = [one for step in thinned(run.steps, MOST) if (one := read(step)) is not None]
     if not snapshots:
         return []
     film = _film(run, [one.step for one in snapshots], len(snapshots[0].ids), str(run.probes[probe]),

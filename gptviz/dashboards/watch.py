@@ -11,7 +11,7 @@ import numpy as np
 from gptviz.dashboards.explore import facts, parts, picture, trace_views
 from gptviz.dashboards.live import live_board
 from gptviz.dashboards.next import N_CHOICES, actions_of
-from gptviz.dashboards.over_steps import film_of, recorded_over_steps
+from gptviz.dashboards.over_steps import OfAProbe, film_of
 from gptviz.dashboards.progress import Progress
 from gptviz.dashboards.tensors import named, visible_of
 from gptviz.dashboards.unfolded import when_unfolded
@@ -36,9 +36,9 @@ def watch(run: Any, probe: int = 0, *, views: Sequence[str] | None = None) -> Bo
 
     A run that is being trained, here in the background or in another process, is shown live: its state, losses and
     speed, the growing curves, and each newly recorded step for a reader who is at the last one; of the probe also the
-    logit lens, embeddings and positions, computed when they are unfolded, and again for each step that is shown. In
-    this process it can be paused, stepped by hand, recorded and given another learning rate; in another one it can be
-    stopped.
+    guesses, the film strip and, computed when they are unfolded and again for each step that is shown, the logit lens,
+    embeddings and positions. In this process it can be paused, stepped by hand, recorded and given another learning
+    rate; in another one it can be stopped.
 
     Args:
         run: A Run, or the path or name of one.
@@ -66,23 +66,23 @@ def watch(run: Any, probe: int = 0, *, views: Sequence[str] | None = None) -> Bo
 
     def frame(step: int, wanted: str) -> list[View]:
         if wanted == text and not views:
-            more_of_it = when_unfolded(run, load, step, probe) if alive and views is None else []
-            return [*snapshot_views(run, step, probe), *more_of_it]
+            now = [*of_probe.views(), *when_unfolded(run, load, step, probe)] if alive and views is None else []
+            return [*snapshot_views(run, step, probe), *now]
         recorded = snapshot_views(run, step, probe) if wanted == text else []
         return [*recorded, *_computed(load(step), wanted, more if recorded else (*RECORDED, *more))]
 
-    progress = Progress(run, probe)
+    progress, of_probe = Progress(run, probe), OfAProbe(run, probe)
     if alive:
         return live_board(run, frame, text, progress.views, load)
     steps = run.steps
     if not steps:
         raise ValueError(f"{run.path} has no recorded step. Train again, or open another run.")
-    over_steps, of_probe = [*progress.views(), curve_view(run)], recorded_over_steps(run, probe)
+    over_steps = [*progress.views(), curve_view(run)]
     strip = lru_cache(maxsize=1)(lambda wanted, n_tokens: film_of(run, wanted, n_tokens))
 
     def source(step: int | None, wanted: str) -> Sequence[View]:
         heads, shown, *computed = frame(steps[-1] if step is None else step, wanted)
-        through = of_probe if wanted == text else [strip(wanted, len(heads.labels["token"]))]
+        through = of_probe.views() if wanted == text else [strip(wanted, len(heads.labels["token"]))]
         return [heads, shown, *over_steps, *through, *computed]  # those of every step first: a frame repeats none
 
     def ask(name: str, value: Any) -> dict:
