@@ -7,7 +7,7 @@ import { close_up, close_up_title, vocabulary } from "./closeup.ts";
 import { finding, shape_words } from "./finding.ts";
 import { lay_out, plate_index, plate_value, type Cell, type Layout } from "./layout.ts";
 import { changes, equation, overview, question_parts, rail, receipt_rows, source_lines, switch_parts, type Go } from "./parts.ts";
-import type { Question, Switch } from "./pass.ts";
+import type { Pass, Question, Switch } from "./pass.ts";
 import { draw_plates, mark_plates } from "./plates.ts";
 import { shown, type Receipt } from "./receipt.ts";
 import type { Place, Shown, Walk } from "./walk.ts";
@@ -85,7 +85,7 @@ export class Page {
         chip.setAttribute("aria-label", `position ${i}: ${token.slice(0, 40)}`);
         return chip;
       });
-      el.tokens.replaceChildren(...chips, make("span", "gv-count", [tokens.length > most ? `the first ${most} of ${tokens.length} tokens` : `${tokens.length} tokens`, ...this.walk.passes.slice(1).map((one) => `beside ${one.content.label || "another pass"}`)].join(" · ")));
+      el.tokens.replaceChildren(...chips, make("span", "gv-count", [tokens.length > most ? `the first ${most} of ${tokens.length} tokens` : `${tokens.length} tokens`, ...this.walk.passes.slice(1).map((one) => beside(one, tokens))].join(" · ")));
     }
     const chosen = pos < most ? (el.tokens.children[pos] as HTMLElement) : null, before = el.tokens.querySelector<HTMLElement>(".gv-here");
     if (before === chosen) return;
@@ -213,6 +213,12 @@ export class Page {
     const words = (waiting: boolean) => (waiting ? "asking the kernel …" : live ? "" : "not in this page: the notebook runs it");
     el.switches.replaceChildren(...found.map(({ one, result, waiting }) => switch_parts(pass, one, result, words(waiting), () => this.press.take_away(one))));
   }
+}
+
+/** What stands beside the first pass; its text, where that is another one. */
+function beside({ tokens, content }: Pass, first: string[]): string {
+  const text = tokens.join(""), other = text === first.join("") ? "" : `: ${text.length > 60 ? `${text.slice(0, 60)}…` : text}`;
+  return `beside ${content.label || "another pass"}${other}`;
 }
 
 export const switch_place = (one: Switch, place: Place): { layer: number | null; head: number | null } => ({ layer: one.by.includes("layer") ? place.layer : null, head: one.by.includes("head") ? place.head : null });

@@ -233,6 +233,7 @@ def test_a_second_pass_lies_below_the_first(open_page, tmp_path, capsys):
     export_html(board, tmp_path / "two.html")
     page = open_page((tmp_path / "two.html").as_uri() + "#L1-H2-stage-10-token-4")  # attn_out
     page.wait_for_selector(".gv-stepper[data-drawn]")
+    assert page.locator(".gv-tokens .gv-count").inner_text() == "6 tokens · beside two: BBACAC"
     page.set_viewport_size({"width": 1400, "height": 2000})
     settle(page)
     settle(page)
