@@ -9,6 +9,7 @@ import gc
 import os
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -59,9 +60,15 @@ def _timed(run: Callable[[], object], calls: int) -> tuple[float, float]:
 
 
 def conditions() -> None:
-    """Print what the figures depend on; one thread unless OMP_NUM_THREADS says otherwise."""
+    """Print what the figures depend on; one thread unless OMP_NUM_THREADS says otherwise.
+
+    The allocator reads its settings when a process starts: without `PINNED` the program begins anew, with it. What the
+    environment already says stays (`MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_MAX_=65536`: glibc as it comes).
+    """
+    if not PINNED.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], PINNED | os.environ)  # noqa: S606 (itself)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    kept = all(os.environ.get(name) for name in PINNED)
-    allocator = "glibc that keeps freed memory" if kept else "default glibc"
+    kept = all(os.environ[name] == value for name, value in PINNED.items())
+    allocator = "glibc that keeps freed memory" if kept else "glibc with other settings"
     load = os.getloadavg()[0]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {allocator}, load average {load:.1f}")

@@ -1,16 +1,16 @@
 """The one forward pass behind `record`: who listens, what is kept of each text of a padded batch, what is refused."""
 
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 from gptviz.arguments import whole_number
 from gptviz.config import ACTIVATIONS, GPTConfig
@@ -80,8 +80,7 @@ def plan(addresses: tuple[Address, ...], touched: tuple[Address, ...], derive: b
     )
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """What is kept of a forward pass."""
 
     addresses: tuple[Address, ...]
@@ -107,6 +106,19 @@ class Selection:
         return value.to(dtype=self.dtype, device=self.device, copy=True)
 
 
+def edited_addresses(model: GPT) -> tuple[Address, ...]:
+    """Where an edit may replace a value: `HookPoint.edited` of every point, looked up without a call for each."""
+    return tuple([
+        address
+        for address, point in model.hook_points.items()
+        if point._forward_hooks or point._forward_pre_hooks or point._backward_hooks or point._backward_pre_hooks
+    ])
+
+
+_RUNNING: "ContextVar[Recording | None]" = ContextVar("_RUNNING", default=None)
+"""Whose pass this is. A hook may record within a recording, and another thread at the same time: all pass one point."""
+
+
 class Recording:
     """The values of one forward pass, while they arrive and after."""
 
@@ -116,34 +128,47 @@ class Recording:
         self.model, self.rows, self.selection, self.grad = model, rows, selection, grad
         padded = nn.utils.rnn.pad_sequence(rows, batch_first=True) if len(rows) > 1 else rows[0][None]
         self.padded = padded.to(model.lm_head.weight.device)
-        self.edited = tuple(address for address, point in model.hook_points.items() if point.edited)
-        casts = torch.is_autocast_enabled(self.padded.device.type)  # they are not ours to repeat
-        derive = selection.whole and not grad and not casts
-        self.plan = plan(selection.addresses, self.edited, derive)
-        if len(self.plan.captured) < len(selection.addresses) and (hooked := self._hooked()):
-            self.plan = plan(selection.addresses, self.edited + hooked, derive)
+        self.edited = edited_addresses(model)
+        self.plan = self._plan()
         self.raw: dict[Address, Tensor] = {}  # by reference, [batch, ...]
         self.versions: dict[Address, int] = {}
         self.kept: list[dict[Address, Tensor]] = [{} for _ in rows]  # of each text, [1, ...]
         self.gradients: list[dict[Address, Tensor]] = [{} for _ in rows]
 
-    def _hooked(self) -> tuple[Address, ...]:
-        """Names that somebody's hook on a module, not on a hook point, keeps from following from their sources."""
+    def _plan(self) -> Plan:
+        asked = self.selection.addresses
+        least = plan(asked, self.edited, derive=self.selection.whole and not self.grad)
+        if len(least.captured) == len(asked):
+            return least
+        casts = torch.is_autocast_enabled(self.padded.device.type)
+        if casts or _has_any_global_hook():  # neither is ours to repeat
+            return plan(asked, self.edited, derive=False)
+        foreign = self._foreign()
+        return plan(asked, self.edited + foreign, derive=True) if foreign else least
+
+    def _foreign(self) -> tuple[Address, ...]:
+        """Names that do not follow from their sources because somebody changed a module, or put in a hook point."""
         found: list[Address] = []
         for layer, block in enumerate(self.model.transformer.h):
+            attn, mlp = block.attn, block.mlp
+            points = {"scores": attn.scores, "z": attn.z, "mlp_post": getattr(mlp, "mlp_post", None)}
             for name, norm in (("ln_1", block.ln_1), ("ln_2", block.ln_2)):
-                if norm._forward_pre_hooks:
+                points[name], points[f"{name}_scale"] = getattr(norm, "normalised", None), getattr(norm, "scale", None)
+                if type(norm) is not LayerNorm or norm.eps != LayerNorm.eps or norm._forward_pre_hooks:
                     found += [(name, layer), (f"{name}_scale", layer)]
-            dropout = block.attn.attn_dropout
-            if dropout._forward_hooks or dropout._forward_pre_hooks:
+            dropout = attn.attn_dropout
+            if type(dropout) is not nn.Dropout or dropout._forward_hooks or dropout._forward_pre_hooks:
                 found.append(("z", layer))
+            known = self.model.hook_points
+            found += [(name, layer) for name, point in points.items() if point is not known[name, layer]]
         return tuple(found)
 
-    @torch.no_grad()
     def norms(self) -> dict[Address, tuple[Tensor, ...]]:
         """Copies of the weights from which unrecorded norms are derived: the model may go on learning."""
-        if not self.plan.norms:
-            return {}
+        return self._copied_norms() if self.plan.norms else {}
+
+    @torch.no_grad()
+    def _copied_norms(self) -> dict[Address, tuple[Tensor, ...]]:
         blocks = list(self.model.transformer.h)
         norms = [getattr(blocks[layer], name) for name, layer in self.plan.norms if layer is not None]
         weights = [weight for norm in norms for weight in (norm.weight, norm.bias) if weight is not None]
@@ -190,6 +215,7 @@ class Recording:
     def run(self, start: tuple[int, Tensor] | None, span: range) -> None:
         """The pass, with a reader at every needed hook point; afterwards exactly those readers are detached."""
         attached = []
+        outer = _RUNNING.set(self)
         try:
             for address, point in self._needed_points():
                 listener = self._listener(address)
@@ -200,6 +226,7 @@ class Recording:
                 if self.grad:
                     self._differentiate()
         finally:
+            _RUNNING.reset(outer)
             for listeners, listener in attached:
                 listeners.remove(listener)
 
@@ -208,21 +235,37 @@ class Recording:
         for address in dict.fromkeys(self.plan.captured + ends):
             yield address, self.model.hook_points[("logits", None) if address[0] == "loss" else address]
 
-    def _listener(self, address: Address) -> Callable[[Tensor], None]:
+    def _listener(self, address: Address) -> Callable[[Tensor], object]:
         keep = self._refer if self.selection.whole or self.grad else self._take
         if address[0] == "loss":
-            return lambda logits: keep(address, token_losses(logits.detach(), self.padded))
+            return lambda logits: self._own() and keep(address, token_losses(logits.detach(), self.padded))
         if address[0] == "embed" and self.grad:  # all parameters may be frozen: let gradients begin here
-            return lambda embed: keep(address, embed if embed.requires_grad else embed.requires_grad_())
+            return lambda embed: self._own() and keep(
+                address, embed if embed.requires_grad else embed.requires_grad_()
+            )
         return functools.partial(keep, address)
 
+    def _own(self) -> bool:
+        return _RUNNING.get() is self
+
     def _refer(self, address: Address, value: Tensor) -> None:
-        self.raw[address] = value
-        self.versions[address] = value._version
+        if self._own():
+            self._once(address, self.raw)
+            self.raw[address] = value
+            self.versions[address] = value._version
 
     def _take(self, address: Address, value: Tensor) -> None:
-        for row, ids in enumerate(self.rows):
-            self.kept[row][address] = self.selection.take(address[0], value, row, len(ids))
+        if self._own():
+            self._once(address, self.kept[0])
+            for row, ids in enumerate(self.rows):
+                self.kept[row][address] = self.selection.take(address[0], value, row, len(ids))
+
+    def _once(self, address: Address, arrived: Mapping[Address, Tensor]) -> None:
+        if address in arrived:
+            raise RuntimeError(
+                f"{address[0]} must pass its hook point once in a recording, but passed twice. A hook must not call "
+                "the model while it is recorded; it may record it."
+            )
 
     def _differentiate(self) -> None:
         """Gradients of one scalar per text, summed: texts in a batch do not reach each other."""
@@ -316,18 +359,27 @@ def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-@contextlib.contextmanager
-def undisturbed(model: GPT, grad: bool) -> Iterator[None]:
-    """Without dropout, in the wanted gradient mode; both as before afterwards."""
-    may_drop = model.training or model.config.dropout > 0  # walking all modules of a small model takes a while
-    training = [module for module in model.modules() if module.training] if may_drop else []
-    try:
-        for module in training:
+class undisturbed:
+    """Without dropout, in the wanted gradient mode; both as before afterwards.
+
+    A class, where a generator would read more easily, because it is entered at every recording of a small model.
+    """
+
+    def __init__(self, model: GPT, grad: bool):
+        self.model, self.grad = model, grad
+
+    def __enter__(self) -> None:
+        model = self.model
+        may_drop = model.training or model.config.dropout > 0  # walking all modules of a small model takes a while
+        self.training = [module for module in model.modules() if module.training] if may_drop else []
+        for module in self.training:
             module.training = False
-        with torch.set_grad_enabled(grad):
-            yield
-    finally:
-        for module in training:
+        self.grad_before = torch.is_grad_enabled()
+        torch.set_grad_enabled(self.grad)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_grad_enabled(self.grad_before)
+        for module in self.training:
             module.training = True
 
 

@@ -95,14 +95,14 @@ class LayerNorm(nn.Module):
 @torch.inference_mode(False)
 def causal_mask(n_tokens: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "query key"]:
     """0, and -inf where the key is later than the query."""
-    return torch.full((n_tokens, n_tokens), -math.inf, dtype=dtype, device=device).triu(1)
+    return torch.full((n_tokens, n_tokens), -math.inf, dtype=dtype, device=device).triu_(1)
 
 
 def attention_scores(q: PerHead, k: PerHead) -> Float[Tensor, "batch head query key"]:
     """Each query times each key: q k' / sqrt(d) + mask."""
-    mask = causal_mask(q.shape[2], q.dtype, q.device)
-    scores = torch.baddbmm(mask, q.flatten(0, 1), k.flatten(0, 1).mT, alpha=1 / math.sqrt(q.shape[3]))
-    return scores.view(*q.shape[:3], q.shape[2])
+    make = causal_mask if q.shape[2] <= 512 else causal_mask.__wrapped__  # longer: megabytes to keep, little to make
+    mask, scale = make(q.shape[2], q.dtype, q.device), 1 / math.sqrt(q.shape[3])
+    return torch.baddbmm(mask, q.flatten(0, 1), k.flatten(0, 1).mT, alpha=scale).view(*q.shape[:3], q.shape[2])
 
 
 class CausalSelfAttention(nn.Module):

@@ -261,7 +261,7 @@ def indices_within(indices: int | slice | Iterable[int] | None, size: int, what:
         ((3, 4), (0, 1))
     """
     if indices is None:
-        return tuple(range(size))
+        return _all_of(size)
     if isinstance(indices, slice):
         chosen = set(range(size)[indices])
     else:
@@ -271,6 +271,11 @@ def indices_within(indices: int | slice | Iterable[int] | None, size: int, what:
     if not chosen:
         raise UnknownNameError(f"At least one {what} must be chosen, but {indices!r} chooses none of {size}.")
     return tuple(sorted(chosen))
+
+
+@functools.lru_cache(maxsize=256)
+def _all_of(size: int) -> tuple[int, ...]:
+    return tuple(range(size))
 
 
 def human_bytes(size: int) -> str:

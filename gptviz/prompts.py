@@ -30,7 +30,7 @@ def token_rows(
     rows = []
     for one in texts:
         ids = _checked_ids(one, tokenizer, config)
-        if len(ids) > config.block_size:
+        if ids.numel() > config.block_size:
             if truncate is None:
                 raise ValueError(
                     f"Text has {len(ids)} tokens but the model reads at most {config.block_size} (block_size). "
@@ -65,8 +65,19 @@ def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
         text = tokenizer.encode(text)
     if not hasattr(text, "__len__"):
         raise TypeError(f"The text must be a string or token ids, not {text!r}.")
-    in_memory = isinstance(text, Tensor) and text.device.type != "meta"
+    in_memory = isinstance(text, Tensor) and not text.is_meta
+    if in_memory and _fit(text, config):
+        return text.clone()
     ids = check_ids(text.detach().cpu() if in_memory else text, config.vocab_size)
     if not len(ids):
         raise ValueError("A text must have at least one token, but this one is empty.")
     return torch.from_numpy(ids)
+
+
+def _fit(tensor: Tensor, config: GPTConfig) -> bool:
+    """Whether these are ids just as the model takes them. Of what is not, `check_ids` says why, or converts it."""
+    plain = tensor.dtype == torch.int64 and tensor.layout == torch.strided and tensor.is_cpu and tensor.ndim == 1
+    if not plain or tensor.numel() > config.block_size:
+        return False
+    numbers = tensor.tolist()  # min and max of a short list take less than the first call of a vectorised check
+    return bool(numbers) and 0 <= min(numbers) and max(numbers) < config.vocab_size

@@ -102,7 +102,7 @@ class Trace:
         self.layers, self.heads, self.positions = layers, heads, positions
         self.edited, self.notes = edited, notes
         self._model = weakref.ref(model) if model is not None else None
-        self._weight_versions = _unembedding_versions(model) if model is not None else ()
+        self._weight_versions = _unembedding_versions(model) if model is not None and ("logits", None) in values else ()
 
     def __getitem__(self, key: Any) -> Shaped[Tensor, "..."]:
         """`trace["pattern"]`: all recorded layers, stacked. `trace["pattern", 3]`: layer 3, without a copy.
@@ -333,7 +333,7 @@ def record(
     selection = Selection(
         addresses=addresses_reached(names, layers, span, config.n_layer, embedded=start_at_layer is None),
         heads=indices_within(heads, config.n_head, "head"),
-        positions=[indices_within(positions, len(row), "position") for row in rows],
+        positions=[indices_within(positions, row.numel(), "position") for row in rows],
         whole=heads is None and positions is None and dtype is None and device is None and single,
         dtype=dtype,
         device=device,

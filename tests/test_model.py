@@ -440,6 +440,20 @@ def test_a_mask_made_in_inference_mode_serves_training():
     model.hook_points["pattern", 0].listeners.clear()
 
 
+@pytest.mark.parametrize(("n_tokens", "kept"), [(512, 1), (513, 0)])
+def test_a_long_mask_is_not_kept_and_masks_the_same(n_tokens, kept):
+    model = GPT(GPTConfig(block_size=520, vocab_size=61, n_layer=1, n_head=2, n_embd=8)).eval()
+    idx = ids(n_tokens)
+    with torch.no_grad():
+        fused, _ = model(idx, idx)
+        model.hook_points["pattern", 0].listeners.append(lambda value: None)
+        causal_mask.cache_clear()
+        explicit, _ = model(idx, idx)
+    model.hook_points["pattern", 0].listeners.clear()
+    assert causal_mask.cache_info().currsize == kept
+    torch.testing.assert_close(explicit, fused, rtol=1e-5, atol=1e-5)
+
+
 def test_a_copied_model_has_hook_points_of_its_own():
     model = make()
     twin = copy.deepcopy(model)

@@ -1,14 +1,16 @@
 """record() and Trace, against plain forwards, identities, and the model's own hook points."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from gptviz.capture import DERIVED
-from gptviz.model import GPT, GPTConfig
+from gptviz.model import GPT, GPTConfig, HookPoint, LayerNorm
 from gptviz.naming import AXES, TRANSFORMERLENS, UnknownNameError, resolve_names, shape_of
 from gptviz.tokenizers import CharTokenizer
 from gptviz.trace import describe, record
@@ -140,6 +142,38 @@ def test_what_a_hook_on_a_module_changes_is_recorded_not_derived(place, names):
     for name in names:
         torch.testing.assert_close(trace[name, 1], seen[name], rtol=0, atol=0)
         assert not torch.allclose(trace[name, 1], unhooked[name, 1], rtol=0.01)
+
+
+@pytest.mark.parametrize("name", ["ln_1", "ln_1_scale", "ln_2", "ln_2_scale"])
+def test_a_norm_with_another_epsilon_is_recorded_not_derived(name):
+    model, seen = make_model(), []
+    getattr(model.transformer.h[1], name[:4]).eps = 0.5
+    model.hook_points[name, 1].listeners.append(lambda value: seen.append(value[0].clone()))
+    trace = record(model, IDS)
+    model.hook_points[name, 1].listeners.clear()
+    torch.testing.assert_close(trace[name, 1], seen[0], rtol=0, atol=0)
+    assert not torch.allclose(trace[name, 1], record(make_model(), IDS)[name, 1], rtol=0.01)
+
+
+def test_what_a_hook_on_all_modules_changes_is_recorded_not_derived():
+    model, seen = make_model(), []
+
+    def scale_norms(module, args):
+        return (2 * args[0],) if isinstance(module, LayerNorm) else None
+
+    model.hook_points["ln_1_scale", 1].listeners.append(lambda value: seen.append(value[0].clone()))
+    with register_module_forward_pre_hook(scale_norms):
+        trace = record(model, IDS)
+    model.hook_points["ln_1_scale", 1].listeners.clear()
+    torch.testing.assert_close(trace["ln_1_scale", 1], seen[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["z", "scores"])
+def test_a_hook_point_that_somebody_put_in_is_missed_not_derived_around(name):
+    model = make_model()
+    setattr(model.transformer.h[1].attn, name, HookPoint(name))
+    with pytest.raises(RuntimeError, match=f"Nothing passed the hook points .*{name}"):
+        record(model, IDS)
 
 
 def test_gradients_of_what_has_no_loss_are_refused():
@@ -305,18 +339,66 @@ def test_model_is_left_as_found_also_after_an_exception():
     permanent.remove()
 
 
-def test_nested_recordings_do_not_disturb_each_other():
+ASKED = [{}, {"names": "loss"}, {"heads": 0}, {"dtype": torch.float64}, {"grad": True}]
+
+
+def assert_same(trace, expected):
+    for name in expected.names:
+        torch.testing.assert_close(trace[name], expected[name], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+@pytest.mark.parametrize("other", [[1, 2], IDS[::-1]], ids=["shorter", "as long"])
+def test_nested_recordings_do_not_disturb_each_other(asked, other):
     model, inner = make_model(), []
 
     def record_something_else(module, args, value):
-        if value.shape[1] == len(IDS):
-            inner.append(record(model, [1, 2]))
+        if not inner:
+            inner.append(None)  # this hook runs in the inner pass too
+            inner[0] = record(model, other, **asked)
 
-    handle = model.hook_points["resid_mid", 1].register_forward_hook(record_something_else)
-    outer = record(model, IDS)
-    handle.remove()
-    torch.testing.assert_close(outer["logits"], record(model, IDS)["logits"], rtol=0, atol=0)
-    torch.testing.assert_close(inner[0]["logits"], record(model, [1, 2])["logits"], rtol=0, atol=0)
+    with model.hook_points["resid_mid", 1].register_forward_hook(record_something_else):
+        outer = record(model, IDS, **asked)
+        assert_same(outer, record(model, IDS, **asked))
+        assert_same(inner[0], record(model, other, **asked))
+    assert outer.edited == (("resid_mid", 1),)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_recordings_in_two_threads_do_not_disturb_each_other(asked):
+    model, there = make_model(), []
+
+    def record_in_another_thread(value):
+        if not there:
+            there.append(None)
+            thread = threading.Thread(target=lambda: there.append(record(model, IDS[::-1], **asked)))
+            thread.start()
+            thread.join()
+
+    listeners = model.hook_points["resid_mid", 1].listeners
+    listeners.append(record_in_another_thread)
+    here = record(model, IDS, **asked)
+    listeners.remove(record_in_another_thread)
+    assert_same(here, record(model, IDS, **asked))
+    assert_same(there[1], record(model, IDS[::-1], **asked))
+
+
+@pytest.mark.parametrize("asked", [{}, {"names": "resid_pre"}, {"names": "logits"}, {"heads": 0}], ids=str)
+def test_a_pass_within_a_recording_is_refused(asked):
+    model, begun = make_model(), []
+
+    def run_the_model(module, args, value):
+        if not begun:
+            begun.append(None)
+            model(torch.tensor([IDS[::-1]]), torch.tensor([IDS]))
+
+    with (
+        model.hook_points["resid_mid", 1].register_forward_hook(run_the_model),
+        pytest.raises(RuntimeError, match="must pass its hook point once in a recording, but passed twice"),
+    ):
+        record(model, IDS, **asked)
+    assert not any(point.listeners for point in model.hook_points.values())
+    assert_same(record(model, IDS), record(make_model(), IDS))
 
 
 def test_a_value_changed_in_place_after_recording_is_refused():
