@@ -7,7 +7,9 @@ torch: a model comes in as a function from ids to logits.
 
 import difflib
 import inspect
+import itertools
 import string
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
@@ -258,14 +260,15 @@ class AdditionTask(_AnswerTask):
 
 
 class InductionTask:
-    """Random letters in which one segment comes twice: the second time, looking back tells what comes next.
+    """Each text puts 8 to 16 letters of its own onto a ring: after a letter mostly comes the next one of the ring.
 
-    A segment of random length (a quarter to half of the text) is copied to a random later place. Every token is a
-    target; only those that the copy determines can be learned. A two-layer model learns them in a sudden jump, a
-    one-layer model never does.
+    4 times in 5, that is; else comes any letter of the ring. A ring is random and holds for one text, so what comes
+    next stands in the text alone: after the earlier copies of the letter now read. They come at random distances, and
+    one letter decides, so that neither a fixed distance nor a longer match helps. A two-layer model learns it in a
+    sudden jump, a one-layer model only learns which letters a text has: `docs/induction.md`.
 
     Args:
-        n_symbols: number of different letters, 2 to 62.
+        n_symbols: number of different letters, 8 to 62.
         n_positions: tokens that the model reads, 8 to 65,536.
 
     Raises:
@@ -279,16 +282,15 @@ class InductionTask:
     """
 
     name = "induction"
-    # A text alone does not say where its copy is. This many equal tokens in a row are taken for one: by chance, 4 texts
-    # in 100 of the default size have them elsewhere.
-    context = 3
+    ring = (8, 16)  # letters; a text of fewer letters than the alphabet rewards copying before the ring is known
+    follows = 0.8
 
     def __init__(self, n_symbols: int = 32, n_positions: int = 48):
         n_symbols, n_positions = whole_number(n_symbols, "n_symbols"), whole_number(n_positions, "n_positions")
-        if not 2 <= n_symbols <= 62 or not 8 <= n_positions <= MOST_POSITIONS:
+        if not self.ring[0] <= n_symbols <= 62 or not 8 <= n_positions <= MOST_POSITIONS:
             raise ValueError(
-                f"Induction needs n_symbols 2 to 62 and n_positions 8 to {MOST_POSITIONS}; got n_symbols={n_symbols},"
-                f" n_positions={n_positions}."
+                f"Induction needs n_symbols {self.ring[0]} to 62 and n_positions 8 to {MOST_POSITIONS}; got"
+                f" n_symbols={n_symbols}, n_positions={n_positions}."
             )
         letters = string.ascii_uppercase + string.ascii_lowercase + string.digits
         self.tokenizer = CharTokenizer.from_characters(letters[:n_symbols])
@@ -302,19 +304,21 @@ class InductionTask:
     def sample(
         self, n: int, rng: np.random.Generator
     ) -> tuple[Int64[np.ndarray, "example token"], Bool[np.ndarray, "example pos"]]:
-        """Random sequences, one token longer than the model reads, and which of their targets the copy determines.
+        """Random sequences, one token longer than the model reads, and which of their targets the text determines.
 
-        Position t predicts token t + 1. The first token of the copy is not determined: nothing announces it.
+        Position t predicts token t + 1. It is determined if it is the ring's next letter and followed the letter at t
+        before.
         """
         n, n_tokens = whole_number(n, "The number of sequences", least=1), self.n_positions + 1
-        ids = rng.integers(0, self.vocab_size, size=(n, n_tokens))
-        length = rng.integers(n_tokens // 4, n_tokens // 2 + 1, size=(n, 1))
-        first = rng.integers(0, n_tokens - 2 * length + 1)
-        second = rng.integers(first + length, n_tokens - length + 1)
+        size = rng.integers(self.ring[0], min(self.ring[1], self.vocab_size) + 1, size=(n, 1))
+        rings = rng.permuted(np.tile(np.arange(self.vocab_size), (n, 1)), axis=1)  # the first `size` letters of each
+        jumps = rng.random((n, n_tokens)) >= self.follows
+        jumps[:, 0] = True
         token = np.arange(n_tokens)
-        copied = (token >= second) & (token < second + length)
-        ids = np.take_along_axis(ids, np.where(copied, token - second + first, token), axis=1)
-        return ids, (copied & (token > second))[:, 1:]
+        last_jump = np.maximum.accumulate(np.where(jumps, token, 0), axis=1)
+        landed = np.take_along_axis(rng.integers(0, size, size=(n, n_tokens)), last_jump, axis=1)
+        place = (landed + token - last_jump) % size  # on the ring
+        return np.take_along_axis(rings, place, axis=1), _seen_before(place, size)
 
     def batch(
         self, split: str, batch_size: int, block_size: int, rng: np.random.Generator
@@ -345,22 +349,22 @@ class InductionTask:
         return float((logits.argmax(-1) == ids[:, 1:])[determined].mean())
 
     def correct(self, ids: Iterable[SupportsIndex]) -> Float32[np.ndarray, "pos"]:
-        """Which tokens continue a copy: 1 right, 0 wrong, NaN where nothing is being copied.
+        """Which tokens go on as the text did before: 1 right, 0 wrong, NaN after a letter that nothing followed yet.
 
-        A token is judged if the three before it came before; right is what followed them the last time. The token
-        after a copy's end is therefore judged, though it is free.
+        Right is what followed the letter most often so far, the first of equals: a text alone does not say its ring.
+        One token in five is free and mostly judged wrong.
 
         Args:
             ids: a text of any length.
         """
         ids = check_ids(ids, self.vocab_size)
         verdict = np.full(len(ids), np.nan, dtype=np.float32)
-        followed: dict[bytes, int] = {}
-        for i in range(self.context, len(ids)):
-            before = ids[i - self.context : i].tobytes()
-            if before in followed:
-                verdict[i] = ids[i] == followed[before]
-            followed[before] = ids[i]
+        followed: dict[int, Counter[int]] = {}
+        for i, (before, token) in enumerate(itertools.pairwise(ids.tolist()), start=1):
+            counts = followed.setdefault(before, Counter())
+            if counts:
+                verdict[i] = token == counts.most_common(1)[0][0]
+            counts[token] += 1
         return verdict
 
     def spec(self) -> dict[str, Any]:
@@ -369,6 +373,15 @@ class InductionTask:
 
     def __repr__(self) -> str:
         return f"InductionTask(n_symbols={self.vocab_size}, n_positions={self.n_positions})"
+
+
+def _seen_before(
+    place: Int64[np.ndarray, "example token"], size: Int64[np.ndarray, "example 1"]
+) -> Bool[np.ndarray, "example pos"]:
+    """Which steps from a token to the next go to the next place on the ring, as an earlier step from there did."""
+    before, after = place[:, :-1], place[:, 1:]
+    steps = ((before + 1) % size == after)[..., None] & (before[..., None] == np.arange(size.max()))
+    return (steps & (np.cumsum(steps, axis=1) > 1)).any(-1)
 
 
 # --- by name ------------------------------------------------------------------------------------------------
