@@ -118,6 +118,7 @@ class RunWriter:
         self._rows: deque[Record] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._waited_for = 0  # callers of flush()
         self._unsaved = False
         with _told(folder):
             lock.acquire(folder)
@@ -207,8 +208,12 @@ class RunWriter:
     def flush(self, timeout: float = HUNG_SECONDS) -> bool:
         """Waits until everything that was queued is on the disk; False if it is not after `timeout` seconds."""
         with self._changed:
+            self._waited_for += 1  # or rows alone would stay until the writer looks by itself
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._queue and not self._rows, timeout)
+            try:
+                return self._changed.wait_for(lambda: not self._queue and not self._rows, timeout)
+            finally:
+                self._waited_for -= 1
 
     def close(self) -> bool:
         """Writes what is left, gives the folder back; idempotent.
@@ -274,7 +279,8 @@ class RunWriter:
         deadline = float("inf")
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing, FLUSH_SECONDS)
+                self._changed.wait_for(lambda: self._queue or self._closing or (self._waited_for and self._rows),
+                                       FLUSH_SECONDS)
                 item = self._queue[0] if self._queue else None
                 if self._closing:
                     deadline = min(deadline, time.monotonic() + GIVE_UP_SECONDS)
