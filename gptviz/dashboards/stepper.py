@@ -53,7 +53,7 @@ def step_through(
     _check_words(tokenizer, title, labels)
     passes = [(trace, model), *([_pair(trace, other)] if other is not None else [])]
     views = [pass_view(*one, tokenizer, label=label) for one, label in zip(passes, labels, strict=False)]
-    if other is not None and any(view.detail for view in views):
+    if other is not None and not all(view.content["inline"] for view in views):
         raise ValueError(f"Two passes side by side must be small enough to travel whole, {human_bytes(INLINE)} each. "
                          f"Step through each by itself.")
     text = tokenizer.decode(trace.ids.tolist()) if tokenizer is not None else "".join(trace.tokens)

@@ -26,9 +26,10 @@ of each block, `content.inline` true: stacked, with a first axis "layer"; false:
 
 Not travelling: `ids` (in content) and `raw_scores` (= scores where key <= query, else q·k/√d_head from q and k).
 
-**detail** (`detail_axes` ["layer"], only if not inline): a View of kind "stepper" with the arrays of one layer. The
-browser asks for it as for every detail, {"kind": "stepper", "at": {"layer": 3}}; a page holds those that fit its budget
-under "details", by "0", "1", .... A layer that is not there is said to be left out.
+**detail** (`detail_axes` ["layer"], only if not inline, or without weights): a View of kind "stepper" with the arrays
+of one layer that are not inline. The browser asks for it as for every detail, {"kind": "stepper", "at": {"layer": 3}};
+a page holds those that fit its budget under "details", by "0", "1", .... A layer that is not there is said to be left
+out. In a page, the detail of the chosen layer may have its weights though `content.weights` is false.
 
 **labels** `token`: the visible tokens, T. `column`: the visible form of each of `columns`.
 **range** for each tensor of `content.tensors` with a colour: lowest and highest; symmetric about 0 unless `colour` is
@@ -168,9 +169,9 @@ def stepper_view(
     content = _content(forward, visible, switches) | {
         "inline": at_once, "weights": with_weights, "columns_all": len(columns) == config.vocab_size, "label": label,
         "left_out": left_out(forward, columns, at_once, with_weights, sum(array.nbytes for array in arrays.values()))}
-    more: dict[str, Any] = {} if at_once else dict(
-        detail=lambda at: _layer_view(forward, at["layer"], with_weights, title), detail_axes=("layer",),
-        whole_detail=lambda at: _layer_view(forward, at["layer"], True, title),
+    more: dict[str, Any] = {} if at_once and with_weights else dict(
+        detail=lambda at: _layer_view(forward, at["layer"], title, not at_once, with_weights), detail_axes=("layer",),
+        whole_detail=lambda at: _layer_view(forward, at["layer"], title, not at_once, True),
         detail_places=(range(config.n_layer),))
     return View("stepper", title, "the arrow keys, next and back, or a click in the model walk through the "
                 "stages; a click on a number shows where it came from",
@@ -246,10 +247,10 @@ def head_writes(forward: ForwardPass, layer: int) -> Float32[np.ndarray, "head p
     return np.stack([np.linalg.norm(z[head] @ weight[:, head].T, axis=-1) for head in range(n_head)])
 
 
-def _layer_arrays(forward: ForwardPass, layer: int, with_weights: bool) -> tuple[dict, dict]:
+def _layer_arrays(forward: ForwardPass, layer: int, with_tensors: bool, with_weights: bool) -> tuple[dict, dict]:
     """The tensors of one block, and its weights."""
-    arrays = {name: forward.value(name, layer) for name in ACTIVATIONS}
-    axes = {name: TENSORS[name].axes[1:] for name in ACTIVATIONS}
+    arrays = {name: forward.value(name, layer) for name in ACTIVATIONS} if with_tensors else {}
+    axes = {name: TENSORS[name].axes[1:] for name in arrays}
     for name in _weight_names(forward) if with_weights else ():
         arrays[name] = forward.weight(name, layer)
         axes[name] = ("out", "in") if arrays[name].ndim == 2 else ("out",)
@@ -258,13 +259,13 @@ def _layer_arrays(forward: ForwardPass, layer: int, with_weights: bool) -> tuple
 
 def _all_layers(forward: ForwardPass, with_weights: bool) -> tuple[dict, dict]:
     """The tensors and weights of all blocks, stacked."""
-    found = [_layer_arrays(forward, layer, with_weights) for layer in range(forward.config.n_layer)]
+    found = [_layer_arrays(forward, layer, True, with_weights) for layer in range(forward.config.n_layer)]
     arrays = {name: np.stack([one[name] for one, _ in found]) for name in found[0][0]}
     return arrays, {name: ("layer", *axes) for name, axes in found[0][1].items()}
 
 
-def _layer_view(forward: ForwardPass, layer: int, with_weights: bool, title: str) -> View:
-    arrays, axes = _layer_arrays(forward, layer, with_weights)
+def _layer_view(forward: ForwardPass, layer: int, title: str, with_tensors: bool, with_weights: bool) -> View:
+    arrays, axes = _layer_arrays(forward, layer, with_tensors, with_weights)
     return View("stepper", f"{title}, L{layer}", "", arrays, axes)
 
 
@@ -319,7 +320,8 @@ def left_out(forward: ForwardPass, columns: np.ndarray, at_once: bool, with_weig
                      f"those that fit into it.")
     if not with_weights:
         weights = _weight_bytes(forward)
-        budget = math.ceil(BASE64 * (nbytes + (weights + _activation_bytes(forward)) / WHOLE_SHARE) / 1e6)
+        detail = weights + (0 if at_once else _activation_bytes(forward))
+        budget = math.ceil(BASE64 * (nbytes + detail / WHOLE_SHARE) / 1e6)
         found.append(f"The weights of a layer are {human_bytes(weights)}. A notebook asks the kernel for the "
                      f"arithmetic of matrix products and LayerNorm; a page has it for the layer that is chosen when it "
                      f"is exported, from gptviz.export_html(board, path, budget={budget}_000_000) upwards.")

@@ -107,10 +107,11 @@ export class Pass {
 
   /** What a page does not hold, in words; "" where it holds everything. */
   get page_words(): string {
-    const { inline, left_out } = this.content, held = this.held_layers, details = this.view.details ?? {}, list = (layers: number[]) => layers.map((one) => `L${one}`).join(", ");
-    if (inline || !held) return left_out.join(" ");
-    const weights = held.filter((one) => "attn.c_attn.weight" in details[one]!.arrays);
-    return [`This page holds the tensors of ${held.length ? list(held) : "no block"} (of L0 to L${this.n_layer - 1}), the weights of ${weights.length ? list(weights) : "no block"}, and all stages outside of the blocks.`, ...left_out].join(" ");
+    const { inline, weights: inline_weights, left_out } = this.content, details = this.view.details ?? {}, list = (layers: number[]) => layers.map((one) => `L${one}`).join(", ");
+    if (inline && inline_weights) return left_out.join(" ");
+    const held = this.held_layers, weights = Object.keys(details).map(Number).filter((one) => "attn.c_attn.weight" in details[one]!.arrays).sort((a, b) => a - b);
+    const tensors = held === null ? "all blocks" : held.length ? list(held) : "no block";
+    return [`This page holds the tensors of ${tensors} (of L0 to L${this.n_layer - 1}), the weights of ${weights.length ? list(weights) : "no block"}, and all stages outside of the blocks.`, ...left_out].join(" ");
   }
 
   private raw_score(layer: number, head: number, query: number, key: number): number {

@@ -367,22 +367,25 @@ def test_a_page_names_the_layers_it_has_not(open_page, tmp_path, capsys):
     page.wait_for_selector(".gv-stepper[data-drawn]")
     assert page.locator(".gv-main > .gv-note").inner_text().startswith("L39 is left out of this page")
     assert "In this page: L0" in page.locator(".gv-main > .gv-note").inner_text()
-    assert re.search(r"holds the tensors of L0, .* \(of L0 to L39\)", page.locator(".gv-left-out").inner_text())
+    assert re.search(r"holds the tensors of L0.* \(of L0 to L39\), the weights of L0", page.locator(".gv-left-out").inner_text())
 
 
-def test_a_page_with_the_weights_of_one_layer_pays_for_its_cells(open_page, tmp_path, capsys):
-    """The chosen layer has its arithmetic; of the others the page says that it lacks the weights."""
-    model = make_model(n_embd=320, n_layer=4, n_head=4, block_size=16, vocab_size=11)
-    trace = record(model, torch.arange(11))
+@pytest.mark.parametrize(("tokens", "tensors", "why"), [
+    (11, "all blocks", "does not hold the weights of L3"), (256, "L2", "L3 is left out of this page")])
+def test_a_page_with_the_weights_of_one_layer_pays_for_its_cells(open_page, tmp_path, capsys, tokens, tensors, why):
+    """The chosen layer has its arithmetic; of the others the page says what it lacks."""
+    model = make_model(n_embd=320, n_layer=4, n_head=4, block_size=256, vocab_size=11)
+    trace = record(model, torch.arange(tokens) % 11)
     board = step_through(trace, model)
-    asked = int(re.search(r"budget=(\d+)_000_000", board.views[0].content["left_out"][1])[1]) * 1_000_000
+    asked = int(re.search(r"budget=(\d+)_000_000", " ".join(board.views[0].content["left_out"]))[1]) * 1_000_000
     board.layer = 2
     export_html(board, tmp_path / "one.html", budget=asked)
     page = open_page((tmp_path / "one.html").as_uri() + "#L2-H0-stage-13-token-5")
     page.wait_for_selector(".gv-stepper[data-drawn]")
-    assert "the weights of L2, and all stages" in page.locator(".gv-left-out").inner_text()
+    words = page.locator(".gv-left-out").inner_text()
+    assert re.search(rf"the tensors of {tensors} \(of L0 to L3\), the weights of L2, and all stages", words)
     assert "✓" in page.locator(".gv-receipt").inner_text()
     page.locator(".gv-stage-box").focus()
     page.keyboard.press("ArrowDown")
     settle(page)
-    assert "does not hold the weights of L3" in page.locator(".gv-receipt").inner_text()
+    assert why in page.locator(".gv-receipt").inner_text()
