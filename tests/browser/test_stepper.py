@@ -367,7 +367,8 @@ def test_a_page_names_the_layers_it_has_not(open_page, tmp_path, capsys):
     page.wait_for_selector(".gv-stepper[data-drawn]")
     assert page.locator(".gv-main > .gv-note").inner_text().startswith("L39 is left out of this page")
     assert "In this page: L0" in page.locator(".gv-main > .gv-note").inner_text()
-    assert re.search(r"holds the tensors of L0.* \(of L0 to L39\), the weights of L0", page.locator(".gv-left-out").inner_text())
+    words = page.locator(".gv-left-out").inner_text()
+    assert re.search(r"holds the tensors of L0.* \(of L0 to L39\), the weights of L0", words)
 
 
 @pytest.mark.parametrize(("tokens", "tensors", "why"), [
