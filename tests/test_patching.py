@@ -187,6 +187,8 @@ def test_path_patching_of_chosen_senders_and_positions(model):
 WRONG = {
     "name": ({"names": "ln_1"}, UnknownNameError, "A sweep can patch .* but not 'ln_1'"),
     "no name": ({"names": "zz"}, UnknownNameError, "matches no activation"),
+    "name of a layer": ({"names": "z.1"}, UnknownNameError, r"choose them with layers=, not in 'z\.1'"),
+    "their name": ({"names": "blocks.1.attn.hook_z"}, UnknownNameError, "choose them with layers="),
     "layer": ({"layers": 3}, UnknownNameError, "There is no layer 3"),
     "head": ({"heads": 2}, UnknownNameError, "There is no head 2"),
     "position": ({"positions": 6}, UnknownNameError, "There is no position 6"),
@@ -207,6 +209,30 @@ def test_what_does_not_exist_is_refused(model, case):
 def test_a_metric_gives_one_number_per_text(model, metric):
     with pytest.raises(ValueError, match=r"must give one number per text, \[batch\], but for one text gave"):
         activation_patching(model, CLEAN, CORRUPTED, metric)
+
+
+def test_a_metric_gives_one_number_for_each_text_of_a_batch(model):
+    with pytest.raises(ValueError, match=r"\[batch\], but for \d\d texts gave shape \(1,\)"):
+        activation_patching(model, CLEAN, CORRUPTED, lambda logits: logits[0, -1, 3][None], names="z")
+
+
+def test_a_metric_may_count(model):
+    sweep = activation_patching(model, CLEAN, CORRUPTED, lambda logits: logits[:, -1].argmax(-1), names="z")
+    assert sweep.values["z"].dtype == np.float64
+    assert set(sweep.values["z"].flat) <= set(range(11))
+
+
+def test_a_name_from_an_iterator_is_swept(model):
+    assert set(activation_patching(model, CLEAN, CORRUPTED, LAST, names=iter(["z", "q"])).values) == {"z", "q"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(model, value):
+    """torch's fused attention answers a query that is NaN with 0: a sweep would give finite numbers."""
+    with torch.no_grad():
+        model.transformer.h[1].attn.c_attn.weight[0, 0] = value
+    with pytest.raises(ValueError, match=r"but transformer\.h\.1\.attn\.c_attn\.weight holds NaN or infinity"):
+        activation_patching(model, CLEAN, CORRUPTED, LAST)
 
 
 def test_a_sweep_refuses_to_pass_edits_over(model):

@@ -84,6 +84,12 @@ class Pair:
                 f"A sweep computes parts of forward passes, which hooks would not see, but there are hooks on "
                 f"{', '.join(hooked[:3])}. Leave intervene() and remove hooks before the sweep."
             )
+        spoiled = [name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
+        if spoiled:  # torch's fused attention gives 0 for a query that is NaN, so that finite numbers would come out
+            raise ValueError(
+                f"A sweep needs a model whose weights are finite, but {', '.join(spoiled[:3])} holds NaN or infinity. "
+                "Load an earlier checkpoint."
+            )
         self.clean_ids, self.corrupted_ids = (_one_text(ids, model) for ids in (clean_ids, corrupted_ids))
         if len(self.clean_ids) != len(self.corrupted_ids):
             raise ValueError(
@@ -107,11 +113,7 @@ class Pair:
 
     def checked(self, logits: Float[Tensor, "1 pos d_vocab"]) -> float:
         """The metric of one text, once it is clear that it is one number per text."""
-        value = self.metric(logits)
-        if not isinstance(value, Tensor) or tuple(value.shape) != (1,):
-            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            raise ValueError(f"A metric must give one number per text, [batch], but for one text gave {given}.")
-        return value.item()
+        return float(_per_text(self.metric(logits), 1).item())
 
     def is_read(self, position: int) -> bool:
         """Whether the metric can depend on an edit at this position."""
@@ -250,8 +252,9 @@ class Pair:
         """The metric of each cell from its residual stream after the last layer."""
         logits = plain_unembed(self.model, x)
         if isinstance(self.metric, AtPosition):
-            return self.metric.function(logits[:, 0])
-        return self.metric(torch.cat([self.base.logits[:start].expand(len(x), -1, -1), logits], dim=1))
+            return _per_text(self.metric.function(logits[:, 0]), len(x))
+        logits = torch.cat([self.base.logits[:start].expand(len(x), -1, -1), logits], dim=1)
+        return _per_text(self.metric(logits), len(x))
 
     def paths(
         self, senders: list[tuple[int, int]], receivers: list[tuple[int, int, str]], positions: Sequence[int]
@@ -326,6 +329,14 @@ def _check_metric(metric: object) -> None:
             "A metric must be a function from logits to one number per text, such as logit_difference(3, 5), not "
             f"{metric!r}."
         )
+
+
+def _per_text(value: object, n_texts: int) -> Float[Tensor, "text"]:
+    if not isinstance(value, Tensor) or tuple(value.shape) != (n_texts,):
+        given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        texts = "one text" if n_texts == 1 else f"{n_texts} texts"
+        raise ValueError(f"A metric must give one number per text, [batch], but for {texts} gave {given}.")
+    return value if value.is_floating_point() else value.float()  # it may count
 
 
 def _one_text(ids: Any, model: GPT) -> Int[Tensor, "pos"]:

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from gptviz.analysis.patched_passes import PATHS, AtPosition, Cell, Metric, Pair
 from gptviz.arguments import several, whole_number
 from gptviz.capture import unwrapped
-from gptviz.naming import AXES, UnknownNameError, index_within, indices_within, resolve_names
+from gptviz.naming import (
+    AXES,
+    UnknownNameError,
+    index_within,
+    indices_within,
+    our_spelling,
+    requested,
+    resolve_names,
+)
 
 __all__ = ["AtPosition", "PatchingSweep", "PathSweep", "activation_patching", "logit_difference", "path_patching"]
 
@@ -222,7 +230,11 @@ def path_patching(
 
 
 def _swept(names: str | Iterable[str]) -> list[str]:
-    found = list(dict.fromkeys(name for name, _ in resolve_names(names, n_layer=1)))
+    requests = requested(names)
+    for request in requests:
+        if our_spelling(request)[1] != "*":
+            raise UnknownNameError(f"A sweep goes through layers: choose them with layers=, not in {request!r}.")
+    found = list(dict.fromkeys(name for name, _ in resolve_names(requests, n_layer=1)))
     for name in found:
         if name not in SWEPT:
             raise UnknownNameError(f"A sweep can patch {', '.join(SWEPT)}, but not {name!r}.")
