@@ -790,3 +790,13 @@ def test_tensors_keep_their_dtype_in_json(dtype):
 def test_edits_are_frozen():
     with pytest.raises(AttributeError):
         scale_head(0, 1, 0.1).factor = 2.0
+
+
+def test_a_compiled_model_must_not_be_called_among_edits(model):
+    compiled, idx = torch.compile(model, backend="eager"), torch.tensor([IDS])
+    refused = pytest.raises(RuntimeError, match="must not be called inside intervene")
+    with refused, intervene(compiled, ablate_head(1, 0)):
+        compiled(idx)
+    with intervene(compiled, ablate_head(1, 0)):
+        close(record(compiled, IDS)["logits"], edited_logits(model, IDS, ablate_head(1, 0)))
+    assert not compiled._forward_pre_hooks

@@ -112,6 +112,8 @@ def intervene(model: nn.Module, *edits: Edit, allow_unchanged: bool = False) -> 
     (`record`, `generate`, gradients, other hooks) meets the edited values. At the end exactly these edits are removed,
     whatever happened, and then the report is checked; while an exception is on its way out, it is not.
 
+    A compiled model runs past edits: inside, its own call is refused (`record` and `generate` run the one inside it).
+
     A padded batch (`record` with several texts) is edited at the same positions of every text. Positions that count
     from the end are refused there, because the ends differ. In generation beyond `block_size`, positions are counted
     within the window that the model reads.
@@ -148,6 +150,7 @@ def intervene(model: nn.Module, *edits: Edit, allow_unchanged: bool = False) -> 
     length = _TextLength()
     handles: list[RemovableHandle] = []
     try:
+        handles += _refusals(model, inner)
         with length.listening(inner):
             for edit, its_sites, effect in zip(edits, sites, report, strict=True):
                 handles += edit.attach(inner, effect.note)
@@ -159,6 +162,23 @@ def intervene(model: nn.Module, *edits: Edit, allow_unchanged: bool = False) -> 
         for handle in handles:
             handle.remove()
     report.check(allow_unchanged)
+
+
+def _refusals(model: nn.Module, inner: GPT) -> Iterator[RemovableHandle]:
+    """A hook on every compiled module around the model, which would answer without the edits and without a word."""
+    wrapper: Any = model
+    while wrapper is not inner:
+        compiled = getattr(wrapper, "_orig_mod", None)
+        if compiled is not None:
+            yield wrapper.register_forward_pre_hook(_refuse)
+        wrapper = compiled if compiled is not None else wrapper.module
+
+
+def _refuse(module: nn.Module, args: Any) -> None:
+    raise RuntimeError(
+        "A compiled model must not be called inside intervene(), because it was compiled without the edits and would "
+        "run past them. Call the model that it was compiled from, or record() or generate(), which do."
+    )
 
 
 class _TextLength:
