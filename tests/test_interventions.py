@@ -797,6 +797,7 @@ def test_a_compiled_model_must_not_be_called_among_edits(model):
     refused = pytest.raises(RuntimeError, match="must not be called inside intervene")
     with refused, intervene(compiled, ablate_head(1, 0)):
         compiled(idx)
+    expected = edited_logits(model, IDS, ablate_head(1, 0))
     with intervene(compiled, ablate_head(1, 0)):
-        close(record(compiled, IDS)["logits"], edited_logits(model, IDS, ablate_head(1, 0)))
+        close(record(compiled, IDS)["logits"], expected)
     assert not compiled._forward_pre_hooks
