@@ -239,7 +239,7 @@ class Recording:
         keep = self._refer if self.selection.whole or self.grad else self._take
         if address[0] == "loss":
             return lambda logits: self._own() and keep(address, token_losses(logits.detach(), self.padded))
-        if address[0] == "embed" and self.grad:  # all parameters may be frozen: let gradients begin here
+        if address[0] in ("embed", "pos_embed") and self.grad:  # all parameters may be frozen: let gradients begin here
             return lambda embed: self._own() and keep(
                 address, embed if embed.requires_grad else embed.requires_grad_()
             )
@@ -343,7 +343,7 @@ def layer_span(
                 f"start_at_layer needs one text and its residual stream of shape {expected}, "
                 f"but was given {len(rows)} text(s) and shape {tuple(resid.shape)}."
             )
-    if stop is not None and not (isinstance(stop, int) and first < stop <= config.n_layer):
+    if stop is not None and (isinstance(stop, bool) or not isinstance(stop, int) or not first < stop <= config.n_layer):
         raise ValueError(f"stop_at_layer must be {first + 1} to {config.n_layer}, not {stop!r}.")
     return range(first, config.n_layer if stop is None else stop)
 
@@ -386,6 +386,8 @@ class undisturbed:
 def run_layers(model: GPT, idx: Tensor, start: tuple[int, Tensor] | None, span: range) -> None:
     """The forward pass itself: from the embedding or a given stream, through the layers of `span`, to the logits."""
     resid = model.embedding(idx) if start is None else start[1][None].to(model.lm_head.weight)
+    if start is not None and torch.is_grad_enabled() and not resid.requires_grad:  # let gradients begin here
+        resid = resid.clone().requires_grad_()
     for layer in span:
         resid = model.transformer.h[layer](resid)
     if span.stop == model.config.n_layer:

@@ -191,6 +191,20 @@ def test_gradients_reach_one_name_of_a_model_whose_parameters_are_frozen():
     assert_near(record(model, IDS, names="z", grad=True).gradient("z"), expected, 1e-5)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_begin_where_the_pass_does(frozen):
+    model = make_model()
+    expected = record(model, IDS, grad=True)
+    assert_near(expected.gradient("pos_embed"), expected.gradient(("resid_pre", 0)), 1e-6)
+    model.requires_grad_(not frozen)
+    assert_near(record(model, IDS, grad=True).gradient("pos_embed"), expected.gradient("pos_embed"), 1e-5)
+    stream = expected["resid_pre", 1].clone()
+    late = record(model, IDS, grad=True, start_at_layer=(1, stream))
+    assert_near(late.gradient(("resid_pre", 1)), expected.gradient(("resid_pre", 1)), 1e-5)
+    assert_near(late.gradient("z"), expected.gradient("z")[1:], 1e-5)
+    assert not stream.requires_grad
+
+
 def test_edited_scores_are_recorded_not_derived():
     model = make_model()
     handle = model.hook_points["scores", 1].register_forward_hook(lambda module, args, value: value * 0.5)
@@ -312,6 +326,12 @@ def test_start_and_stop_at_a_layer():
     assert late.layers == (2,)
     assert "embed" not in late
     torch.testing.assert_close(late["logits"], whole["logits"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stop", [0, 4, True])
+def test_a_stop_that_is_no_layer_is_refused(stop):
+    with pytest.raises(ValueError, match=r"stop_at_layer must be 1 to 3, not"):
+        record(make_model(), IDS, stop_at_layer=stop)
 
 
 def test_model_is_left_as_found_also_after_an_exception():
