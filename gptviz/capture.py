@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -171,10 +171,13 @@ class Recording:
     def _copied_norms(self) -> dict[Address, tuple[Tensor, ...]]:
         blocks = list(self.model.transformer.h)
         norms = [getattr(blocks[layer], name) for name, layer in self.plan.norms if layer is not None]
-        weights = [weight for norm in norms for weight in (norm.weight, norm.bias) if weight is not None]
-        copies = torch.cat(weights).split(self.model.config.n_embd)  # at once: one by one takes as long as a layer
-        each = len(weights) // len(norms)
-        return {address: copies[each * i : each * (i + 1)] for i, address in enumerate(self.plan.norms)}
+        weights = [[weight for weight in (norm.weight, norm.bias) if weight is not None] for norm in norms]
+        together = torch.cat([weight for each in weights for weight in each])  # one by one takes as long as a layer
+        copies = iter(together.split(self.model.config.n_embd))
+        return {
+            address: tuple(next(copies) for _ in each)
+            for address, each in zip(self.plan.norms, weights, strict=True)
+        }
 
     def needed_bytes(self) -> dict[Address, int]:
         """Bytes that each captured value will take, before anything runs; a shared tensor is counted once."""
@@ -249,23 +252,20 @@ class Recording:
         return _RUNNING.get() is self
 
     def _refer(self, address: Address, value: Tensor) -> None:
-        if self._own():
-            self._once(address, self.raw)
-            self.raw[address] = value
-            self.versions[address] = value._version
+        if not self._own():
+            return
+        if address in self.raw:
+            raise _passed_twice(address)
+        self.raw[address] = value
+        self.versions[address] = value._version
 
     def _take(self, address: Address, value: Tensor) -> None:
-        if self._own():
-            self._once(address, self.kept[0])
-            for row, ids in enumerate(self.rows):
-                self.kept[row][address] = self.selection.take(address[0], value, row, len(ids))
-
-    def _once(self, address: Address, arrived: Mapping[Address, Tensor]) -> None:
-        if address in arrived:
-            raise RuntimeError(
-                f"{address[0]} must pass its hook point once in a recording, but passed twice. A hook must not call "
-                "the model while it is recorded; it may record it."
-            )
+        if not self._own():
+            return
+        if address in self.kept[0]:
+            raise _passed_twice(address)
+        for row, ids in enumerate(self.rows):
+            self.kept[row][address] = self.selection.take(address[0], value, row, len(ids))
 
     def _differentiate(self) -> None:
         """Gradients of one scalar per text, summed: texts in a batch do not reach each other."""
@@ -307,6 +307,13 @@ class Recording:
         missing = [address for address in self.plan.captured if address not in self.kept[0]]
         if missing:
             raise RuntimeError(f"Nothing passed the hook points {missing}: was the model's forward replaced?")
+
+
+def _passed_twice(address: Address) -> RuntimeError:
+    return RuntimeError(
+        f"{address[0]} must pass its hook point once in a recording, but passed twice. A hook must not call the model "
+        "while it is recorded; it may record it."
+    )
 
 
 def check_target(dtype: Any, device: Any) -> None:

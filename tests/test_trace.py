@@ -155,6 +155,14 @@ def test_a_norm_with_another_epsilon_is_recorded_not_derived(name):
     assert not torch.allclose(trace[name, 1], record(make_model(), IDS)[name, 1], rtol=0.01)
 
 
+def test_norms_with_and_without_a_bias_are_derived_side_by_side():
+    model = make_model()
+    model.transformer.h[1].ln_1.bias = None
+    trace = record(model, IDS)
+    for name in ("ln_1", "ln_2"):
+        torch.testing.assert_close(trace[name], record(model, IDS, names=name)[name], rtol=1e-5, atol=1e-5)
+
+
 def test_what_a_hook_on_all_modules_changes_is_recorded_not_derived():
     model, seen = make_model(), []
 
