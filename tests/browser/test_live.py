@@ -27,8 +27,8 @@ board
 class Kernel:
     """What the kernel says of its run, a few times a second."""
 
-    def __init__(self, lab, page):
-        self.path, self.page = lab.folder / "live.json", page
+    def __init__(self, lab, page, name="live"):
+        self.path, self.page = lab.folder / f"{name}.json", page
 
     def now(self):
         return json.loads(self.path.read_text()) if self.path.exists() else {"status": "", "step": 0, "steps": []}
@@ -92,9 +92,9 @@ def test_a_reader_pauses_steps_resumes_and_stops_a_training(lab, open_page, read
 
 
 def test_another_text_takes_the_probes_place_while_it_trains(lab, open_page, reader):
-    page = open_page(lab.write("text.ipynb", TRAIN), offline=False)
-    lab.run_all(page)
-    board, kernel = reader(page, ".jp-OutputArea"), Kernel(lab, page)
+    page = open_page(lab.write("text.ipynb", TRAIN.replace("live.", "text.")), offline=False)
+    lab.run_all(page)  # the kernel of another notebook goes on noting into its own file
+    board, kernel = reader(page, ".jp-OutputArea"), Kernel(lab, page, "text")
     kernel.until(lambda now: len(now["steps"]) > 3 and now["status"] == "running", "it does not train")
     page.wait_for_selector(".gv-panel-curves")
     page.wait_for_function("() => document.querySelector('.gv-panel-lens .gv-stage')?.getAttribute('aria-label')"
