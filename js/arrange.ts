@@ -46,4 +46,21 @@ function two(width: number) {
   return { columns: 2 as const, left, centre: left, right: width - left - gap };
 }
 
+/** Panels below the heads in their order: one that needs the whole width alone, others as two columns of about equal height. */
+export type Band<P> = P | [P[], P[]];
+
+/** Heights are what a panel takes as a rule, not what it takes now: no panel changes sides because another was folded. */
+export function bands<P>(panels: P[], half: (panel: P) => boolean, height: (panel: P) => number): Band<P>[] {
+  const all: Band<P>[] = [];
+  let tall: [number, number] | null = null;
+  for (const panel of panels) {
+    if (!half(panel)) { all.push(panel); tall = null; continue; }
+    if (!tall) { all.push([[], []]); tall = [0, 0]; }
+    const side = tall[0] <= tall[1] ? 0 : 1;
+    (all.at(-1) as [P[], P[]])[side].push(panel);
+    tall[side] += height(panel) + 24;
+  }
+  return all;
+}
+
 const one = (width: number) => ({ columns: 1 as const, left: width, centre: width, right: width });

@@ -1,6 +1,6 @@
 // The board: the only file with state and listeners. All of them end with one AbortController.
 import { panels } from "gptviz:views";
-import { arrange, gap, type Arrangement } from "./arrange.ts";
+import { arrange, bands, gap, type Arrangement } from "./arrange.ts";
 import { footer, header, help, make, mount, put, show_heading, show_lines, show_steps, step_controls, text_form, type Mounted } from "./chrome.ts";
 import { show_controls } from "./controls.ts";
 import { Details, place_of } from "./details.ts";
@@ -408,10 +408,10 @@ export class Board {
 
   /** Move the sections only when the arrangement changes: moving takes the focus away. */
   private arrange_panels(): void {
-    const spots = this.mounted.map((one) => one.panel.slot(this.scene(one))), name = JSON.stringify([this.place, spots]);
+    const spots = this.mounted.map((one) => one.panel.slot(this.scene(one))), halves = this.mounted.filter((one) => this.is_half(one));
+    const { columns, widths, large, width } = this.place, name = JSON.stringify([columns, widths, large, spots, halves.map(({ panel }) => panel.name)]);
     if (name === this.placed) return;
     this.placed = name;
-    const { columns, widths, large } = this.place;
     this.root.style.gridTemplateColumns = columns === 3 ? `${widths.left}px ${widths.centre}px ${widths.right}px`
       : columns === 2 ? `${widths.left}px ${widths.right}px` : `${widths.left}px`;
     this.root.style.columnGap = `${gap}px`;
@@ -421,21 +421,25 @@ export class Board {
     for (const slot of columns === 1 ? one_column : slots) {
       this.root.insertBefore(this.columns[slot], this.chrome.footer);
       const here = this.mounted.filter((_, i) => spots[i] === slot).sort((a, b) => rank(a) - rank(b));
-      this.columns[slot].replaceChildren(...here.map((one) => one.section));
+      const pairs = slot === "below" && width >= 1000;
+      const parts = pairs ? bands(here, (one) => halves.includes(one), (one) => one.panel.tall?.(this.scene(one)) ?? 320) : here;
+      this.columns[slot].replaceChildren(...parts.map((part) => (Array.isArray(part) ? pair(part) : part.section)));
       this.columns[slot].hidden = !here.length;
-      this.columns[slot].classList.toggle("gv-pairs", this.place.width >= 1000);
     }
+  }
+
+  private is_half(mounted: Mounted): boolean {
+    const { half } = mounted.panel;
+    return typeof half === "function" ? half(this.scene(mounted)) : Boolean(half);
   }
 
   private draw_panel(mounted: Mounted): void {
     const { panel } = mounted, scene = this.scene(mounted), slot = panel.slot(scene);
     if (panel !== slider && !slot) { mounted.layout = null; return; }
     if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" ? this.is_folded(mounted) : null);
-    const half = typeof panel.half === "function" ? panel.half(scene) : Boolean(panel.half);
-    mounted.section.classList.toggle("gv-half", half);
     if (slot === "below" && this.is_folded(mounted)) { mounted.layout = null; mounted.laid = ""; mounted.lines.hidden = true; return; }
     if (panel !== slider) show_lines(mounted, panel.lines?.(scene) ?? []);
-    const { options } = scene, halves = slot === "below" && half && this.place.width >= 1000;
+    const { options } = scene, halves = slot === "below" && this.place.width >= 1000 && this.is_half(mounted);
     show_controls(mounted, panel.controls?.(scene) ?? [], options, (change) => this.controlled(mounted, change));
     const width = panel === slider ? (this.width < 700 ? 150 : 212) : halves ? Math.floor((this.place.width - gap) / 2) : this.place.widths[slot!];
     const laid = JSON.stringify([width, this.frame_count, panel.by_detail ? this.number_of(scene.detail) : this.detail_count, options, panel.reads?.map(this.options_of), this.corner, this.place, this.theme_name, devicePixelRatio]);
@@ -597,5 +601,11 @@ export class Board {
   }
 }
 
-const order = ["controls", "ruler", "text", "heads", "scores", "after", "next", "head", "reads", "lens", "lines", "guesses", "film", "writes", "tree", "edits", "querykey", "decomposition", "circuits", "composition", "embeddings", "positions", "events", "loss", "curves", "bands"];
+function pair(columns: [Mounted[], Mounted[]]): HTMLElement {
+  const both = make("div", "gv-pair");
+  for (const column of columns) { const one = make("div", "gv-column"); one.append(...column.map(({ section }) => section)); both.append(one); }
+  return both;
+}
+
+const order = ["controls", "ruler", "text", "heads", "after", "next", "head", "reads", "scores", "lens", "lines", "guesses", "film", "writes", "tree", "edits", "querykey", "decomposition", "circuits", "composition", "embeddings", "positions", "events", "loss", "curves", "bands"];
 const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };

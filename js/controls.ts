@@ -59,5 +59,5 @@ function set_value(element: Element, control: Control, value: unknown): void {
   if (control.kind === "button" || value === undefined) return;
   if (control.kind === "toggle") (element as HTMLInputElement).checked = Boolean(value);
   else if (document.activeElement !== element || control.kind !== "search") element.value = String(value);
-  if (control.kind === "range") element.parentElement!.querySelector(".gv-amount")!.textContent = `${value}${control.unit ?? ""}`;
+  if (control.kind === "range") element.parentElement!.querySelector(".gv-amount")!.textContent = value === control.off ? "all" : `${value}${control.unit ?? ""}`;
 }

@@ -88,10 +88,11 @@ export class Pen {
     const { ctx } = this;
     for (let i = 0; i < width; i++) { ctx.fillStyle = scale.css[Math.round((255 * i) / (width - 1))]!; ctx.fillRect(x + i, y, 1, 8); }
     this.line(x, y + 8.5, x + width, y + 8.5, this.theme.rule_2);
+    const crowded = ticks.reduce((sum, tick) => sum + this.width(tick) + 8, 0) > width; // then only the ends keep their numbers
     ticks.forEach((tick, i) => {
       const at = Math.round(x + (width * i) / (ticks.length - 1));
       this.line(at + (i ? -0.5 : 0.5), y + 8, at + (i ? -0.5 : 0.5), y + 12, this.theme.rule_2);
-      this.text(tick, at, y + 24, { align: i === 0 ? "left" : i === ticks.length - 1 ? "right" : "center" });
+      if (!crowded || i === 0 || i === ticks.length - 1) this.text(tick, at, y + 24, { align: i === 0 ? "left" : i === ticks.length - 1 ? "right" : "center" });
     });
   }
 

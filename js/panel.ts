@@ -15,7 +15,7 @@ export type Options = Record<string, any>;
 export type Control = { name: string; label: string; disabled?: string } & (
   | { kind: "choice"; choices: [string, string][] } // [value, words]
   | { kind: "toggle" } | { kind: "search"; hint: string }
-  | { kind: "range"; low: number; high: number; step: number; unit?: string }
+  | { kind: "range"; low: number; high: number; step: number; unit?: string; off?: number } // `off`: the value that means "all"
   | { kind: "button"; act?: Act; set?: Options; primary?: boolean });
 /** What lies under the mouse; `spot` is more that only this panel tells apart (scene.spot); `drag` names a handle that follows the mouse until it is let go. */
 export interface Hit { at: Partial<Selection>; spot?: unknown; window?: Partial<Corner>; drag?: string; grip?: number; options?: Options; act?: Act }
@@ -27,6 +27,8 @@ export interface Panel<L extends Sized = any> {
   name: string;
   /** Below the heads, half as wide as the board from 1000 px. */
   half?: boolean | ((scene: Scene) => boolean);
+  /** How high it is as a rule, where that is not about 320 pixels: two columns are filled by it. */
+  tall?(scene: Scene): number;
   /** Below the heads a panel folds; this one begins folded, and then neither lays out nor asks the kernel. */
   folded?: boolean;
   /** What `scene.options` begins with. */

@@ -15,7 +15,7 @@ export class Pattern {
   readonly n_tokens: number;
   private readonly block: number; // rows of a head that come at once
   private tiles = new Map<string, Uint8ClampedArray>();
-  private lately: { name: string; rows: Rows } | null = null;
+  private lately: { layer: number; head: number; rows: Rows } | null = null; // a picture of a head asks for it some 10,000 times
 
   /** `prefix` chooses among two patterns of one view: "" or "other_". */
   constructor(protected view: View, private prefix = "") {
@@ -37,10 +37,10 @@ export class Pattern {
   removed(_layer: number, _head: number, _query: number, _key: number): boolean { return false; }
 
   private rows(layer: number, head: number, query: number): Rows | null {
-    const name = `${layer} ${head}`, late = this.lately;
-    if (late && late.name === name && query >= late.rows.first && query < late.rows.last) return late.rows;
+    const late = this.lately;
+    if (late && late.layer === layer && late.head === head && query >= late.rows.first && query < late.rows.last) return late.rows;
     const rows = this.whole ? this.own_rows(layer, head) : this.asked_rows(layer, head, query);
-    if (rows) this.lately = { name, rows };
+    if (rows) this.lately = { layer, head, rows };
     return rows;
   }
 

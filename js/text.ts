@@ -11,6 +11,12 @@ export function fixed(value: number, digits: number): string {
   return value.toFixed(digits).replace("-", minus);
 }
 
+/** A number with so many digits that it is not just zeros: 12.34, 0.0021. */
+export function precise(value: number, digits = 2): string {
+  const size = Math.abs(value);
+  return fixed(value, size > 0 && size < 10 ** (1 - digits) ? Math.min(8, digits - 1 + Math.ceil(-Math.log10(size))) : digits);
+}
+
 /** A weight for a cell: .91, 1.0. */
 export const short = (p: number): string => (p >= 0.995 ? "1.0" : p.toFixed(2).replace(/^0/, ""));
 

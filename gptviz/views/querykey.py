@@ -52,8 +52,8 @@ def querykey_view(
                     {"q": ("pos", "d_head"), "k": ("pos", "d_head")},
                     checks=_checks(q, k, *recorded(at["layer"], at["head"])))
 
-    return View("querykey", TITLE, SUBTITLE, {}, {}, detail=head, detail_axes=("layer", "head"),
-                detail_places=(range(n_layer), range(n_head)))
+    return View("querykey", TITLE, SUBTITLE, {}, {}, content={"d_head": d_head}, detail=head,
+                detail_axes=("layer", "head"), detail_places=(range(n_layer), range(n_head)))
 
 
 def scores_of(q: Vectors, k: Vectors) -> tuple[Square, Square]:

@@ -1,7 +1,7 @@
 // Arrangement, selection, hits and the line to the kernel: all without a browser.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { arrange } from "../arrange.ts";
+import { arrange, bands } from "../arrange.ts";
 import { Link } from "../link.ts";
 import type { Panel } from "../panel.ts";
 import type { RawBoard, View } from "../payload.ts";
@@ -12,6 +12,7 @@ import { panels as ruler } from "../views/ruler.ts";
 import { panels as strip } from "../views/tokens.ts";
 import { panels as curve, smooth, spread, walk_steps } from "../views/training.ts";
 import { slider } from "../slider.ts";
+import { precise } from "../text.ts";
 
 const nothing = { step: null, layer: null, head: null, query: null, key: null };
 
@@ -120,4 +121,14 @@ test("one request at a time, the latest wins, a silent kernel is not waited for"
   ask(4);
   assert.equal(sent.at(-1).step, 4);
   link.stop();
+});
+
+test("panels that need half the width fill two columns, and one that needs all of it stands alone", () => {
+  const tall: Record<string, number> = { lens: 300, lines: 700, writes: 300, full: 100, tree: 100 };
+  const found = bands(["lens", "lines", "writes", "full", "tree"], (one) => one !== "full", (one) => tall[one]!);
+  assert.deepEqual(found, [[["lens", "writes"], ["lines"]], "full", [["tree"], []]]);
+});
+
+test("a small number keeps digits that tell it from zero", () => {
+  assert.deepEqual([0.0021, -0.0034, 0.5, 12.345, 0].map((one) => precise(one)), ["0.0021", "\u22120.0034", "0.50", "12.35", "0.00"]);
 });

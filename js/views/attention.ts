@@ -19,8 +19,8 @@ const brief: Record<string, string> = { previous_token: "prev", current_token: "
 function layout(scene: Scene, width: number): Grid {
   const { n_layer, n_head, n_tokens } = scene.pattern!;
   const left = 32, top = 24, room = Math.floor((width - left + 6) / n_head);
-  const most = scene.place.large ? (n_head <= 6 ? 96 : scene.place.columns === 1 ? 48 : 72) : n_head <= 3 ? 104 : 88;
-  let tile = Math.max(12, Math.min(most, room - (room > 56 ? 16 : 6)));
+  const most = scene.place.large ? (n_head <= 6 ? (n_layer <= 4 ? 136 : 96) : scene.place.columns === 1 ? 48 : 72) : n_head <= 4 ? 104 : 88;
+  let tile = Math.max(12, Math.min(most, room - (room > 76 ? 16 : room > 56 ? 8 : 6)));
   if (n_tokens < tile && tile % n_tokens && n_tokens * Math.floor(tile / n_tokens) >= 0.6 * tile)
     tile = n_tokens * Math.floor(tile / n_tokens); // cells of whole pixels
   const name = scene.measure(head_name(n_layer - 1, n_head - 1), font(scene.theme));

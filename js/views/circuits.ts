@@ -2,26 +2,30 @@
 import { font, Pen } from "../paint.ts";
 import type { Hit, Panel, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
-import { ellipsis, fixed, head_name, quoted } from "../text.ts";
+import { ellipsis, fixed, head_name, precise, quoted } from "../text.ts";
 
-interface Table { x: number; y: number; name: "qk" | "ov"; title: string; rows: string; columns: string; tick: number }
-interface Tables extends Sized { n: number; cell: number; tables: Table[]; named: boolean }
+interface Table { x: number; y: number; head: number; name: "qk" | "ov"; title: string; rows: string; columns: string }
+interface Tables extends Sized {
+  n: number; cell: number; tables: Table[];
+  /** Every which token has room for its name, and whether it stands upright above its column. */
+  every: number; upright: boolean;
+}
 interface Spot { table: "qk" | "ov"; row: number; column: number }
 
 const singular = 84;
 
 function layout(scene: Scene, width: number): Tables {
-  const n = scene.view.labels.word?.length ?? 0, side = width >= 760 ? (width - 40) / 2 : width, label = 76;
-  if (!scene.detail) return { width, height: 28, n, cell: 0, tables: [], named: false };
-  const cell = Math.max(2, Math.min(30, Math.floor((side - label - 8) / n))), named = cell >= 13;
+  const n = scene.view.labels.word?.length ?? 0, side = width >= 760 ? (width - 40) / 2 : width, label = 88;
+  if (!scene.detail) return { width, height: 28, n, cell: 0, tables: [], every: 1, upright: true };
+  const cell = Math.max(2, Math.min(n <= 8 ? 40 : 30, Math.floor((side - label - 8) / n))), every = Math.ceil(13 / cell);
   const widest = Math.max(...scene.view.labels.word!.map((word) => scene.measure(word.slice(0, 24), font(scene.theme, { mono: true }))), 0);
-  const top = named ? 36 + Math.ceil(0.87 * Math.min(60, widest)) : 40;
+  const upright = widest <= every * cell - 4, top = upright ? 44 : 40 + Math.ceil(0.87 * Math.min(60, widest));
   const tall = top + n * cell + singular + 52, two = width >= 760;
   const tables: Table[] = [
-    { x: label, y: top, name: "qk", title: "QK: added to the score", rows: "query", columns: "key", tick: 0 },
-    { x: two ? side + 40 + label : label, y: two ? top : tall + 24 + top, name: "ov", title: "OV: added to the logits", rows: "attends to", columns: "writes", tick: 0 },
+    { x: label, y: top, head: 14, name: "qk", title: "QK: added to the score", rows: "query", columns: "key" },
+    { x: two ? side + 40 + label : label, y: two ? top : tall + 24 + top, head: two ? 14 : tall + 38, name: "ov", title: "OV: added to the logits", rows: "attends to", columns: "writes" },
   ];
-  return { width, height: two ? tall : 2 * tall + 24, n, cell, tables, named };
+  return { width, height: two ? tall : 2 * tall + 24, n, cell, tables, every, upright };
 }
 
 const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value) || 0), 0) || 1;
@@ -32,10 +36,10 @@ function draw(ctx: CanvasRenderingContext2D, shape: Tables, scene: Scene): void 
   for (const table of shape.tables) draw_table(pen, shape, table, scene);
 }
 
-function draw_table(pen: Pen, { n, cell, named }: Tables, table: Table, scene: Scene): void {
-  const { theme, measure } = scene, { x, y, name } = table, values = scene.detail!.arrays[name]!.values, most = largest(values), words = scene.view.labels.word!;
-  pen.text(table.title, x, 14, { weight: 600, colour: theme.ink });
-  pen.text(`${table.columns} →`, x + pen.width(table.title, { weight: 600 }) + 16, named ? 14 : y - 8, {});
+function draw_table(pen: Pen, shape: Tables, table: Table, scene: Scene): void {
+  const { theme } = scene, { n, cell } = shape, { x, y, name, head } = table, values = scene.detail!.arrays[name]!.values, most = largest(values);
+  pen.text(table.title, x, head, { weight: 600, colour: theme.ink });
+  pen.text(`${table.columns} →`, x + pen.width(table.title, { weight: 600 }) + 16, head);
   pen.text(`${table.rows} ↓`, x - 8, y - 8, { align: "right" });
   for (let row = 0; row < n; row++)
     for (let column = 0; column < n; column++) {
@@ -43,16 +47,24 @@ function draw_table(pen: Pen, { n, cell, named }: Tables, table: Table, scene: S
       if (!Number.isFinite(value)) pen.strange(value, cx, cy, cell);
       else pen.fill(cx, cy, cell - gap, cell - gap, theme.diverging.css[Math.round(128 + (127 * value) / most)]!);
     }
-  if (named)
-    words.forEach((word, i) => {
-      pen.text(ellipsis(word, 60, font(theme, { mono: true }), measure), x - 6, y + i * cell + cell / 2 + 4, { mono: true, align: "right" });
-      pen.ctx.save(); pen.ctx.translate(x + i * cell + cell / 2, y - 6); pen.ctx.rotate(-Math.PI / 3);
-      pen.text(ellipsis(word, 60, font(theme, { mono: true }), measure), 0, 4, { mono: true });
-      pen.ctx.restore();
-    });
+  draw_words(pen, shape, table, scene);
   const below = y + n * cell + 12, wide = Math.min(180, n * cell);
-  pen.legend(x, below, Math.max(120, wide), theme.diverging, [fixed(-most, 2), "0", fixed(most, 2)]);
+  pen.legend(x, below, Math.max(140, wide), theme.diverging, [precise(-most), "0", precise(most)]);
   draw_singular(pen, scene, name, x, below + 40);
+}
+
+/** The tokens beside and above a table, as many as have room. */
+function draw_words(pen: Pen, { cell, every, upright }: Tables, { x, y }: Table, { theme, measure, view }: Scene): void {
+  const { ctx } = pen;
+  view.labels.word!.forEach((word, i) => {
+    if (i % every) return;
+    const short = ellipsis(word, 60, font(theme, { mono: true }), measure), middle = i * cell + cell / 2;
+    pen.text(short, x - 6, y + middle + 4, { mono: true, align: "right" });
+    if (upright) return pen.text(short, x + middle, y - 6, { mono: true, align: "center" });
+    ctx.save(); ctx.translate(x + middle, y - 6); ctx.rotate(-Math.PI / 3);
+    pen.text(short, 0, 4, { mono: true });
+    ctx.restore();
+  });
 }
 
 /** The singular values as bars from the largest: how many directions the head uses. */
@@ -61,7 +73,7 @@ function draw_singular(pen: Pen, scene: Scene, name: "qk" | "ov", x: number, y: 
   const total = Array.from(values).reduce((sum, s) => sum + s * s, 0) || 1, first = (values[0]! ** 2 / total) * 100;
   values.forEach((s, i) => { const tall = (44 * s) / most; pen.fill(x + i * pitch, y + 44 - tall, Math.max(1, pitch - 1), Math.max(1, tall), scene.theme.ink_3); });
   pen.line(x, y + 44.5, x + values.length * pitch, y + 44.5, scene.theme.rule_2);
-  pen.text(`${values.length} singular values, the first ${fixed(values[0]!, 2)}: ${Math.round(first)} % of the table`, x, y + 62, { colour: scene.theme.ink_3 });
+  pen.text(`${values.length} singular values, the first ${precise(values[0]!)}: ${Math.round(first)} % of the table`, x, y + 62, { colour: scene.theme.ink_3 });
 }
 
 /** The cell under the mouse; else that of the chosen query and key. */
@@ -82,8 +94,8 @@ function mark(ctx: CanvasRenderingContext2D, shape: Tables, scene: Scene): void 
   if (!scene.detail || !spot) return;
   const table = shape.tables.find((one) => one.name === spot.table)!, { cell } = shape;
   pen.stroke(table.x + spot.column * cell - 1.5, table.y + spot.row * cell - 1.5, cell + 2, cell + 2, scene.spot ? theme.ink : theme.accent, 2, 3);
-  const words = ellipsis(sentence(scene, spot), shape.width - table.x, font(theme, { size: 13 }), scene.measure);
-  pen.text(words, table.x, table.y + shape.n * cell + singular + 48, { size: 13, colour: theme.ink });
+  const left = shape.tables[0]!.y === shape.tables[1]!.y ? table.x : 0, words = ellipsis(sentence(scene, spot), shape.width - left, font(theme, { size: 13 }), scene.measure);
+  pen.text(words, left, table.y + shape.n * cell + singular + 48, { size: 13, colour: theme.ink });
 }
 
 function hit({ tables, n, cell }: Tables, x: number, y: number): Hit | null {
@@ -95,7 +107,7 @@ function hit({ tables, n, cell }: Tables, x: number, y: number): Hit | null {
 }
 
 const panel: Panel<Tables> = {
-  kind: "circuits", name: "circuits", folded: true,
+  kind: "circuits", name: "circuits", folded: true, half: ({ view }) => (view.labels.word?.length ?? 0) <= 8,
   slot: () => "below",
   heading: (scene) => ({ title: `Circuits of ${head_name(scene.look.layer, scene.look.head)}`,
     subtitle: `${scene.view.subtitle}${scene.look.layer > 0 && scene.view.detail_axes ? " · the direct path only: this layer also reads what earlier ones wrote" : ""}` }),

@@ -28,7 +28,7 @@ function layout(scene: Scene, width: number): Graph {
   const { n_layer = 1, n_head = 1 } = scene.pattern ?? {}, step_y = n_head > 8 ? 24 : 36, x0 = 24;
   if (!scene.detail) return { width, height: 28, n_layer, n_head, x0, step_x: 0, y0: 0, step_y, edges: [] };
   const step_x = n_layer > 1 ? Math.min(220, (width - 96) / (n_layer - 1)) : 0;
-  return { width, height: 36 + n_head * step_y + 40, n_layer, n_head, x0, step_x, y0: 44, step_y, edges: [] };
+  return { width, height: 36 + n_head * step_y + (width < 620 ? 60 : 40), n_layer, n_head, x0, step_x, y0: 44, step_y, edges: [] };
 }
 
 const place = (graph: Graph, [layer, head]: [number, number]): [number, number] => [graph.x0 + layer * graph.step_x, graph.y0 + head * graph.step_y];
@@ -50,7 +50,7 @@ function mark(ctx: CanvasRenderingContext2D, graph: Graph, scene: Scene): void {
       pen.text(`H${head}`, x + 9, y + 4, { weight: lit ? 700 : 400, colour: lit ? theme.accent : theme.ink_2 });
     }
   }
-  const y = graph.height - 12;
+  const narrow = graph.width < 620, y = graph.height - (narrow ? 32 : 12);
   let x = 0;
   for (const kind of [0, 1, 2] as const) {
     pen.line(x, y - 4, x + 28, y - 4, colours[[0, 2, 3][kind]!]!, 2, dashes[kind]!);
@@ -58,7 +58,7 @@ function mark(ctx: CanvasRenderingContext2D, graph: Graph, scene: Scene): void {
     x += 56;
   }
   const edge = graph.edges[hovered ?? 0];
-  pen.text(edge ? words(edge, high) : `No pair is above ${fixed(high, 3)}, what 97.5 % of random matrices stay below.`, x + 8, y, { colour: theme.ink });
+  pen.text(edge ? words(edge, high) : `No pair is above ${fixed(high, 3)}, what 97.5 % of random matrices stay below.`, narrow ? 0 : x + 8, narrow ? y + 20 : y, { colour: theme.ink });
 }
 
 const words = ({ kind, from, to, score }: Edge, high: number): string =>
@@ -98,7 +98,7 @@ const controls = (): Control[] => [
 ];
 
 const panel: Panel<Graph> = {
-  kind: "composition", name: "composition", folded: true, options: { kind: "all", most: 30, own: false }, controls,
+  kind: "composition", name: "composition", folded: true, half: ({ pattern }) => !pattern || pattern.n_layer <= 4, options: { kind: "all", most: 30, own: false }, controls,
   slot: ({ pattern }) => (pattern && pattern.n_layer > 1 ? "below" : null),
   heading: (scene) => ({ title: scene.view.title, subtitle: scene.view.subtitle }),
   layout, draw() {}, mark, hit,

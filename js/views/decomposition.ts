@@ -5,7 +5,7 @@ import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { detail_to_show } from "../stale.ts";
-import { ellipsis, fixed, head_name, quoted } from "../text.ts";
+import { ellipsis, fixed, head_name, precise, quoted } from "../text.ts";
 
 /** A row or column: one component, or all the others together. */
 export interface Side { name: string; members: number[] }
@@ -88,7 +88,7 @@ function draw_sums(pen: Pen, grid: Grid, detail: View): void {
   const words = `sum ${fixed(table!.sum, 4)} = score ${fixed(detail.arrays.score!.values[0]!, 4)}`;
   pen.text(words, 0, foot + 44, { weight: 600, colour: theme.ink });
   pen.text(`${check.passed ? "✓" : "✕"} error ${check.error}`, pen.width(words, { weight: 600 }) + 12, foot + 44, { colour: check.passed ? theme.good : theme.ink });
-  pen.legend(0, foot + 84, Math.min(200, grid.width), theme.diverging, [fixed(-grid.most, 2), "0", fixed(grid.most, 2)]);
+  pen.legend(0, foot + 84, Math.min(200, grid.width), theme.diverging, [precise(-grid.most), "0", precise(grid.most)]);
   if (detail.labels.key_component!.some((one) => one.includes("bias"))) {
     const note = "Terms of the key side's biases are the same for every key: they move no attention.";
     pen.text(grid.width > 640 ? note : "Key-side biases are the same for every key.", Math.min(200, grid.width) + 16, foot + 93, { colour: theme.ink_3 });

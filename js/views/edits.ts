@@ -175,7 +175,7 @@ function press(key: string, scene: Scene): Patch | null {
 }
 
 const panel: Panel<Parts> = {
-  kind: "edits", name: "edits", options: { factor: 0.5, from: "", row: null }, controls,
+  kind: "edits", name: "edits", half: ({ live }) => !live, tall: () => 64, options: { factor: 0.5, from: "", row: null }, controls,
   slot: () => "below",
   heading(scene) {
     const made = edits(scene).map((one) => one.words.replace("gv.", ""));

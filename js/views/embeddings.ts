@@ -79,14 +79,19 @@ function mark(ctx: CanvasRenderingContext2D, cloud: Cloud, scene: Scene): void {
 /** Names where there is room, the important ones first. */
 function names(pen: Pen, cloud: Cloud, scene: Scene, points: [number, number, number][], order: number[], at: number, hits: Set<number>): void {
   const { theme, measure } = scene, taken: [number, number, number][] = [], words = words_of(scene), done = new Set<number>();
+  const dots = points.length <= 400 ? points.map((point) => on_page(cloud, point)) : []; // among more a name covers some
   for (const i of order) {
     if (i < 0 || done.has(i) || taken.length >= 60) continue;
     done.add(i);
     const [x, y] = on_page(cloud, points[i]!), lit = i === at, ink = { mono: true, weight: lit ? 700 : 400, colour: lit ? theme.accent : hits.has(i) ? theme.ink : theme.ink_2 } as const;
     const word = ellipsis(words[i]!, 88, font(theme, ink), measure), wide = measure(word, font(theme, ink));
-    if (taken.some(([left, right, line]) => x + 8 < right + 4 && x + 8 + wide > left - 4 && Math.abs(line - y) < 14)) continue;
-    taken.push([x + 8, x + 8 + wide, y]);
-    pen.text(word, x + 8, y + 4, ink);
+    const free = (left: number) => left >= 4 && left + wide <= cloud.side - 4 && !taken.some(([from, to, line]) => left < to + 4 && left + wide > from - 4 && Math.abs(line - y) < 14)
+      && !dots.some(([dx, dy], j) => j !== i && dx > left - 5 && dx < left + wide + 5 && Math.abs(dy - y) < 9);
+    const left = [x + 8, x - 8 - wide].find(free) ?? (lit ? x + 8 : null);
+    if (left === null) continue;
+    taken.push([left, left + wide, y]);
+    if (lit) pen.fill(left - 2, y - 8, wide + 4, 16, theme.paper, 3);
+    pen.text(word, left, y + 4, ink);
   }
 }
 
@@ -151,12 +156,12 @@ function controls(scene: Scene): Control[] {
   return [
     { kind: "choice", name: "what", label: "of", choices: [["tokens", "tokens"], ["positions", "positions"]] },
     { kind: "choice", name: "map", label: "map", choices: [["2d", "PCA, 2-D"], ["3d", "PCA, 3-D"], ...maps] },
-    { kind: "search", name: "find", label: "find", hint: "then Enter" },
+    { kind: "search", name: "find", label: "find", hint: "a token, then Enter" },
   ];
 }
 
 const embeddings: Panel<Cloud> = {
-  kind: "embeddings", name: "embeddings", folded: true, half: true, options: { what: "tokens", map: "2d", find: "" }, controls,
+  kind: "embeddings", name: "embeddings", folded: true, half: true, tall: () => 520, options: { what: "tokens", map: "2d", find: "" }, controls,
   slot: () => "below",
   heading: (scene) => {
     const n = found(scene).length;
@@ -175,7 +180,7 @@ const embeddings: Panel<Cloud> = {
 interface Square extends Sized { x: number; y: number; side: number; n: number }
 
 const positions: Panel<Square> = {
-  kind: "positions", name: "positions", folded: true, half: true,
+  kind: "positions", name: "positions", folded: true, half: true, tall: () => 560,
   slot: () => "below",
   heading: (scene) => ({ title: scene.view.title, subtitle: scene.view.subtitle }),
   layout(scene, width) {

@@ -7,7 +7,7 @@ import { fixed, head_name } from "../text.ts";
 
 interface Strip extends Sized { left: number; wide: number; base: number; score: Score | null; dots: [number, number][]; n_head: number }
 
-const radius = 4, most_stacked = 7;
+const radius = 4, most_stacked = 6, top = 22; // above `top` the words of the band, below it the dots and the name of one
 
 /** The score on the strip: the chosen one, or that of the looked-at head, or induction. */
 function shown(scene: Scene): Score | null {
@@ -17,14 +17,14 @@ function shown(scene: Scene): Score | null {
 }
 
 function layout(scene: Scene, width: number): Strip {
-  const score = shown(scene), left = 8, wide = Math.min(width, 640) - 24, base = 76, taken = new Map<number, number>();
+  const score = shown(scene), left = 8, wide = Math.min(width, 640) - 24, base = 92, taken = new Map<number, number>();
   const dots = [...(score?.value ?? [])].map((value, at): [number, number] => {
     if (!Number.isFinite(value)) return [NaN, NaN];
     const x = left + Math.round((wide * Math.min(1, value / score!.most)) / (2 * radius)) * 2 * radius, above = taken.get(x) ?? 0;
     taken.set(x, above + 1);
-    return at < 0 ? [NaN, NaN] : [x, base - 6 - Math.min(most_stacked, above) * 2 * radius];
+    return [x, base - 6 - Math.min(most_stacked, above) * 2 * radius];
   });
-  return { width, height: 112, left, wide, base, score, dots, n_head: scene.pattern?.n_head ?? 1 };
+  return { width, height: 128, left, wide, base, score, dots, n_head: scene.pattern?.n_head ?? 1 };
 }
 
 function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
@@ -34,12 +34,10 @@ function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
     return pen.text(`No token of this text lets a head show ${score.words}.`, 0, 18, { colour: scene.theme.ink_3 });
   const at = (value: number) => left + (wide * Math.min(1, Math.max(0, value / score.most)));
   const low = at(Math.min(...finite(score.low))), high = at(Math.max(...finite(score.high)));
-  pen.hatch((c) => c.rect(low, 12, Math.max(2, high - low), base - 12), low, 12, Math.max(2, high - low), base - 12, 4, scene.theme.rule_2);
-  pen.line(high + 0.5, 12, high + 0.5, base, scene.theme.ink_3, 1, [3, 3]);
+  pen.hatch((c) => c.rect(low, top, Math.max(2, high - low), base - top), low, top, Math.max(2, high - low), base - top, 4, scene.theme.rule_2);
+  pen.line(high + 0.5, top - 18, high + 0.5, base, scene.theme.ink_3, 1, [3, 3]);
   const words = "95 % of shuffled texts", room = high + 8 + pen.width(words) < left + wide;
-  const side = room ? high + 4 : Math.max(low, high - 6) - pen.width(words) - 4;
-  pen.fill(side, 9, pen.width(words) + 6, 15, scene.theme.paper, 3);
-  pen.text(words, room ? high + 6 : Math.max(low, high - 6), 20, { align: room ? "left" : "right", colour: scene.theme.ink_3 });
+  pen.text(words, room ? high + 6 : high - 6, 14, { align: room ? "left" : "right", colour: scene.theme.ink_3 });
   pen.line(left, base + 0.5, left + wide, base + 0.5, scene.theme.rule_2);
   for (let i = 0; i <= 4; i++) {
     const tick = (score.most * i) / 4, x = left + (wide * i) / 4;
@@ -57,8 +55,9 @@ function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
   const pen = new Pen(ctx, theme), name = head_name(look.layer, look.head), half = pen.width(name, { weight: 600 }) / 2;
   pen.dot(x, y, radius + 1.5, theme.accent);
   const middle = Math.max(half, Math.min(strip.width - half, x));
-  pen.fill(middle - half - 2, y - 22, 2 * half + 4, 15, theme.paper, 3);
-  pen.text(name, middle, y - 10, { align: "center", weight: 600, colour: theme.ink });
+  const highest = Math.min(...strip.dots.filter(([dx]) => Math.abs(dx - middle) < half + 2 * radius).map(([, dy]) => dy)); // over the dots beside it
+  pen.fill(middle - half - 2, highest - 21, 2 * half + 4, 14, theme.paper, 3);
+  pen.text(name, middle, highest - 10, { align: "center", weight: 600, colour: theme.ink });
 }
 
 function hit(strip: Strip, x: number, y: number): Hit | null {
@@ -74,7 +73,7 @@ const capital = (words: string) => words.slice(0, 1).toUpperCase() + words.slice
 
 const strip: Panel<Strip> = {
   kind: "head_scores", name: "scores", reads: ["heads"],
-  slot: ({ place }) => (place.large || place.columns === 2 ? "left" : "centre"),
+  slot: ({ place }) => (place.columns === 2 ? "right" : place.large ? "left" : "centre"), // where there is room
   heading(scene) {
     const score = shown(scene), n = score?.value.length ?? 0;
     if (!score) return { title: scene.view.title, subtitle: scene.view.subtitle };

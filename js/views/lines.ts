@@ -105,6 +105,8 @@ function mark(ctx: CanvasRenderingContext2D, columns: Columns, scene: Scene): vo
   if (filter) heads.forEach((_, i) => draw_letters(pen, columns, scene, all[i]!, i, filter));
   heads.forEach((place, i) => draw_chip(pen, columns, scene, place, i, filter));
   if (!heads.length) pen.text("No head is pinned: choose this head or all heads, and click a head's letter (or press P).", 0, 17, { colour: scene.theme.ink_3 });
+  if (heads.length && !all.some((lines) => lines.length) && !found.some((one) => one.absent))
+    pen.text(`no weight ${filter ? "of this token" : "here"} reaches ${faintest(filter)}`, (columns.left + columns.right) / 2, columns.top + 24, { align: "center", colour: scene.theme.ink_3 });
   draw_foot(pen, columns, scene, found.reduce((sum, one) => sum + one.absent, 0), found.reduce((sum, one) => sum + one.broken, 0), heads, highest(shares));
 }
 
@@ -217,7 +219,7 @@ const controls = ({ options }: Scene): Control[] => [{ kind: "choice", name: "he
   ...(options.pin || options.pinned.length ? [{ kind: "button" as const, name: "unpin", label: "Unpin all", set: { pin: null, pinned: [] } }] : [])];
 
 const lines: Panel<Columns> = {
-  kind: "attention", name: "lines", half: true,
+  kind: "attention", name: "lines", half: true, tall: ({ place, tokens }) => 140 + pitch * Math.min(place.window, tokens.length),
   options: { heads: "one", pinned: [], pin: null },
   slot: () => "below",
   heading: () => ({ title: "Lines", subtitle: "point at a token to see its lines, click to pin it; click a head to pin it" }),

@@ -39,8 +39,8 @@ function draw_next(ctx: CanvasRenderingContext2D, { width }: Sized, scene: Scene
 
 const sampling: Control[] = [
   { kind: "range", name: "temperature", label: "temperature", low: 0, high: 2, step: 0.05 },
-  { kind: "range", name: "top_k", label: "top-k, 0: all", low: 0, high: 50, step: 1 },
-  { kind: "range", name: "top_p", label: "top-p, 1: all", low: 0.05, high: 1, step: 0.05 },
+  { kind: "range", name: "top_k", label: "top-k", low: 0, high: 50, step: 1, off: 0 },
+  { kind: "range", name: "top_p", label: "top-p", low: 0.05, high: 1, step: 0.05, off: 1 },
 ];
 
 const next: Panel<Sized> = {

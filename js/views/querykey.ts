@@ -5,11 +5,12 @@ import type { Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { detail_to_show } from "../stale.ts";
-import { ellipsis, fixed, head_name, quoted } from "../text.ts";
+import { ellipsis, fixed, head_name, precise, quoted, wrap } from "../text.ts";
 
 interface Strips extends Sized { d: number; cell: number; k: number; product: number; score: number; weight: number; top: number; key: number; n: number; foot: number }
 
 const pitch = 18, name = 132, numbers = 180, largest_cell = 14;
+const sentences_height = (width: number): number => (width < 700 ? 80 : 40); // two sentences, in a narrow panel each of two lines
 
 /** Scores and softmax weights of one query with every key that it may see; 0 and -inf nowhere, because nothing is masked. */
 export function scores_of(detail: View, query: number): { scores: Float64Array; weights: Float64Array } {
@@ -37,7 +38,7 @@ function layout(scene: Scene, width: number): Strips {
   const { shown } = detail_to_show(scene), d = shown?.arrays.q?.shape[1] ?? 1, n = Math.min(scene.place.window, scene.tokens.length);
   const room = width - name - numbers - 24, cell = Math.max(0.5, Math.min(largest_cell, Math.floor((room / 2 / d) * 2) / 2)), strip = cell * d;
   const top = 96, k = name, product = name + strip + 24;
-  return { width, height: top + n * pitch + 128, d, cell, k, product, score: product + strip + 24, weight: product + strip + 174, top, key: scene.corner.key, n, foot: top + n * pitch };
+  return { width, height: top + n * pitch + 88 + sentences_height(width), d, cell, k, product, score: product + strip + 24, weight: product + strip + 174, top, key: scene.corner.key, n, foot: top + n * pitch };
 }
 
 function draw(ctx: CanvasRenderingContext2D, strips: Strips, scene: Scene): void {
@@ -93,11 +94,11 @@ function strip(pen: Pen, { d, cell }: Strips, x: number, y: number, value: (i: n
 }
 
 function draw_legends(pen: Pen, strips: Strips, [q, k, product]: readonly [number, number, number], strange: boolean): void {
-  const { theme } = pen, y = strips.foot + 78, third = Math.min(200, (strips.width - 60) / 3);
+  const { theme } = pen, y = strips.foot + 38 + sentences_height(strips.width), third = Math.min(200, (strips.width - 60) / 3);
   ([["Q", q, theme.series[0]!], ["K", k, theme.series[2]!], ["Q × K", product, theme.ink]] as const).forEach(([letter, most, colour], i) => {
     const x = i * (third + 20), words = pen.width(letter, { weight: 700 }) + 10;
     pen.text(letter, x, y + 9, { weight: 700, colour });
-    pen.legend(x + words, y, third - words - 10, theme.diverging, [fixed(-most, 2), "0", fixed(most, 2)]);
+    pen.legend(x + words, y, third - words - 10, theme.diverging, [precise(-most), "0", precise(most)]);
   });
   if (strange) pen.text("ink: not a finite number", 3 * (third + 20), y + 9, { colour: theme.ink });
 }
@@ -116,7 +117,8 @@ function mark(ctx: CanvasRenderingContext2D, strips: Strips, scene: Scene): void
     for (const [x, top, bottom] of [[strips.k, 36, strips.foot], [strips.product, strips.top, strips.foot]] as const)
       pen.stroke(x + dimension * strips.cell - 1, top - 1, strips.cell + 1, bottom - top + 2, theme.ink, 1, 2, [3, 3]);
   if (look.key > look.query) return;
-  sentences(scene, shown).forEach((words, i) => pen.text(ellipsis(words, strips.width, font(theme, { size: 13 }), measure), 0, strips.foot + 20 + 20 * i, { size: 13, colour: i ? theme.ink_2 : theme.ink }));
+  const lines = sentences(scene, shown).flatMap((words, i) => wrap(words, strips.width, font(theme, { size: 13 }), measure).map((line): [string, string] => [line, i ? theme.ink_2 : theme.ink]));
+  lines.slice(0, sentences_height(strips.width) / 20).forEach(([line, colour], i) => pen.text(line, 0, strips.foot + 20 + 20 * i, { size: 13, colour }));
 }
 
 /** The arithmetic of the chosen cell, and its checks. */
@@ -145,7 +147,7 @@ function press(name: string, scene: Scene): Patch | null {
 }
 
 const querykey: Panel<Strips> = {
-  kind: "querykey", name: "querykey", folded: true, by_detail: true,
+  kind: "querykey", name: "querykey", folded: true, half: ({ view }) => (view.content?.d_head ?? 64) <= 24, tall: ({ place, tokens }) => 250 + pitch * Math.min(place.window, tokens.length), by_detail: true,
   slot: () => "below",
   heading: ({ view, look }) => ({ title: `${view.title} of ${head_name(look.layer, look.head)}`, subtitle: view.subtitle }),
   layout, draw, mark, hit, press,

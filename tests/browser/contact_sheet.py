@@ -19,6 +19,7 @@ from gptviz.export import export_html
 from gptviz.loading import load
 from gptviz.model import GPT, GPTConfig
 from gptviz.runs import open_run
+from gptviz.tokenizers import CharTokenizer
 from gptviz.trace import record
 
 UNFOLD = """() => { for (const button of document.querySelectorAll('.gv-fold[aria-expanded=false]'))
@@ -40,13 +41,18 @@ def boards() -> dict:
 
 
 def large():
-    """Every view of 500 tokens, by a model whose weights are random."""
+    """Every view of 500 tokens, by a model of random weights that are large enough for its heads to differ."""
     import torch
 
     torch.manual_seed(0)
-    config = GPTConfig(block_size=512, vocab_size=80, n_layer=4, n_head=4, n_embd=64)
-    model = GPT(config).eval()
-    return explore(record(model, torch.randint(0, 80, (500,))), model, title="random weights")
+    text = " ".join(__doc__.split())
+    text = (text * (500 // len(text) + 1))[:500]
+    tokenizer = CharTokenizer(text)
+    model = GPT(GPTConfig(block_size=512, vocab_size=tokenizer.vocab_size, n_layer=4, n_head=4, n_embd=64)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.mul_(12 if "c_attn.weight" in name else 3 if parameter.ndim == 2 else 1)
+    return explore(record(model, text, tokenizer), model, tokenizer, title="random weights")
 
 
 def main() -> None:
