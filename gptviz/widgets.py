@@ -19,6 +19,7 @@ from gptviz.views.view import View
 
 STATIC = Path(__file__).parent / "static"
 KEPT_FRAMES = 8  # whose details can be given without asking the source again
+WINDOW = 32  # queries that the browser shows of a long text
 PATIENCE = 2.0  # s: a front end that never answers (nbconvert, a closed tab) must not stop the next push
 
 BASE64 = 4 / 3  # characters of a byte in a page
@@ -180,6 +181,12 @@ class Board(anywidget.AnyWidget):
         pairs.append((once, self.views))  # those of every step are in no frame
         return self._with_details(payload, pairs, room - sum(v.nbytes for views in frames.values() for v in views))
 
+    def _first_row(self) -> int:
+        """The first query of the window that the browser begins with: it holds the chosen query, else the last one."""
+        last = _count(self.views, "query") - 1
+        query = last if self.query is None else self.query
+        return max(0, min(last + 1 - WINDOW, query - WINDOW // 2))
+
     def _with_details(self, payload: dict, pairs: list[tuple[list, list[View]]], room: float) -> dict:
         """Give the views of a page their details, each an equal share of the room that is left."""
         holders = [(one, view) for ones, views in pairs for one, view in zip(ones, views, strict=True)
@@ -187,7 +194,7 @@ class Board(anywidget.AnyWidget):
         holders.sort(key=lambda pair: pair[1].nbytes)  # the largest, the heads, may have what the others leave
         missing: dict[str, tuple[int, int]] = {}
         for i, (one, view) in enumerate(holders):
-            one["details"] = view.details(self.selection | {"rows": 0}, room / (len(holders) - i))
+            one["details"] = view.details(self.selection | {"rows": self._first_row()}, room / (len(holders) - i))
             room -= sum(len(array["data"]) for detail in one["details"].values() for array in detail["arrays"].values())
             kept, whole = missing.get(view.title, (0, 0))
             missing[view.title] = (kept + len(one["details"]), whole + math.prod(map(len, view.detail_places)))

@@ -160,6 +160,14 @@ def test_details_of_a_page_begin_where_the_reader_looks(monkeypatch):
     kept = view.details({"layer": 1, "head": 2, "rows": 0}, 2.5 * one)
     assert len(kept) == 2
     assert next(iter(kept)) == "1,2,0"
+    monkeypatch.setattr("gptviz.views.attention.MARGIN", 2)
+    monkeypatch.setattr("gptviz.views.attention.CHUNK", 160)  # bytes: the rows of a head come in blocks
+    parts = attention_view(pattern, list("abcdefghijklmnopqrst"))
+    blocks = list(parts.detail_places[2])
+    assert len(blocks) > 2
+    nearest = [place.split(",")[2] for place in parts.details({"rows": blocks[1] + 1}, 1e9) if place.startswith("0,0")]
+    assert nearest[0] == str(blocks[1])
+    assert next(iter(parts.details({}, 1e9))) == f"0,0,{blocks[-1]}"
     with pytest.raises(ValueError, match=r"head of a detail must be one of range\(0, 3\); it is 3"):
         view.detail_of(layer=0, head=3, rows=0)
     with pytest.raises(ValueError, match="only where it was made with one"):

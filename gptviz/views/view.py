@@ -139,7 +139,7 @@ class View:
         """The payloads of as many details as a page has room for, by the values of `detail_axes` joined by commas.
 
         Args:
-            first: The reader's choice; the details nearest to it come first.
+            first: The reader's choice, and as `rows` the window's first query; the details nearest to it come first.
             budget: Bytes of arrays that they may have together.
         """
         if self.detail is None:
@@ -156,19 +156,26 @@ class View:
         return kept
 
     def _nearest_first(self, first: Mapping[str, int | None]) -> list[tuple[int, ...]]:
-        """Every place of the details, or of too many those one step away; most like the choice come first.
+        """Every place of the details, or of too many those one step away; the nearest to the choice come first.
 
         Where nothing is chosen the browser looks at the first of an axis, and at the last query.
         """
-        chosen = [first.get(axis) for axis in self.detail_axes]
-        wanted = [(places[-1] if axis == "query" else places[0]) if at is None else at
-                  for axis, places, at in zip(self.detail_axes, self.detail_places, chosen, strict=True)]
+        wanted = [_wanted(axis, places, first.get(axis))
+                  for axis, places in zip(self.detail_axes, self.detail_places, strict=True)]
         if np.prod([float(len(places)) for places in self.detail_places]) < 1e5:
             near = list(product(*self.detail_places))
         else:
             near = list(dict.fromkeys((*wanted[:axis], at, *wanted[axis + 1:])
                                       for axis in reversed(range(len(wanted))) for at in self.detail_places[axis]))
-        return sorted(near, key=lambda place: -sum(a == b for a, b in zip(place, wanted, strict=True)))
+        return sorted(near, key=lambda place: (-sum(a == b for a, b in zip(place, wanted, strict=True)),
+                                               sum(abs(a - b) for a, b in zip(place, wanted, strict=True))))
+
+
+def _wanted(axis: str, places: Sequence[int], at: int | None) -> int:
+    """Where the browser looks on an axis; rows come in blocks, of which the one that holds the row is wanted."""
+    if at is None:
+        return places[-1] if axis in ("query", "rows") else places[0]
+    return max((place for place in places if place <= at), default=places[0]) if axis == "rows" else at
 
 
 def _array_payload(array: np.ndarray, axes: tuple[str, ...]) -> dict:
