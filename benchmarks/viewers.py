@@ -5,16 +5,18 @@
 
 Each viewer gets the same random attention and tokens, in a fresh Chromium without a network; what a page would fetch
 from a CDN is answered from FOLDER. Measured: the page's bytes; time to make it in Python; time from navigation until
-nothing in the page changes any more (a last change of the document, then a frame); growth of the renderer's resident
+nothing in the page changes any more (a last change of the document, then a frame); growth of the renderers' own
 memory over a blank page; and the 95th percentile of the time between two frames while the mouse moves over it.
 A viewer that is not drawn after --limit seconds, or whose page passes --most bytes, is reported as such.
 """
 
 import argparse
+import contextlib
 import importlib
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +42,15 @@ window.countFrames = () => { let before = performance.now(); window.gaps = [];
   const frame = now => { window.gaps.push(now - before); before = now; window.frames = requestAnimationFrame(frame); };
   window.frames = requestAnimationFrame(frame); };
 """
+
+
+# What must be in the document once it is drawn: elements, and how many of them at least.
+CHECKS = {
+    "gptviz": (".gv-board[data-drawn] canvas", 4),
+    "bertviz model_view": ("svg line", N_LAYER * N_HEAD * 64),
+    "bertviz head_view": ("svg line", N_HEAD * 64),
+    "circuitsvis attention_heads": ("img, canvas", N_LAYER * N_HEAD),
+}
 
 
 @dataclass(frozen=True)
@@ -103,11 +114,12 @@ def measure(playwright: Any, options: argparse.Namespace, name: str, n_tokens: i
     start = time.perf_counter()
     page_text = VIEWERS[name](layers, tokens)
     made, file = time.perf_counter() - start, options.peers / "page.html"
+    what = f"page of {len(page_text) / 1e6:.0f} MB, made in {made:.1f} s"
     if len(page_text) > options.most:
-        return (f"page of {len(page_text) / 1e6:.0f} MB, made in {made:.1f} s: "
-                f"not opened (--most {options.most / 1e6:.0f} MB)")
+        return f"{what}: not opened (--most {options.most / 1e6:.0f} MB)"
     file.write_text(page_text, encoding="utf-8")
     browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"])
+    guard = Guard(options.limit, options.memory)
     try:
         context = browser.new_context(viewport={"width": 1400, "height": 900})
         context.route(lambda url: url.startswith("http"), lambda route: answer(route, options.peers))
@@ -115,16 +127,38 @@ def measure(playwright: Any, options: argparse.Namespace, name: str, n_tokens: i
         page.set_default_timeout(1000 * options.limit)
         before = renderer_memory()
         page.add_init_script(WATCH)
-        start = time.perf_counter()
+        guard.start()
         page.goto(file.as_uri(), timeout=1000 * options.limit)
-        drawn = quiet_since(page, options.limit, start)
+        drawn = drawn_after(page, *CHECKS[name])
         memory = renderer_memory() - before
         return Shown(made, len(page_text.encode()), drawn, memory, hover(page))
-    except Exception as error:  # a crashed or hanging page is a result
-        return (f"page of {len(page_text) / 1e6:.0f} MB: {type(error).__name__} "
-                f"after {time.perf_counter() - start:.0f} s")
+    except Exception as error:  # a page that crashes or hangs is a result
+        return f"{what}: {guard.reason or type(error).__name__}, at most {guard.peak / 1e6:.0f} MB of memory"
     finally:
+        guard.done.set()
         browser.close()
+
+
+class Guard(threading.Thread):
+    """Ends the renderers of a page that takes too long or too much memory: a hanging page answers no time-out."""
+
+    def __init__(self, limit: float, memory: float) -> None:
+        super().__init__(daemon=True)
+        self.limit, self.memory, self.done = limit, memory, threading.Event()
+        self.reason, self.peak = "", 0
+
+    def run(self) -> None:
+        start = time.perf_counter()
+        while not self.done.wait(0.5):
+            self.peak = max(self.peak, renderer_memory())
+            if time.perf_counter() - start > self.limit:
+                self.reason = f"> {self.limit:.0f} s"
+            elif self.peak > self.memory:
+                self.reason = f"> {self.memory / 1e9:.0f} GB after {time.perf_counter() - start:.0f} s"
+            if self.reason:
+                for process in renderers():
+                    process.kill()
+                return
 
 
 def answer(route: Any, folder: Path) -> None:
@@ -133,21 +167,34 @@ def answer(route: Any, folder: Path) -> None:
     route.fulfill(path=file) if file.exists() else route.abort()
 
 
-def quiet_since(page: Any, limit: float, start: float) -> float:
-    """Seconds from the navigation to the frame after the document's last change, once 1.5 s have passed without one."""
-    while time.perf_counter() - start < limit:
-        frame = "() => new Promise(done => requestAnimationFrame(now => done([now, window.lastChange])))"
-        now, last = page.evaluate(frame)
-        if now - last > 1500:
+def drawn_after(page: Any, selector: str, least: int) -> float:
+    """Seconds from the navigation to the last change of the document, which holds its parts and rests for 1.5 s."""
+    look = f"""() => new Promise(done => requestAnimationFrame(now =>
+        done([now, window.lastChange, document.querySelectorAll('{selector}').length])))"""
+    while True:  # the guard ends a page that never comes to rest
+        now, last, found = page.evaluate(look)
+        if found >= least and now - last > 1500:
             return last / 1000
         time.sleep(0.1)
-    raise TimeoutError(f"not drawn in {limit} s")
+
+
+def renderers() -> list[psutil.Process]:
+    """This process's Chromium renderers."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "--type=renderer" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def renderer_memory() -> int:
-    """Resident bytes of this process's Chromium renderers, without what they share with other processes."""
-    children = psutil.Process().children(recursive=True)
-    return sum(child.memory_full_info().uss for child in children if "--type=renderer" in " ".join(child.cmdline()))
+    """Bytes of memory that the renderers have for themselves, without what they share with other processes."""
+    total = 0
+    for renderer in renderers():
+        with contextlib.suppress(psutil.Error):
+            total += renderer.memory_full_info().uss
+    return total
 
 
 def hover(page: Any) -> float:
@@ -178,9 +225,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=120, help="seconds after which a page counts as hanging")
+    parser.add_argument("--memory", type=float, default=8e9, help="bytes of the renderers after which a page is ended")
     parser.add_argument("--most", type=float, default=1.2e9, help="bytes of a page that is still opened")
     parser.add_argument("--chromium", default="chromium")
-    parser.add_argument("--viewers", nargs="+", default=list(VIEWERS))
+    parser.add_argument("--viewers", nargs="+", default=list(VIEWERS), choices=list(VIEWERS))
     options = parser.parse_args()
     if options.fetch:
         fetch(options.peers)
