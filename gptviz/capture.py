@@ -107,12 +107,9 @@ class Selection(NamedTuple):
 
 
 def edited_addresses(model: GPT) -> tuple[Address, ...]:
-    """Where an edit may replace a value: `HookPoint.edited` of every point, looked up without a call for each."""
-    return tuple([
-        address
-        for address, point in model.hook_points.items()
-        if point._forward_hooks or point._forward_pre_hooks or point._backward_hooks or point._backward_pre_hooks
-    ])
+    """Where a hook may replace a value, found without a call for each of many points (backward hooks replace none)."""
+    points = model.hook_points.items()
+    return tuple([address for address, point in points if point._forward_hooks or point._forward_pre_hooks])
 
 
 _RUNNING: "ContextVar[Recording | None]" = ContextVar("_RUNNING", default=None)
@@ -154,7 +151,8 @@ class Recording:
             points = {"scores": attn.scores, "z": attn.z, "mlp_post": getattr(mlp, "mlp_post", None)}
             for name, norm in (("ln_1", block.ln_1), ("ln_2", block.ln_2)):
                 points[name], points[f"{name}_scale"] = getattr(norm, "normalised", None), getattr(norm, "scale", None)
-                if type(norm) is not LayerNorm or norm.eps != LayerNorm.eps or norm._forward_pre_hooks:
+                own = type(norm) is LayerNorm and norm.eps == LayerNorm.eps and not norm._forward_pre_hooks
+                if not own or norm.scale.edited:
                     found += [(name, layer), (f"{name}_scale", layer)]
             dropout = attn.attn_dropout
             if type(dropout) is not nn.Dropout or dropout._forward_hooks or dropout._forward_pre_hooks:
@@ -252,7 +250,7 @@ class Recording:
         return _RUNNING.get() is self
 
     def _refer(self, address: Address, value: Tensor) -> None:
-        if not self._own():
+        if _RUNNING.get() is not self:
             return
         if address in self.raw:
             raise _passed_twice(address)

@@ -132,7 +132,7 @@ class CausalSelfAttention(nn.Module):
         """What `scaled_dot_product_attention` computes, one line per step."""
         scores = self.scores(attention_scores(q, k))                   # b h query key
         pattern = self.pattern(scores.softmax(dim=-1))                 # b h query key, each row sums to 1
-        return self.attn_dropout(pattern) @ v                          # (b h query key) x (b h key d) -> b h query d
+        return (self.attn_dropout(pattern).flatten(0, 1) @ v.flatten(0, 1)).view(q.shape)  # b h query d
 
 
 class MLP(nn.Module):

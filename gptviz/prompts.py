@@ -22,6 +22,8 @@ def token_rows(
     """
     if truncate not in (None, "left", "right"):
         raise ValueError(f'truncate must be "left", "right" or None, not {truncate!r}.')
+    if isinstance(text, Tensor) and _fit(text, config):
+        return [text.clone()], True, ()
     single = _is_one_text(text)
     texts = [text] if single else list(text)
     if not texts:
@@ -66,8 +68,6 @@ def _checked_ids(text: Any, tokenizer: Any, config: GPTConfig) -> Tensor:
     if not hasattr(text, "__len__"):
         raise TypeError(f"The text must be a string or token ids, not {text!r}.")
     in_memory = isinstance(text, Tensor) and not text.is_meta
-    if in_memory and _fit(text, config):
-        return text.clone()
     ids = check_ids(text.detach().cpu() if in_memory else text, config.vocab_size)
     if not len(ids):
         raise ValueError("A text must have at least one token, but this one is empty.")

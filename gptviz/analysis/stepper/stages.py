@@ -85,7 +85,7 @@ TENSORS: dict[str, Tensor] = {
     "pattern": Tensor(AXES["pattern"], "softmax", ("scores",),
                       anchors=(Anchor("CausalSelfAttention.explicit_attention", "scores.softmax"),)),
     "z": Tensor(AXES["z"], "mix", ("pattern", "v"),
-                anchors=(Anchor("CausalSelfAttention.explicit_attention", "self.attn_dropout(pattern) @ v"),)),
+                anchors=(Anchor("CausalSelfAttention.explicit_attention", "self.attn_dropout(pattern)"),)),
     "attn_out": Tensor(AXES["attn_out"], "linear", ("z",), "attn.c_proj.weight", "attn.c_proj.bias",
                        anchors=(Anchor(_ATTENTION, "self.c_proj"),)),
     "resid_mid": Tensor(AXES["resid_mid"], "sum", ("resid_pre", "attn_out"),
