@@ -34,6 +34,18 @@ def test_the_scores_that_travel_are_those_of_the_analysis():
     np.testing.assert_array_equal(view.detail_of().arrays["value"], detail.arrays["value"])  # computed once
 
 
+def test_of_a_long_text_the_beginning_is_scored(monkeypatch):
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(block_size=24, vocab_size=5, n_layer=2, n_head=2, n_embd=8)).eval()
+    ids = [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 0]
+    short = head_scores_part(record(model, ids[:8]))
+    monkeypatch.setattr("gptviz.dashboards.head_scores.MOST_CELLS", 4 * 8**2)
+    long = head_scores_part(record(model, ids))
+    assert (long.content, short.content) == ({"scored": 8}, {})
+    assert long.subtitle.endswith("of the first 8 tokens")
+    np.testing.assert_allclose(long.detail_of().arrays["value"], short.detail_of().arrays["value"], atol=1e-6)
+
+
 def test_a_pattern_that_is_not_finite_says_so_instead_of_scores():
     torch.manual_seed(0)
     model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=2, n_embd=8)).eval()

@@ -1,18 +1,24 @@
 """The scores of the heads of a trace, computed when they are first looked at."""
 
+import math
 from typing import Any
 
 import numpy as np
+import torch
 
+from gptviz.analysis.components import as_numpy
 from gptviz.analysis.heads import pattern_scores
 from gptviz.views import View, head_scores_view
 from gptviz.views.head_scores import Scored
 
 MANY_CELLS = 10_000_000  # of all patterns together, from which fewer shuffled texts must do
+MOST_CELLS = 40_000_000  # some seconds of work, in which the kernel answers nothing else: 527 tokens of 144 heads
 
 
 def head_scores_part(trace: Any) -> View:
     """Every score of every head of a trace, with the band of shuffled texts.
+
+    Of a long text its first tokens are scored: attention is causal, so their pattern is that of a text that ends there.
 
     Example:
         >>> from gptviz.loading import load
@@ -21,17 +27,17 @@ def head_scores_part(trace: Any) -> View:
         >>> head_scores_part(record(model, "CBABBC", tokenizer)).detail_of().arrays["value"].shape
         (7, 3, 3)
     """
-    pattern = trace["pattern"]
-    if not bool(pattern.isfinite().all()):
+    if not all(math.isfinite(trace["pattern", layer].sum(dtype=torch.float32)) for layer in trace.layers):
         return head_scores_view(None, "a pattern holds a NaN or infinity")
-    kept: list[Scored] = []
+    n_tokens, kept = min(len(trace), math.isqrt(MOST_CELLS // (len(trace.layers) * len(trace.heads)))), list[Scored]()
 
     def score() -> Scored:
         if not kept:
-            kept.append(_scored(pattern.detach().float().cpu().numpy(), trace.ids.cpu().numpy()))
+            heads = [as_numpy(trace["pattern", layer][:, :n_tokens, :n_tokens]) for layer in trace.layers]
+            kept.append(_scored(np.stack(heads).astype(np.float32), trace.ids[:n_tokens].cpu().numpy()))
         return kept[0]
 
-    return head_scores_view(score)
+    return head_scores_view(score, scored=n_tokens if n_tokens < len(trace) else None)
 
 
 def _scored(pattern: np.ndarray, ids: np.ndarray) -> Scored:

@@ -32,12 +32,13 @@ class Scored:
     label: Sequence[Sequence[str]]
 
 
-def head_scores_view(score: Callable[[], Scored] | None, why: str = "") -> View:
+def head_scores_view(score: Callable[[], Scored] | None, why: str = "", *, scored: int | None = None) -> View:
     """The scores of all heads, computed when they are first looked at.
 
     Args:
         score: Computes them; None where they cannot be, and then `why` says it in words.
         why: "the pattern holds a NaN".
+        scored: How many tokens of the text's beginning are scored; None for all.
 
     Example:
         >>> one = np.ones((1, 1, 2), np.float32)
@@ -58,4 +59,6 @@ def head_scores_view(score: Callable[[], Scored] | None, why: str = "") -> View:
         return View("head_scores", title, subtitle, arrays, dict.fromkeys(arrays, axes) | {"label": axes[1:]},
                     labels={"score": tuple(found.names), "words": tuple(TITLES[name] for name in found.names)})
 
-    return View("head_scores", title, subtitle, {}, {}, detail=detail)
+    if scored:
+        subtitle += f", of the first {scored} tokens"
+    return View("head_scores", title, subtitle, {}, {}, content={"scored": scored} if scored else {}, detail=detail)

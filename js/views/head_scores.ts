@@ -3,7 +3,7 @@ import { beats_null, chosen_score, score_named, scores_of, type Score } from "..
 import { Pen } from "../paint.ts";
 import type { Hit, Panel, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
-import { fixed, head_name } from "../text.ts";
+import { fixed, head_name, whole } from "../text.ts";
 
 interface Strip extends Sized { left: number; wide: number; base: number; score: Score | null; dots: [number, number][]; n_head: number }
 
@@ -69,6 +69,9 @@ function hit(strip: Strip, x: number, y: number): Hit | null {
   return best < 0 ? null : { at: { layer: Math.floor(best / strip.n_head), head: best % strip.n_head } };
 }
 
+/** Of a long text only the beginning is scored. */
+const beginning = ({ view }: Scene): string => (view.content?.scored ? ` · first ${whole(view.content.scored)} tokens` : "");
+
 const capital = (words: string) => words.slice(0, 1).toUpperCase() + words.slice(1);
 
 const strip: Panel<Strip> = {
@@ -78,14 +81,14 @@ const strip: Panel<Strip> = {
     const score = shown(scene), n = score?.value.length ?? 0;
     if (!score) return { title: scene.view.title, subtitle: scene.view.subtitle };
     const above = [...score.value].filter((_, at) => beats_null(score, at)).length;
-    return { title: capital(`${score.words}${score.unit ? `, in${score.unit}` : " score"}`), subtitle: `${above} of ${n} heads outside what shuffled texts give` };
+    return { title: capital(`${score.words}${score.unit ? `, in${score.unit}` : " score"}`), subtitle: `${above} of ${n} heads outside what shuffled texts give${beginning(scene)}` };
   },
   layout, draw, mark, hit,
   stale: (scene) => scene.detail_words || "here",
   says(scene) {
     const score = shown(scene), { look } = scene, at = look.layer * (scene.pattern?.n_head ?? 1) + look.head;
     if (!score) return scene.detail_words || scene.view.subtitle;
-    return `${head_name(look.layer, look.head)}: ${score.words} ${fixed(score.value[at]!, 2)}${score.unit}, shuffled texts ${fixed(score.low[at]!, 2)} to ${fixed(score.high[at]!, 2)}.`;
+    return `${head_name(look.layer, look.head)}: ${score.words} ${fixed(score.value[at]!, 2)}${score.unit}, shuffled texts ${fixed(score.low[at]!, 2)} to ${fixed(score.high[at]!, 2)}${beginning(scene)}.`;
   },
 };
 
