@@ -219,7 +219,7 @@ def fetch(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--peers", type=Path, required=True, help="folder with the peers' packages")
     parser.add_argument("--fetch", action="store_true", help="fill the folder first")
     parser.add_argument("--tokens", type=int, nargs="+", default=[64, 128, 256, 512])
