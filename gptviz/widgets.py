@@ -19,6 +19,7 @@ from gptviz.views.view import View
 
 STATIC = Path(__file__).parent / "static"
 KEPT_FRAMES = 8  # whose details can be given without asking the source again
+PAGE_SECONDS = 20.0  # a page waits about so long for its details; it says how many it holds
 WINDOW = 32  # queries that the browser shows of a long text
 PATIENCE = 2.0  # s: a front end that never answers (nbconvert, a closed tab) must not stop the next push
 
@@ -188,13 +189,16 @@ class Board(anywidget.AnyWidget):
         return max(0, min(last + 1 - WINDOW, query - WINDOW // 2))
 
     def _with_details(self, payload: dict, pairs: list[tuple[list, list[View]]], room: float) -> dict:
-        """Give the views of a page their details, each an equal share of the room that is left."""
+        """Give the views of a page their details, each an equal share of the room and the time that are left."""
         holders = [(one, view) for ones, views in pairs for one, view in zip(ones, views, strict=True)
                    if one is not None and view.detail is not None]
         holders.sort(key=lambda pair: pair[1].nbytes)  # the largest, the heads, may have what the others leave
         missing: dict[str, tuple[int, int]] = {}
+        until = time.monotonic() + PAGE_SECONDS
         for i, (one, view) in enumerate(holders):
-            one["details"] = view.details(self.selection | {"rows": self._first_row()}, room / (len(holders) - i))
+            left = len(holders) - i
+            one["details"] = view.details(self.selection | {"rows": self._first_row()}, room / left,
+                                          max(1.0, (until - time.monotonic()) / left))
             room -= sum(len(array["data"]) for detail in one["details"].values() for array in detail["arrays"].values())
             kept, whole = missing.get(view.title, (0, 0))
             missing[view.title] = (kept + len(one["details"]), whole + math.prod(map(len, view.detail_places)))

@@ -175,6 +175,7 @@ def test_a_page_holds_what_is_nearest_to_the_choice(n):
     unset = list(view.details({"query": None, "key": None}, 1e9))
     assert unset[0] == f"{n - 1},0"
     assert len(unset) == n
+    assert list(view.details({"query": 1, "key": 2}, 1e9, seconds=-1.0)) == ["1,2"]  # the first, however long it took
     assert all(name.startswith(f"{n - 1},") or name.endswith(",0") for name in unset)
 
 

@@ -1,5 +1,7 @@
 """View: what is shown, before anybody decides in which colour or on which screen."""
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -135,17 +137,20 @@ class View:
                                  "Choose one.")
         return self.detail({axis: int(at[axis]) for axis in self.detail_axes})
 
-    def details(self, first: Mapping[str, int | None], budget: float) -> dict[str, dict]:
+    def details(self, first: Mapping[str, int | None], budget: float, seconds: float = math.inf) -> dict[str, dict]:
         """The payloads of as many details as a page has room for, by the values of `detail_axes` joined by commas.
 
         Args:
             first: The reader's choice, and as `rows` the window's first query; the details nearest to it come first.
             budget: Bytes of arrays that they may have together.
+            seconds: How long may pass before the last one is begun; the first is always there.
         """
         if self.detail is None:
             return {}
-        kept, used = {}, 0
+        kept, used, start = {}, 0, time.monotonic()
         for place in self._nearest_first(first)[: self.kept_details] if budget > 0 else []:
+            if kept and time.monotonic() - start > seconds:
+                break
             at = dict(zip(self.detail_axes, place, strict=True))
             whole = self.whole_detail(at) if self.whole_detail and not kept else None
             found = whole if whole is not None and whole.nbytes <= WHOLE_SHARE * budget else self.detail(at)
