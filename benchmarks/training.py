@@ -1,10 +1,10 @@
 """What recording costs, how `train` compares with a plain loop, and what a busy neighbour does to it.
 
-    python -m benchmarks.training [--steps 200] [--rounds 7] [--threads 1]
+    python -m benchmarks.training [--steps 2000] [--rounds 1] [--threads 1]
 
-The default model (4 layers, 4 heads, width 128, block 64, batch 12) on python-docs. Contestants take turns; ratios are
-medians over rounds of quotients of the same round. The recorded run keeps a checkpoint and a snapshot every 20 steps,
-a little more often than the default schedule (86 in 2,000 steps). Evaluation is left out of all speeds.
+The default model (4 layers, 4 heads, width 128, block 64, batch 12) on python-docs, trained and recorded as by default.
+The plain loop over the same model takes turns with it, 100 steps each, within one run; ratios are medians over the
+pairs, with their quartiles. Evaluation is left out of all speeds; writing the last files is part of the last turn.
 """
 
 import argparse
@@ -22,30 +22,43 @@ from gptviz.corpora import TextData, load_text_data
 from gptviz.model import GPT
 from gptviz.training import TrainConfig, train
 
-EVERY = 20
+TURN = 100  # steps
+BUSY_STEPS = 200
+
+
+class PlainLoop:
+    """nanoGPT's loop around the same model: stock AdamW, no recording, no evaluation."""
+
+    def __init__(self, data: TextData, config: TrainConfig) -> None:
+        self.data, self.config = data, config
+        torch.manual_seed(config.seed)
+        self.model = GPT(config.model_config(data.vocab_size, 64))
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(config.beta1, config.beta2))
+        self.rng = np.random.default_rng(config.seed)
+
+    def seconds(self, steps: int) -> float:
+        """How long so many further steps take."""
+        config, start = self.config, time.perf_counter()
+        for _ in range(steps):
+            x, y = (torch.from_numpy(part) for part in self.data.batch("train", config.batch_size, 64, self.rng))
+            _, loss = self.model(x, y)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
+            self.optimizer.step()
+            loss.item()
+        return time.perf_counter() - start
 
 
 def plain_loop(data: TextData, config: TrainConfig) -> float:
-    """Tokens per second of nanoGPT's loop around the same model: stock AdamW, no recording, no evaluation."""
+    """Tokens per second of the plain loop."""
     torch.set_num_threads(int(config.threads))
-    torch.manual_seed(config.seed)
-    model = GPT(config.model_config(data.vocab_size, 64))
-    groups = [
-        {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(config.beta1, config.beta2))
-    rng = np.random.default_rng(config.seed)
-    start = time.perf_counter()
-    for _ in range(config.max_iters):
-        x, y = (torch.from_numpy(part) for part in data.batch("train", config.batch_size, 64, rng))
-        _, loss = model(x, y)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-        optimizer.step()
-        loss.item()
-    return config.max_iters * config.batch_size * 64 / (time.perf_counter() - start)
+    return config.max_iters * config.batch_size * 64 / PlainLoop(data, config).seconds(config.max_iters)
 
 
 def trained(config: TrainConfig, on_step: Callable[[int, float], None] | None = None) -> tuple[float, dict]:
@@ -56,29 +69,43 @@ def trained(config: TrainConfig, on_step: Callable[[int, float], None] | None = 
     return summary["tokens_per_second"], summary
 
 
+class Turns:
+    """Lets the plain loop go on for as many steps after each `TURN` steps of a training, and takes both times."""
+
+    def __init__(self, data: TextData, config: TrainConfig) -> None:
+        self.plain, self.ratios = PlainLoop(data, config), []
+        self.began = time.perf_counter()
+
+    def on_step(self, step: int, loss: float) -> None:
+        if (step + 1) % TURN == 0:
+            self.end()
+            self.began = time.perf_counter()
+
+    def end(self) -> None:
+        """Called when a turn of the training is over."""
+        trained = time.perf_counter() - self.began
+        self.ratios.append(self.plain.seconds(TURN) / trained)
+
+
 def compare_loops(data: TextData, fields: dict, rounds: int) -> None:
-    speeds: dict[str, list[float]] = {"plain loop": [], "train, not recorded": [], "train, recorded": []}
+    ratios: dict[bool, list[float]] = {True: [], False: []}
     shares, waits = [], []
-    steps = fields["max_iters"]
     for _ in range(rounds):
-        speeds["plain loop"].append(plain_loop(data, TrainConfig(**fields)))
-        speeds["train, not recorded"].append(trained(TrainConfig(**fields, record=False))[0])
-        speed, summary = trained(TrainConfig(**fields, record_steps=range(0, steps + 1, EVERY)))
-        speeds["train, recorded"].append(speed)
-        seconds = summary["seconds"]
-        shares.append(seconds["recording"] / (sum(seconds.values()) - seconds["eval"]))
-        waits.append(summary["recorder"]["longest_wait"])
-    for name, values in speeds.items():
-        print(f"  {name:22} {statistics.median(values):10,.0f} tokens/s")
-    print(f"  train, recorded / plain loop          {ratio(speeds, 'train, recorded', 'plain loop'):.3f}")
-    print(f"  train, not recorded / plain loop      {ratio(speeds, 'train, not recorded', 'plain loop'):.3f}")
-    print(f"  train, recorded / not recorded        {ratio(speeds, 'train, recorded', 'train, not recorded'):.3f}")
+        for recorded in ratios:
+            config = TrainConfig(**fields, record=recorded)
+            turns = Turns(data, config)
+            _, summary = trained(config, turns.on_step)
+            ratios[recorded] += turns.ratios[1:]  # the first turn also makes the run
+            if recorded:
+                seconds = summary["seconds"]
+                shares.append(seconds["recording"] / (sum(seconds.values()) - seconds["eval"] - seconds["other"]))
+                waits.append(summary["recorder"]["longest_wait"])
+    for recorded, values in ratios.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        print(f"  train, {'' if recorded else 'not '}recorded / plain loop {'' if recorded else '    ':14}"
+              f"{middle:.3f} (quartiles {low:.3f}, {high:.3f}; mean {statistics.mean(values):.3f})")
     print(f"  time in the recorder, of training     {100 * statistics.median(shares):.2f} %")
     print(f"  longest wait of a step for the queue  {1000 * max(waits):.1f} ms")
-
-
-def ratio(speeds: dict[str, list[float]], a: str, b: str) -> float:
-    return statistics.median(x / y for x, y in zip(speeds[a], speeds[b], strict=True))
 
 
 class Neighbour:
@@ -96,7 +123,7 @@ class Neighbour:
 def busy_neighbour(fields: dict) -> None:
     """threads="auto", as users have it: a neighbour from the start, and one that comes in the middle of the run."""
     torch.set_num_threads(os.cpu_count() or 1)
-    config = TrainConfig(**fields | {"threads": "auto"})
+    config = TrainConfig(**fields | {"threads": "auto", "max_iters": BUSY_STEPS})
     quiet, summary = trained(config)
     print(f"  quiet                        {quiet:10,.0f} tokens/s, {summary['threads']} threads")
     with Neighbour():
@@ -125,8 +152,8 @@ def busy_neighbour(fields: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     data = load_text_data("python-docs")

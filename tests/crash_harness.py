@@ -40,7 +40,7 @@ TEXT = "the quick brown fox jumps over the lazy dog, again and again; " * 40
 
 
 def config(out: Path) -> TrainConfig:
-    """A run that is mostly writing: the weights every second step, resume points every hundredth of the run."""
+    """A run that is mostly writing: the weights every second step, resume points every fiftieth of the run."""
     return TrainConfig(
         corpus=TextData.from_text(TEXT), out=str(out), probes=("the quick",), n_layer=1, n_head=2, n_embd=16,
         block_size=16, dropout=0.1, batch_size=4, max_iters=STEPS, eval_interval=50, eval_iters=1, threads=1,
