@@ -91,6 +91,14 @@ def test_the_board_grows_with_the_run_and_follows_the_last_step(live):
     assert heads.tobytes() == run.snapshot(board.step).pattern.tobytes()
 
 
+def test_a_board_that_began_with_one_step_gets_a_slider_with_the_second(live):
+    _, browser = live(record_steps=[0, 200, 10**6])
+    board = browser.board
+    assert len(board.steps) <= 1
+    browser.until(lambda: len(board.steps) == 2)
+    assert (board._payload["steps"], board._payload["selection"]["step"]) == ([0, 200], 200)
+
+
 def test_what_grows_is_sent_only_when_something_was_recorded(live):
     run, browser = live()
     board = browser.board

@@ -74,10 +74,10 @@ class _Live:
         chosen = self.board.steps[-1] if step is None else step
         return self.board.with_fresh(self.frame(chosen, text))
 
-    def _frame(self, newest: tuple[int, ...]) -> list[View]:
-        """The newest recorded step of the probe text; nothing before the first, or if its file is damaged."""
+    def _frame(self, newest: tuple[int, ...], text: str | None = None) -> list[View]:
+        """The newest recorded step of a text, the probe's by default; nothing before it, or if its file is damaged."""
         try:
-            return self.frame(newest[0], self.text) if newest else []
+            return self.frame(newest[0], self.text if text is None else text) if newest else []
         except CorruptSnapshot as error:
             self.damage = str(error)
             return []
@@ -125,9 +125,11 @@ class _Live:
     def _send(self) -> None:
         fresh, steps = self._fresh(), self.standing.steps
         grown = steps != tuple(self.board.steps)
-        if (steps and not self.board.steps) or {view.kind for view in fresh} != set(self.board.fresh):
+        begins = len(self.board.steps) < min(2, len(steps))  # the first step brings the heads, the second a slider
+        if begins or {view.kind for view in fresh} != set(self.board.fresh):
             self.board.fresh = {view.kind: view for view in fresh}
-            self.board.begin(_arranged(self._frame(steps[-1:]), fresh), step=steps[-1] if steps else None, steps=steps)
+            views = _arranged(self._frame(steps[-1:], self.board.text), fresh)
+            self.board.begin(views, step=steps[-1] if steps else None, steps=steps)
             return
         views = self._frame(steps[-1:]) if grown and self.board.text == self.text else []
         if sum(view.nbytes for view in views) > LARGEST_FRAME:
