@@ -1,6 +1,6 @@
 """Make the four pictures of docs/training.md: a live board in a real JupyterLab, at four moments of one training.
 
-    .venv/bin/python assets/make_live_pictures.py [--steps 600] [--out assets]
+    .venv/bin/python assets/make_live_pictures.py [--steps 400] [--out assets]
 
 writes live-begin.png, live-learning.png, live-paused.png and live-finished.png: nanoGPT's CPU recipe on Python's own
 documentation, the notebook as a reader has it, drawn by the browser.
@@ -31,7 +31,7 @@ CONTROLS = ".gv-panel-controls .gv-stage"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--out", type=Path, default=ASSETS)
     args = parser.parse_args()
     chromium = os.environ.get("GPTVIZ_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
