@@ -1,14 +1,16 @@
 // The board: the only file with state and listeners. All of them end with one AbortController.
 import { panels } from "gptviz:views";
-import { arrange, bands, gap, type Arrangement } from "./arrange.ts";
+import { arrange, gap, type Arrangement } from "./arrange.ts";
 import { footer, header, help, make, mount, put, show_heading, show_lines, show_steps, step_controls, text_form, type Mounted } from "./chrome.ts";
+import { Columns, type Placing } from "./columns.ts";
 import { show_controls } from "./controls.ts";
 import { Details, place_of } from "./details.ts";
+import { Frames } from "./frames.ts";
 import type { Host } from "./host.ts";
 import { Link } from "./link.ts";
 import { repaint } from "./paint.ts";
-import { decode_view, type RawBoard, type RawFrame, type RawView, type Selection, type View } from "./payload.ts";
-import type { Act, Corner, Hit, Options, Patch, Slot } from "./panel.ts";
+import type { RawBoard, RawFrame, Selection, View } from "./payload.ts";
+import type { Act, Corner, Hit, Options, Patch } from "./panel.ts";
 import { follow, look_at, nearest, pattern_of, tokens_of, type Look, type Scene } from "./scene.ts";
 import { Player } from "./player.ts";
 import { since } from "./since.ts";
@@ -16,8 +18,6 @@ import { slider } from "./slider.ts";
 import { size, whole, type Measure } from "./text.ts";
 import { is_dark, read_theme, watch_theme, type Theme } from "./theme.ts";
 
-const slots: Slot[] = ["top", "left", "centre", "right", "below"];
-const one_column: Slot[] = ["top", "left", "right", "centre", "below"]; // the large head before the small ones
 const choices = ["step", "layer", "head", "query", "key"] as const;
 
 export class Board {
@@ -26,7 +26,7 @@ export class Board {
   private readonly link: Link;
   private readonly details: Details;
   private readonly options = new Map<string, Options>(); // of each panel, by its name
-  private readonly columns = Object.fromEntries(slots.map((slot) => [slot, make("div", `gv-slot gv-${slot}`)])) as unknown as Record<Slot, HTMLElement>;
+  private readonly columns = new Columns(this.root);
   private readonly live_words = make("p", "gv-live");
   private readonly help = help();
   private readonly saved_picture = make("style");
@@ -35,17 +35,13 @@ export class Board {
   private raw: RawBoard | null = null;
   private mounted: Mounted[] = [];
   private readonly kept = new Map<string, Mounted>(); // every panel made since the payload came, by name
-  private lasting = new Map<string, View>(); // views that are those of a text at every step, by kind
+  private readonly frames = new Frames();
   private readonly player = new Player(() => this.advance(), () => this.queue());
   private chrome!: { header: ReturnType<typeof header>; form: ReturnType<typeof text_form>; footer: HTMLElement; steps: ReturnType<typeof step_controls> };
-  private frames = new Map<string, View[]>();
-  private own: View[] = []; // those of the payload: a frame repeats only what changed
   private shown: View[] = []; // the frame, before the fresh views take the place of their kinds
-  private fresh = new Map<string, View>(); // the newest views that belong to every step, by kind
   private views: View[] = [];
   private detail_count = 0;
   private frame_count = 0; // grows with each picture shown: part of what a layout depends on
-  private text = "";
   private selection: Selection = { step: null, layer: null, head: null, query: null, key: null };
   private hover: Partial<Selection> = {};
   private spot: { mounted: Mounted; at: unknown } | null = null; // under the mouse, and of no concern to other panels
@@ -55,7 +51,6 @@ export class Board {
   private theme_name = "";
   private width = 0;
   private place!: Arrangement;
-  private placed = "";
   private queued = 0;
   private gripped: { mounted: Mounted; hit: Hit } | null = null;
   private active: Mounted | null = null; // the panel whose sentence is read aloud
@@ -92,52 +87,19 @@ export class Board {
   private take_payload(): void {
     this.raw = this.host.payload();
     this.board = this.raw;
-    this.text = this.board.text;
     for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
-    this.frames.clear();
     this.kept.clear();
     this.player.stop();
-    for (const frame of this.board.frames ?? []) this.pending_frame(frame);
-    this.views = this.own = this.shown = this.board.views.map((view) => decode_view(view));
-    for (const view of this.own) if (this.fresh.has(view.kind)) this.fresh.set(view.kind, view);
-    if (!this.board.frames) this.frames.set(this.frame_name(this.board.selection.step), this.views); // not of the step chosen since
+    this.views = this.shown = this.frames.begin(this.board);
     this.frame_count++;
     this.build();
   }
 
-  private readonly undecoded = new Map<string, RawFrame>();
-  private frame_name = (step: number | null) => `${step} ${this.text}`;
-
-  /** A page holds many frames: each is decoded when it is looked at. */
-  private pending_frame(frame: RawFrame): void { this.undecoded.set(this.frame_name(frame.step), frame); }
-
-  private decode(frame: RawFrame, buffers: DataView[] = []): View[] {
-    return frame.views.map((view, i) => (view ? this.decode_one(view, buffers) : this.own[i]!));
-  }
-
-  /** A view that shows all steps is the same in every frame of its text: its details stay. */
-  private decode_one(raw: RawView, buffers: DataView[]): View {
-    if (!raw.content?.every_step) return decode_view(raw, buffers);
-    const known = this.lasting.get(raw.kind);
-    if (known && JSON.stringify(known.content) === JSON.stringify(raw.content)) return known;
-    const view = decode_view(raw, buffers);
-    this.lasting.set(raw.kind, view);
-    return view;
-  }
-
   private show_step(): void {
-    const step = this.selection.step, name = this.frame_name(step);
-    const views = step === null ? this.frames.get(name) : this.frame_of(step);
+    const step = this.selection.step, views = this.frames.at(step);
     if (views) this.show(views);
-    else if (this.host.live && this.board.steps.length) this.request(step, this.text);
+    else if (this.host.live && this.board.steps.length) this.request(step, this.frames.text);
     if (views) this.fetch_since();
-  }
-
-  /** The views of a step, if they are here. */
-  private frame_of(step: number): View[] | undefined {
-    const name = this.frame_name(step), raw = this.undecoded.get(name);
-    if (raw && !this.frames.has(name)) this.frames.set(name, this.decode(raw));
-    return this.frames.get(name);
   }
 
   /** The step to compare with; its frame is asked for when that of the shown step is here. */
@@ -145,7 +107,7 @@ export class Board {
 
   private fetch_since(): void {
     const step = this.since_step;
-    if (step !== null && this.host.live && !this.frame_of(step)) this.request(step, this.text);
+    if (step !== null && this.host.live && !this.frames.at(step)) this.request(step, this.frames.text);
   }
 
   /** Compare with a step, or with none: heads and text then show the change. */
@@ -174,8 +136,8 @@ export class Board {
 
   private show(views: View[]): void {
     this.shown = views;
-    const then = this.since_step, newest = views.map((view) => this.fresh.get(view.kind) ?? view);
-    const fresh = then === null ? newest : since(newest, this.frame_of(then), this.selection.step ?? this.last_step(), then);
+    const then = this.since_step, newest = this.frames.newest(views);
+    const fresh = then === null ? newest : since(newest, this.frames.at(then), this.selection.step ?? this.last_step(), then);
     if (fresh.every((view, i) => view === this.views[i]) && fresh.length === this.views.length) return;
     const kinds = String(this.views.map((view) => view.kind));
     this.views = fresh;
@@ -204,10 +166,8 @@ export class Board {
   };
 
   private accept(frame: RawFrame, buffers: DataView[]): void {
-    if (frame.text !== this.text) { this.text = frame.text; this.frames.clear(); this.undecoded.clear(); this.choose({ query: null, key: null }); }
-    const views = this.decode(frame, buffers);
-    this.frames.set(this.frame_name(frame.step), views);
-    if (this.frames.size > 64) this.frames.delete(this.frames.keys().next().value!); // a long run must not fill the browser
+    if (frame.text !== this.frames.text) this.choose({ query: null, key: null });
+    const views = this.frames.take(frame, buffers);
     if (frame.step === this.selection.step || !this.board.steps.length) { this.show(views); this.fetch_since(); }
     else if (frame.step === this.since_step) this.compare_with(frame.step); // shows what was waited for
   }
@@ -215,7 +175,7 @@ export class Board {
   /** News of a training: more steps, and views that belong to every step. Whoever is at the last step goes on to the new last. */
   private freshen(content: any, buffers: DataView[]): void {
     const at_edge = (this.selection.step ?? this.last_step()) >= this.last_step();
-    for (const raw of content.fresh ?? []) this.fresh.set(raw.kind, decode_view(raw, buffers));
+    this.frames.freshen(content.fresh ?? [], buffers);
     if (content.steps) this.board.steps = content.steps;
     if (content.frame) this.accept(content.frame, buffers);
     if (content.steps && at_edge) this.choose({ step: this.last_step() });
@@ -329,7 +289,7 @@ export class Board {
       select.addEventListener("change", () => this.compare_with(select.value === "" ? null : Number(select.value)), { signal: this.stop.signal });
     }
     this.mount_panels();
-    this.root.replaceChildren(this.chrome.header.el, this.chrome.form.el, this.help, ...slots.map((slot) => this.columns[slot]), this.chrome.footer, this.live_words);
+    this.root.replaceChildren(this.chrome.header.el, this.chrome.form.el, this.help, ...this.columns.all, this.chrome.footer, this.live_words);
     this.chrome.form.run.addEventListener("click", () => this.submit(), { signal: this.stop.signal });
     this.chrome.footer.querySelector("button")!.addEventListener("click", () => this.toggle_help(), { signal: this.stop.signal });
     this.show_step();
@@ -345,13 +305,13 @@ export class Board {
       if (!this.options.has(panel.name)) this.options.set(panel.name, { ...panel.options, folded: panel.folded ?? false });
     }
     this.mounted = [...wanted.map((panel) => panel.name), slider.name].flatMap((name) => this.kept.get(name) ?? []);
-    this.placed = "";
+    this.columns.forget();
   }
 
   private scene(mounted: Mounted | null): Scene {
     const view = this.views.find((one) => one.kind === mounted?.panel.kind) ?? this.views[0]!;
     const asks = mounted && !this.is_folded(mounted) && view.detail_axes && this.look.layer !== undefined;
-    const found = asks ? this.details.find(view, place_of(view, this.look as Look, this.corner), this.selection.step, this.text) : { view: null, words: "" };
+    const found = asks ? this.details.find(view, place_of(view, this.look as Look, this.corner), this.selection.step, this.frames.text) : { view: null, words: "" };
     return { detail: found.view, detail_words: found.words, options: (mounted && this.options.get(mounted.panel.name)) ?? {}, spot: this.spot?.mounted === mounted ? this.spot?.at : undefined, options_of: this.options_of, live: this.is_live(), board: this.board, views: this.views, view, pattern: pattern_of(this.views), tokens: tokens_of(this.views), selection: this.selection,
              hover: this.hover, look: this.look as Look, corner: this.corner, place: this.place, theme: this.theme, measure: this.measure };
   }
@@ -400,33 +360,16 @@ export class Board {
     const place = arrange(this.width, pattern?.n_layer ?? 1, pattern?.n_head ?? 1, count, this.zoom());
     if (JSON.stringify(place) !== JSON.stringify(this.place)) { this.place = place; this.recentre(); }
     this.refresh_look();
-    this.arrange_panels();
+    this.columns.place(this.placings(), this.place, this.width, this.chrome.footer);
     for (const mounted of this.mounted) this.draw_panel(mounted);
     this.draw_chrome();
     this.root.dataset.drawn = String(this.frame_count); // tests wait for it
   }
 
-  /** Move the sections only when the arrangement changes: moving takes the focus away. */
-  private arrange_panels(): void {
-    const spots = this.mounted.map((one) => one.panel.slot(this.scene(one))), halves = this.mounted.filter((one) => this.is_half(one));
-    const { columns, widths, large, width } = this.place, name = JSON.stringify([columns, widths, large, spots, halves.map(({ panel }) => panel.name)]);
-    if (name === this.placed) return;
-    this.placed = name;
-    this.root.style.gridTemplateColumns = columns === 3 ? `${widths.left}px ${widths.centre}px ${widths.right}px`
-      : columns === 2 ? `${widths.left}px ${widths.right}px` : `${widths.left}px`;
-    this.root.style.columnGap = `${gap}px`;
-    this.root.dataset.columns = String(columns);
-    this.root.classList.toggle("gv-large", large);
-    this.root.classList.toggle("gv-narrow", this.width < 700);
-    for (const slot of columns === 1 ? one_column : slots) {
-      this.root.insertBefore(this.columns[slot], this.chrome.footer);
-      const here = this.mounted.filter((_, i) => spots[i] === slot).sort((a, b) => rank(a) - rank(b));
-      const pairs = slot === "below" && width >= 1000;
-      const parts = pairs ? bands(here, (one) => halves.includes(one), (one) => one.panel.tall?.(this.scene(one)) ?? 320) : here;
-      this.columns[slot].replaceChildren(...parts.map((part) => (Array.isArray(part) ? pair(part) : part.section)));
-      this.columns[slot].hidden = !here.length;
-    }
-  }
+  private placings = (): Placing[] => this.mounted.flatMap((mounted) => {
+    const scene = this.scene(mounted), slot = mounted.panel.slot(scene);
+    return slot ? [{ mounted, slot, half: this.is_half(mounted), tall: mounted.panel.tall?.(scene) ?? 320 }] : [];
+  });
 
   private is_half(mounted: Mounted): boolean {
     const { half } = mounted.panel;
@@ -600,12 +543,3 @@ export class Board {
     else this.show_error("The text must have at least one token; it is empty. Write something.");
   }
 }
-
-function pair(columns: [Mounted[], Mounted[]]): HTMLElement {
-  const both = make("div", "gv-pair");
-  for (const column of columns) { const one = make("div", "gv-column"); one.append(...column.map(({ section }) => section)); both.append(one); }
-  return both;
-}
-
-const order = ["controls", "ruler", "text", "heads", "after", "next", "head", "reads", "scores", "lens", "lines", "guesses", "film", "writes", "tree", "edits", "querykey", "decomposition", "circuits", "composition", "embeddings", "positions", "events", "loss", "curves", "bands"];
-const rank = (mounted: Mounted): number => { const at = order.indexOf(mounted.panel.name); return at < 0 ? order.length : at; };
