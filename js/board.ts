@@ -1,4 +1,4 @@
-// The board: the only file with state and listeners. All of them end with one AbortController.
+// The board: the only file with state of the reader and listeners. All of them end with one AbortController.
 import { panels } from "gptviz:views";
 import { arrange, gap, type Arrangement } from "./arrange.ts";
 import { footer, header, help, make, mount, put, show_heading, show_lines, show_steps, step_controls, text_form, type Mounted } from "./chrome.ts";
