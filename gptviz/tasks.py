@@ -237,7 +237,7 @@ class AdditionTask(_AnswerTask):
     def __init__(self, n_digits: int = 2):
         n_digits = whole_number(n_digits, "n_digits")
         if not 1 <= n_digits <= 3:
-            raise ValueError(f"Addition needs n_digits 1 to 3 (3: a million prompts); got {n_digits}.")
+            raise ValueError(f"Addition needs n_digits 1 to 3 (3: a million prompts); got {n_digits}. Pass 1, 2 or 3.")
         self.tokenizer = CharTokenizer.from_characters("0123456789+=")
         self.n_digits = n_digits
         a, b = np.divmod(np.arange(100**n_digits), 10**n_digits)
@@ -290,7 +290,7 @@ class InductionTask:
         if not self.ring[0] <= n_symbols <= 62 or not 8 <= n_positions <= MOST_POSITIONS:
             raise ValueError(
                 f"Induction needs n_symbols {self.ring[0]} to 62 and n_positions 8 to {MOST_POSITIONS}; got"
-                f" n_symbols={n_symbols}, n_positions={n_positions}."
+                f" n_symbols={n_symbols}, n_positions={n_positions}. Pass numbers of these ranges."
             )
         letters = string.ascii_uppercase + string.ascii_lowercase + string.digits
         self.tokenizer = CharTokenizer.from_characters(letters[:n_symbols])
