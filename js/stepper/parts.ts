@@ -172,9 +172,10 @@ export function rail(pass: Pass, layer: number, go: Go): HTMLElement[] {
   const first = pass.content.stages.find((one) => one.in_block);
   return pass.content.stages.map((one) => {
     const el = button(`gv-stop${one.in_block ? " gv-in-block" : ""}`, "", () => go({ stage: one.id, layer }));
+    const which = one === first ? `layer L${layer} (of L0 to L${pass.n_layer - 1})` : "";
     el.dataset.stage = one.id;
-    el.setAttribute("aria-label", one.id);
-    el.append(make("small", "", one === first ? `layer L${layer} (of L0 to L${pass.n_layer - 1})` : ""), make("i"), make("span", "", one.id));
+    el.setAttribute("aria-label", which ? `${which} ${one.id}` : one.id); // what is seen, in its order
+    el.append(make("small", "", which), make("i"), make("span", "", one.id));
     return el;
   });
 }
