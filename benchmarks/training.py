@@ -4,7 +4,7 @@
 
 The default model (4 layers, 4 heads, width 128, block 64, batch 12) on python-docs, trained and recorded as by default.
 The plain loop over the same model takes turns with it, 100 steps each, within one run; ratios are medians over the
-pairs, with their quartiles. Evaluation is left out of all speeds; writing the last files is part of the last turn.
+pairs, with their quartiles. Left out of all speeds: evaluation, the first turn, and waiting for the last files.
 """
 
 import argparse

@@ -23,7 +23,7 @@ from gptviz.corpora import DataSource, TextData
 from gptviz.model import GPT
 from gptviz.runs import STOP
 from gptviz.training.config import TrainConfig
-from gptviz.training.optimization import array, learning_rate, optimizer_arrays
+from gptviz.training.optimization import array, clip_gradients, learning_rate, optimizer_arrays
 from gptviz.training.progress import Progress
 from gptviz.training.randomness import OwnRandom
 from gptviz.training.ranks import RankLost, Ranks
@@ -261,8 +261,7 @@ class Trainer:
             self._announce_threads()
         with self.clock("optimizer"):
             if self.config.grad_clip:
-                norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-                scalars["grad_norm"] = float(norm)
+                scalars["grad_norm"] = clip_gradients(self.model, self.config.grad_clip)
             self.optimizer.step()
         with self.clock("recording"):
             self.latest = {"loss": loss, "lr": rate, **scalars}

@@ -40,6 +40,27 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.min_lr + 0.5 * (1 + math.cos(math.pi * progress)) * (config.learning_rate - config.min_lr)
 
 
+def clip_gradients(model: nn.Module, largest: float) -> float:
+    """Scales the gradients down to a norm of `largest`, as `torch.nn.utils.clip_grad_norm_` does, and gives their norm.
+
+    Where nothing is clipped, which is most steps, torch multiplies every gradient by 1; here they are left alone.
+
+    Example:
+        >>> layer = nn.Linear(1, 1, bias=False)
+        >>> layer.weight.grad = torch.tensor([[3.0]])
+        >>> clip_gradients(layer, 4.0), layer.weight.grad.item()
+        (3.0, 3.0)
+        >>> clip_gradients(layer, 1.0), round(layer.weight.grad.item(), 4)
+        (3.0, 1.0)
+    """
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    found = float(norm)
+    if not found + 1e-6 <= largest:  # torch's own margin; and a norm that is not a number spreads, as it does there
+        nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
+    return found
+
+
 def optimizer_arrays(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, np.ndarray]:
     """Copies of the optimizer's state: `exp_avg/transformer.wte.weight` and so on."""
     state = optimizer.state

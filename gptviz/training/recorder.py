@@ -25,6 +25,7 @@ from gptviz.model import GPT
 from gptviz.naming import AXES
 from gptviz.packing import pack_pattern
 from gptviz.runs import SCHEMA_VERSION, Run, RunWriter
+from gptviz.runs.cadence import POWERS
 from gptviz.trace import Trace, record, unwrapped
 from gptviz.training.mirror import Mirror, inside
 from gptviz.training.optimization import array
@@ -41,8 +42,8 @@ class Recorder:
     Call `step(i, loss=...)` once per step, with the model as it is after i updates (so `step(0)` before the first),
     and `close()` at the end. `train` does the same.
 
-    Events (a previous-token head is born, an induction head forms, ...) are found at the recorded steps and written
-    with their evidence: `run.events`.
+    Events (a previous-token head is born, an induction head forms, ...) are found at the recorded steps, after step 512
+    at most once in a fiftieth of the run, and written with their evidence: `run.events`.
 
     Args:
         model: A `GPT`, also compiled or wrapped. Or nanoGPT's `GPT`, or Hugging Face's `GPT2LMHeadModel`: their weights
@@ -226,7 +227,8 @@ class Recorder:
 
     def _observed(self, step: int, traces: list[Trace]) -> list[dict[str, Any]]:
         """Journal records of what the model is like now, and of the events that this shows."""
-        if self._measures is None or step <= self._seen:
+        late = step > POWERS[-1] and step - self._seen < self.writer.max_iters / 50  # observing costs half a capture
+        if self._measures is None or step <= self._seen or late:
             return []
         self._seen = step
         known = frozenset(self._detector.found["induction_head"])
