@@ -155,6 +155,18 @@ def test_a_head_is_named_once_by_its_clearest_score():
     assert "0.9500" in said
 
 
+def test_a_head_is_told_its_own_null():
+    """The band is as high as the largest null of all heads; the head that stands out may have another."""
+    steps, value, null = np.array([0, 10]), np.zeros((2, 1, 2)), np.zeros((2, 1, 2))
+    value[1, 0], null[:, 0] = [0.9, 0.1], [0.05, 0.8]
+    view = head_curves_view([Curves("induction", steps, value, null)])
+    np.testing.assert_allclose(view.arrays["null_0"], 0.8)
+    np.testing.assert_allclose(view.arrays["own_null"], [0.05])
+    said = summary(view)
+    assert "0.0500" in said
+    assert "0.8000" not in said
+
+
 def test_long_runs_are_thinned_with_both_ends():
     steps = np.arange(0, 5000, 10)
     value = np.zeros((500, 12, 12))
@@ -192,12 +204,32 @@ def test_golden_payload_is_what_python_writes():
     assert json.loads(payload_json(make_golden.golden_progress())) == written
 
 
-def test_figures_draw_the_numbers(run):
-    views = {view.kind: view for view in watch(run.path).views}
-    curves = figure(views["head_curves"]).axes[0]
-    assert curves.get_xlabel() == "step"
-    spread = figure(views["distributions"])
-    assert {axes.get_title(loc="left") for axes in spread.axes} >= {"L0 attn.c_attn", "L1 mlp.c_proj", "wte"}
+def test_the_figure_draws_the_curves_of_the_heads():
+    steps, value = np.array([0, 5, 10]), np.array([[[0.1, 0.2]], [[0.1, 0.4]], [[0.1, 0.9]]])
+    axes = figure(head_curves_view([Curves("induction", steps, value, 0 * value + 0.25)])).axes[0]
+    (line,) = axes.lines
+    np.testing.assert_allclose(line.get_xydata(), [[0, 0.2], [5, 0.4], [10, 0.9]], rtol=1e-6)
+    assert [words.get_text() for words in axes.texts] == ["induction L0H1 0.90"]
+    (band,) = axes.collections
+    assert band.get_datalim(axes.transData).intervaly.tolist() == [0, 0.25]
+
+
+def test_a_curve_that_ends_in_nan_says_so():
+    value = np.array([[[0.1, 0.2]], [[0.6, np.nan]]])
+    axes = figure(head_curves_view([Curves("entropy", np.array([0, 10]), value)])).axes[0]
+    assert [words.get_text() for words in axes.texts] == ["entropy L0H0 0.60", "entropy L0H1 NaN"]
+
+
+def test_the_figure_draws_the_bands_of_each_part(run):
+    view = next(view for view in watch(run.path).views if view.kind == "distributions")
+    weights = {"L0 attn.c_attn": ("attn.c_attn", 0), "L1 mlp.c_proj": ("mlp.c_proj", 1), "wte": ("wte", 0)}
+    drawn = {axes.get_title(loc="left"): axes for axes in figure(view).axes}
+    for title, (part, row) in weights.items():
+        values, (wide, narrow) = run.distributions()[f"weights/{part}"][:, row], drawn[title].collections
+        np.testing.assert_allclose(drawn[title].lines[0].get_ydata(), values[:, 3], rtol=1e-6)
+        for band, low, high in ((wide, 1, 5), (narrow, 2, 4)):
+            reach = band.get_datalim(drawn[title].transData).intervaly
+            np.testing.assert_allclose(reach, [values[:, low].min(), values[:, high].max()], rtol=1e-5)
 
 
 def test_distributions_in_words(run):

@@ -27,7 +27,7 @@ def draw_head_curves(view: View, palette: Palette, *_: object) -> Figure:
         steps, values = view.arrays[f"steps_{score}"], view.arrays[f"value_{score}"][:, layer, head]
         axes.plot(steps, values, color=colour, linewidth=1.6, linestyle="--" if again else "-",
                   marker=MARKERS[place % len(MARKERS)], markersize=4, markevery=max(1, len(steps) // 6))
-        ends.append((float(np.nan_to_num(values[-1])), f"{view.labels['words'][score]} L{layer}H{head}", colour))
+        ends.append((float(values[-1]), f"{view.labels['words'][score]} L{layer}H{head}", colour))
     for score in scores:
         steps, high = view.arrays[f"steps_{score}"], view.arrays[f"null_{score}"]
         axes.fill_between(steps, 0, high, where=np.isfinite(high), facecolor="none", edgecolor=palette.rule,
@@ -41,10 +41,12 @@ def draw_head_curves(view: View, palette: Palette, *_: object) -> Figure:
 
 
 def _name(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
+    """Each curve by name and last value, from the top; one that ended in NaN is named at the bottom."""
     above = math.inf
-    for value, name, colour in sorted(ends, reverse=True):
-        above = min(value, above - 0.07)
-        axes.annotate(f"{name} {value:.2f}", (1, above), xytext=(8, 0), xycoords=("axes fraction", "data"), va="center",
+    for value, name, colour in sorted(ends, key=lambda end: -np.nan_to_num(end[0])):
+        above = min(float(np.nan_to_num(value)), above - 0.07)
+        words = "NaN" if math.isnan(value) else f"{value:.2f}"
+        axes.annotate(f"{name} {words}", (1, above), xytext=(8, 0), xycoords=("axes fraction", "data"), va="center",
                       textcoords="offset points", color=colour, parse_math=False, annotation_clip=False)  # fmt: skip
 
 

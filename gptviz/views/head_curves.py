@@ -40,7 +40,8 @@ class Curves:
 def head_curves_view(scores: Sequence[Curves]) -> View:
     """Every score of every head over the steps; of a long run evenly thinned steps.
 
-    Beside the curves the view names those that stand out at the last step: at most one for a head, the clearest first.
+    Beside the curves the view names those that stand out at the last step, each with its own null: at most one for a
+    head, the clearest first.
 
     Args:
         scores: At least one; all of the same layers and heads.
@@ -58,13 +59,16 @@ def head_curves_view(scores: Sequence[Curves]) -> View:
     arrays, axes = {}, {}
     for i, one in enumerate(scores):
         at = _kept(len(one.steps), MOST_NUMBERS // (len(scores) * one.value[0].size))
-        high = np.full(len(one.steps), np.nan) if one.null_high is None else _largest(one.null_high)
+        high = _largest(_null_of(one))
         arrays |= {f"steps_{i}": one.steps[at].astype(np.int32), f"value_{i}": one.value[at].astype(np.float32),
                    f"null_{i}": high[at].astype(np.float32)}
         axes |= {f"steps_{i}": ("step",), f"value_{i}": ("step", "layer", "head"), f"null_{i}": ("step",)}
     names = tuple(one.name for one in scores)
-    arrays["stands_out"] = np.array(_standing(scores), np.int32).reshape(-1, 3)
+    standing = _standing(scores)
+    arrays["stands_out"] = np.array(standing, np.int32).reshape(-1, 3)
     axes["stands_out"] = ("curve", "score layer head")
+    arrays["own_null"] = np.array([_null_of(scores[i])[-1, layer, head] for i, layer, head in standing], np.float32)
+    axes["own_null"] = ("curve",)
     return View("head_curves", "Head scores through training", "0 to 1 · hatched: 97.5 % of chance is below", arrays,
                 axes, labels={"score": names, "words": tuple(TITLES[name] for name in names),
                               "short": tuple(SHORT[name] for name in names)},
@@ -93,13 +97,18 @@ def _largest(null: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(known), known, np.nan)
 
 
+def _null_of(one: Curves) -> np.ndarray:
+    """[step, layer, head]; NaN where no null was measured."""
+    return np.full(one.value.shape, np.nan) if one.null_high is None else one.null_high
+
+
 def _standing(scores: Sequence[Curves]) -> list[tuple[int, int, int]]:
     """(score, layer, head) of the curves that stand out at the last step, at most one for each head."""
     best: dict[tuple[int, int], tuple[float, int]] = {}
     for i, one in enumerate(scores):
-        if one.null_high is None or not len(one.steps):
+        if not len(one.steps):
             continue
-        value, high = one.value[-1], one.null_high[-1]
+        value, high = one.value[-1], _null_of(one)[-1]
         with np.errstate(invalid="ignore", divide="ignore"):
             margin = np.where(value > high, (value - high) / (1 - high), 0.0)
         for layer, head in np.argwhere(margin >= MARGIN).tolist():
@@ -109,10 +118,11 @@ def _standing(scores: Sequence[Curves]) -> list[tuple[int, int, int]]:
 
 
 def head_curves_in_words(view: View, _query: int) -> tuple[str, list[str], list[list[str]]]:
-    """The curves that stand out at the last step, each with its null and where it was half of what it is now."""
+    """The curves that stand out at the last step, each with its own null and where it was half of what it is now."""
     rows = []
-    for i, layer, head in view.arrays["stands_out"].tolist():
-        steps, high = view.arrays[f"steps_{i}"], float(view.arrays[f"null_{i}"][-1])
+    curves, nulls = view.arrays["stands_out"].tolist(), view.arrays["own_null"].tolist()
+    for (i, layer, head), high in zip(curves, nulls, strict=True):
+        steps = view.arrays[f"steps_{i}"]
         value = view.arrays[f"value_{i}"][:, layer, head]
         half = int(steps[np.flatnonzero(value >= value[-1] / 2)[0]])
         rows.append([view.labels["words"][i], f"L{layer}H{head}", f"{value[-1]:.4f}", f"{high:.4f}", str(half)])

@@ -26,6 +26,24 @@ test("of one score all heads are there, the highest in front", () => {
   assert.equal(curve_of(scores!, 1, 0, 0).name, "entr L0H0");
 });
 
+/** The words that a panel writes. */
+function written(panel: any, here: any): string[] {
+  const words: string[] = [], own: any = { fillText: (text: string) => words.push(text), measureText: (text: string) => ({ width: 6 * text.length }) };
+  const ctx = new Proxy(own, { get: (target, key) => target[key] ?? (() => undefined) });
+  panel.draw(ctx, panel.layout(here, 1000), here);
+  return words;
+}
+
+test("a curve that ends in NaN is named so, below the others", () => {
+  const value = scores!.arrays.value_1!, ended = Float32Array.from(value.values);
+  ended[ended.length - 2] = NaN; // L0H0 at the last step, as of a run that diverged
+  const view = { ...scores!, arrays: { ...scores!.arrays, value_1: { ...value, values: ended } } };
+  const words = written(curves[0]!, scene(view, { score: "entropy" }, { theme: { series: ["red", "blue", "green", "grey"] } }));
+  assert.deepEqual(curves_of(view, "entropy").shown.map(({ head }) => head), [1, 0]);
+  assert.equal(words[words.indexOf("entr L0H0") + 1], "NaN");
+  assert.equal(words[words.indexOf("entr L0H1") + 1], "0.10");
+});
+
 test("a curve leads to its head, the empty chart to its step", () => {
   const panel = curves[0]!, here = scene(scores, { score: "stands_out" }), plot = panel.layout(here, 1000);
   const y = plot.bottom - 0.9 * (plot.bottom - plot.top);

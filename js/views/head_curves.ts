@@ -20,14 +20,16 @@ export function curve_of(view: View, score: number, layer: number, head: number)
   return { name: `${view.labels.short![score]} ${head_name(layer, head)}`, score, layer, head, steps: view.arrays[`steps_${score}`]!.values, values: own };
 }
 
-const last_of = ({ values }: Series): number => { const end = values[values.length - 1]!; return Number.isFinite(end) ? end : -1; };
+const last_of = ({ values }: Series): number => values[values.length - 1] ?? NaN;
+/** The place of a curve among others: what ended in NaN, as in a run that diverged, goes below all. */
+const height_of = (one: Series): number => (Number.isFinite(last_of(one)) ? last_of(one) : -1);
 
 /** The curves in colour, and those behind them in grey: the ones that stand out, or of a score the highest at the end. */
 export function curves_of(view: View, chosen: string): { shown: Curve[]; quiet: Curve[] } {
   const out = view.arrays.stands_out!.values, score = view.labels.score!.indexOf(chosen);
   if (score < 0) return { shown: Array.from({ length: out.length / 3 }, (_, i) => curve_of(view, out[3 * i]!, out[3 * i + 1]!, out[3 * i + 2]!)), quiet: [] };
   const [, n_layer, n_head] = view.arrays[`value_${score}`]!.shape as [number, number, number];
-  const all = Array.from({ length: n_layer * n_head }, (_, i) => curve_of(view, score, Math.floor(i / n_head), i % n_head)).sort((a, b) => last_of(b) - last_of(a));
+  const all = Array.from({ length: n_layer * n_head }, (_, i) => curve_of(view, score, Math.floor(i / n_head), i % n_head)).sort((a, b) => height_of(b) - height_of(a));
   return { shown: all.slice(0, most_named), quiet: all.slice(most_named) };
 }
 
@@ -98,7 +100,7 @@ function draw_null(pen: Pen, plot: Plot, view: View): void {
 
 /** Each curve by name and last value, kept 18 px apart: at the right end, or above the chart. */
 function draw_names(pen: Pen, plot: Plot): void {
-  const named = plot.shown.map((one, i) => ({ one, i, y: y_of(plot, Math.max(0, last_of(one))) })).sort((a, b) => a.y - b.y);
+  const named = plot.shown.map((one, i) => ({ one, i, y: y_of(plot, height_of(one)) })).sort((a, b) => a.y - b.y);
   named.forEach((row, n) => { if (n && row.y - named[n - 1]!.y < 18) row.y = named[n - 1]!.y + 18; });
   const over = Math.max(0, (named.at(-1)?.y ?? 0) - plot.bottom), narrow = plot.width < 560;
   named.forEach(({ one, i, y }, n) => {
