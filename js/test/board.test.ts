@@ -10,7 +10,7 @@ import { panels as heads } from "../views/attention.ts";
 import { panels as head } from "../views/head.ts";
 import { panels as ruler } from "../views/ruler.ts";
 import { panels as strip } from "../views/tokens.ts";
-import { panels as curve, smooth, spread, walk_steps } from "../views/training.ts";
+import { panels as curve, log_step, smooth, step_of_log, walk_steps } from "../views/training.ts";
 import { slider } from "../slider.ts";
 import { precise } from "../text.ts";
 
@@ -84,7 +84,8 @@ test("the curve and the slider choose recorded steps only", () => {
   assert.equal(walk_steps("ArrowLeft", scene)!.selection!.step, 100);
   assert.equal(walk_steps("Home", scene)!.selection!.step, 0);
   assert.equal(walk_steps("x", scene), null);
-  assert.equal(spread(0), 0);
+  assert.equal(log_step(0), 0);
+  assert.ok(Math.abs(step_of_log(log_step(700)) - 700) < 1e-9);
 });
 
 test("a running mean keeps NaN visible and does not spread it", () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ends, next_event, panels, rows, type Event } from "../views/events.ts";
-import { panels as curve, spread } from "../views/training.ts";
+import { panels as curve, log_step } from "../views/training.ts";
 
 const event = (step: number, more: Partial<Event> = {}): Event =>
   ({ step, name: "loss_drop", title: "loss drop", short: "9 %", layer: null, head: null, evidence: "It fell.", false_if: "It would be false if not.", ...more });
@@ -25,7 +25,7 @@ test("the axis is the loss panel's", () => {
   const line = panels[0]!.layout(scene(), 1000), plot = curve[0]!.layout({ ...scene(), view: scene().views[1] }, 1000);
   assert.equal(line.left, plot.left);
   assert.equal(line.right, plot.right);
-  const share = spread(200) / spread(1000);
+  const share = log_step(200) / log_step(1000);
   assert.ok(Math.abs(line.marks[1].x - (plot.left + share * (plot.right - plot.left))) < 1e-9);
 });
 

@@ -73,5 +73,6 @@ test("bands have the ends of nine tenths of the values and a chart for each laye
 });
 
 test("ends of a scale are terse", () => {
-  assert.deepEqual([terse(0.123), terse(-2e-5), terse(NaN), terse(0), terse(12345)], ["0.12", "\u22122e\u22125", "×", "0", "1e4"]);
+  assert.deepEqual([terse(0.123), terse(-2e-5), terse(NaN), terse(0), terse(12345)], ["0.12", "\u22122e\u22125", "×", "0", "1.2e4"]);
+  assert.deepEqual([terse(0.123456, 4), terse(-2.3456e-5, 4), terse(5e-5, 4)], ["0.1235", "\u22122.346e\u22125", "5e\u22125"]);
 });

@@ -4,7 +4,7 @@ import type { Control, Hit, Panel, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { whole } from "../text.ts";
-import { spread, walk_steps } from "./training.ts";
+import { log_step, walk_steps } from "./training.ts";
 import { ends } from "./events.ts";
 
 interface Part { kind: string; name: string; rows: number; values: ArrayLike<number> }
@@ -44,14 +44,15 @@ function layout(scene: Scene, width: number): Grid {
   return { width, height: y + 4, tiles, wide, tall, first, last };
 }
 
-const x_of = (grid: Grid, tile: Tile, step: number) => tile.x + ((spread(step) - spread(grid.first)) / (spread(grid.last) - spread(grid.first) || 1)) * grid.wide;
+const x_of = (grid: Grid, tile: Tile, step: number) => tile.x + ((log_step(step) - log_step(grid.first)) / (log_step(grid.last) - log_step(grid.first) || 1)) * grid.wide;
 const y_of = (tile: Tile, value: number) => tile.y + tall - ((Math.min(tile.high, Math.max(tile.low, value)) - tile.low) / (tile.high - tile.low)) * tall;
 
-/** A number for the end of a scale: three digits, .1 or 2e−5. */
-export function terse(value: number): string {
+/** A number of so many digits, without zeros at its end: 0.12 or 2e−5; two at the end of a scale. */
+export function terse(value: number, digits = 2): string {
   if (!Number.isFinite(value)) return "×";
-  const size = Math.abs(value), words = size && (size < 0.001 || size >= 10000) ? value.toExponential(0) : String(Number(value.toPrecision(2)));
-  return words.replace("e+", "e").replaceAll("-", "\u2212");
+  const size = Math.abs(value), [mantissa, power] = value.toExponential(digits - 1).split("e");
+  const words = size && (size < 0.001 || size >= 10000) ? `${Number(mantissa)}e${Number(power)}` : String(Number(value.toPrecision(digits)));
+  return words.replaceAll("-", "\u2212");
 }
 
 const title = ({ part, row }: Tile): string => (part.rows > 1 || /\./.test(part.name) || /_/.test(part.name) ? `${part.name === "lm_head" ? "" : `L${row} `}${part.name}` : part.name);
@@ -111,9 +112,9 @@ function measured(tile: Tile, steps: ArrayLike<number>): number[][] {
 
 const index_of = (steps: ArrayLike<number>, step: number): number => { let best = 0; for (let i = 0; i < steps.length && steps[i]! <= step; i++) best = i; return best; };
 
-/** The numbers of a chart at the step that is looked at, in words. */
+/** The numbers of a chart at the step that is looked at, in words: all four digits that a run records. */
 function told(tile: Tile, view: View, step: number): string {
-  const steps = steps_of(view), i = index_of(steps, step), [low, five, quarter, middle, three, most, high] = at(tile.part, i, tile.row).map(terse);
+  const steps = steps_of(view), i = index_of(steps, step), [low, five, quarter, middle, three, most, high] = at(tile.part, i, tile.row).map((value) => terse(value, 4));
   return `${title(tile)} at step ${whole(steps[i]!)}: median ${middle}, half of them ${quarter} to ${three}, nine of ten ${five} to ${most}, lowest ${low}, highest ${high}`;
 }
 

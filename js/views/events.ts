@@ -3,7 +3,7 @@ import { font, Pen } from "../paint.ts";
 import type { Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
 import { wrap, whole } from "../text.ts";
-import { series_of, spread } from "./training.ts";
+import { series_of, log_step } from "./training.ts";
 
 export interface Event { step: number; name: string; title: string; short: string; layer: number | null; head: number | null; evidence: string; false_if: string }
 /** A mark; its words stand in a row of their own, or only appear when it is pointed at. */
@@ -33,7 +33,7 @@ export function rows(at: number[], widths: number[], right: number): number[] {
 
 function layout(scene: Scene, width: number): Line {
   const left = 56, right = width - (width < 560 ? 12 : 136), [first, last] = ends(scene), list = events_of(scene);
-  const x_of = (step: number) => left + ((spread(step) - spread(first)) / (spread(last) - spread(first) || 1)) * (right - left);
+  const x_of = (step: number) => left + ((log_step(step) - log_step(first)) / (log_step(last) - log_step(first) || 1)) * (right - left);
   const bold = font(scene.theme, { weight: 600 }), plain = font(scene.theme);
   const at = list.map((one) => x_of(one.step));
   const places = rows(at, list.map((one) => 12 + Math.max(scene.measure(one.title, bold), scene.measure(one.short, plain))), width);

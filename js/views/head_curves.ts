@@ -5,7 +5,7 @@ import type { View } from "../payload.ts";
 import { nearest, type Scene } from "../scene.ts";
 import { fixed, head_name, whole } from "../text.ts";
 import { ends } from "./events.ts";
-import { at_step, marker, spread, walk_steps, type Series } from "./training.ts";
+import { at_step, log_step, marker, step_of_log, walk_steps, type Series } from "./training.ts";
 
 export interface Curve extends Series { score: number; layer: number; head: number }
 interface Plot extends Sized { left: number; right: number; top: number; bottom: number; first: number; last: number; shown: Curve[]; quiet: Curve[] }
@@ -46,7 +46,7 @@ function layout(scene: Scene, width: number): Plot {
 }
 
 const x_of = (plot: Plot, step: number) =>
-  plot.left + ((spread(step) - spread(plot.first)) / (spread(plot.last) - spread(plot.first) || 1)) * (plot.right - plot.left);
+  plot.left + ((log_step(step) - log_step(plot.first)) / (log_step(plot.last) - log_step(plot.first) || 1)) * (plot.right - plot.left);
 const y_of = (plot: Plot, value: number) => plot.bottom - Math.min(1, Math.max(0, value)) * (plot.bottom - plot.top);
 
 function draw(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {
@@ -139,14 +139,14 @@ function ticks(pen: Pen, plot: Plot, { look, board, theme }: Scene): void {
 }
 
 function step_at(plot: Plot, x: number, { board }: Scene): number {
-  const share = Math.max(0, Math.min(1, (x - plot.left) / (plot.right - plot.left))), wish = spread(plot.first) + share * (spread(plot.last) - spread(plot.first));
-  return board.steps.reduce((best, step) => (Math.abs(spread(step) - wish) < Math.abs(spread(best) - wish) ? step : best), nearest(board.steps, 0));
+  const share = Math.max(0, Math.min(1, (x - plot.left) / (plot.right - plot.left))), wish = log_step(plot.first) + share * (log_step(plot.last) - log_step(plot.first));
+  return board.steps.reduce((best, step) => (Math.abs(log_step(step) - wish) < Math.abs(log_step(best) - wish) ? step : best), nearest(board.steps, 0));
 }
 
 /** The curve under the mouse, or a name at the right; a coloured one before a grey one. */
 function hit(plot: Plot, x: number, y: number, scene: Scene): Hit | null {
   if (x < plot.left - 12 || x > plot.width || y > plot.bottom + 28) return null;
-  const far = (one: Curve) => { const value = at_step(one, Math.expm1(spread(plot.first) + ((x - plot.left) / (plot.right - plot.left)) * (spread(plot.last) - spread(plot.first))) * 20); return value == null ? Infinity : Math.abs(y_of(plot, value) - y); };
+  const far = (one: Curve) => { const value = at_step(one, step_of_log(log_step(plot.first) + ((x - plot.left) / (plot.right - plot.left)) * (log_step(plot.last) - log_step(plot.first)))); return value == null ? Infinity : Math.abs(y_of(plot, value) - y); };
   const best = [...plot.shown, ...plot.quiet].map((one) => ({ one, far: far(one) })).sort((a, b) => a.far - b.far)[0];
   if (best && best.far <= reach) return { at: { layer: best.one.layer, head: best.one.head } };
   return scene.board.steps.length && x <= plot.right + 12 ? { at: {}, drag: "step" } : null;

@@ -12,7 +12,8 @@ export const series_of = (view: View): Series[] =>
   view.labels.series!.map((name, i) => ({ name, steps: view.arrays[`steps_${i}`]!.values, values: view.arrays[`values_${i}`]!.values }));
 
 /** The start of a run is where most happens: steps are spaced by log(1 + step / 20). */
-export const spread = (step: number): number => Math.log1p(step / 20);
+export const log_step = (step: number): number => Math.log1p(step / 20);
+export const step_of_log = (place: number): number => 20 * Math.expm1(place);
 
 /** A running mean over `span` values each side; what is not finite stays out of it and stays visible. */
 export function smooth(values: ArrayLike<number>, span: number): number[] {
@@ -44,7 +45,7 @@ function layout(scene: Scene, width: number): Plot {
 }
 
 const x_of = (plot: Plot, step: number) =>
-  plot.left + ((spread(step) - spread(plot.first)) / (spread(plot.last) - spread(plot.first) || 1)) * (plot.right - plot.left);
+  plot.left + ((log_step(step) - log_step(plot.first)) / (log_step(plot.last) - log_step(plot.first) || 1)) * (plot.right - plot.left);
 const y_of = (plot: Plot, value: number) => plot.bottom - ((value - plot.low) / (plot.high - plot.low)) * (plot.bottom - plot.top);
 
 function draw(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {
@@ -154,8 +155,8 @@ function readout(pen: Pen, plot: Plot, x: number, step: number, values: { name: 
 
 function step_at(plot: Plot, x: number, scene: Scene): number {
   const share = Math.max(0, Math.min(1, (x - plot.left) / (plot.right - plot.left)));
-  const wish = spread(plot.first) + share * (spread(plot.last) - spread(plot.first));
-  return scene.board.steps.reduce((best, step) => (Math.abs(spread(step) - wish) < Math.abs(spread(best) - wish) ? step : best), nearest(scene.board.steps, 0));
+  const wish = log_step(plot.first) + share * (log_step(plot.last) - log_step(plot.first));
+  return scene.board.steps.reduce((best, step) => (Math.abs(log_step(step) - wish) < Math.abs(log_step(best) - wish) ? step : best), nearest(scene.board.steps, 0));
 }
 
 function hit(plot: Plot, x: number, y: number, scene: Scene): Hit | null {
