@@ -4,10 +4,9 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 
-from gptviz.analysis.components import as_numpy
 from gptviz.analysis.heads import pattern_scores
+from gptviz.dashboards.tensors import as_numpy
 from gptviz.views import View, head_scores_view
 from gptviz.views.head_scores import Scored
 
@@ -27,14 +26,14 @@ def head_scores_part(trace: Any) -> View:
         >>> head_scores_part(record(model, "CBABBC", tokenizer)).detail_of().arrays["value"].shape
         (7, 3, 3)
     """
-    if not all(math.isfinite(trace["pattern", layer].sum(dtype=torch.float32)) for layer in trace.layers):
+    if not all(math.isfinite(trace["pattern", layer].float().sum()) for layer in trace.layers):
         return head_scores_view(None, "a pattern holds a NaN or infinity")
     n_tokens, kept = min(len(trace), math.isqrt(MOST_CELLS // (len(trace.layers) * len(trace.heads)))), list[Scored]()
 
     def score() -> Scored:
         if not kept:
             heads = [as_numpy(trace["pattern", layer][:, :n_tokens, :n_tokens]) for layer in trace.layers]
-            kept.append(_scored(np.stack(heads).astype(np.float32), trace.ids[:n_tokens].cpu().numpy()))
+            kept.append(_scored(np.stack(heads), trace.ids[:n_tokens].cpu().numpy()))
         return kept[0]
 
     return head_scores_view(score, scored=n_tokens if n_tokens < len(trace) else None)

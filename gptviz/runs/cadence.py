@@ -37,8 +37,8 @@ def schedule(max_iters: int) -> list[int]:
 def resume_points(steps: Iterable[int], max_iters: int) -> set[int]:
     """Those of the recorded `steps` that also get the optimizer's state: at least a fiftieth of the run apart.
 
-    With the default schedule a killed run loses so much at most. The state is twice the size of the weights: writing it slows the steps beside it
-    more than all else that is recorded.
+    With the default schedule a killed run loses so much at most. The state is twice the size of the weights: writing it
+    slows the steps beside it more than all else that is recorded.
 
     Example:
         >>> sorted(resume_points([0, 1, 2, 4, 8, 16], 250))
