@@ -160,26 +160,29 @@ class Board(anywidget.AnyWidget):
         Args:
             budget: Bytes that the page should not pass: frames are thinned, then details left out; all by default.
         """
-        self._begin_here()  # views of the text and step chosen in Python, not those that the board was made with
-        if self.fresh:
-            with self.turn:
-                self.views = self._base = [self.fresh.get(view.kind, view) for view in self.views]
-                self._frames.clear()  # their curves are older
-        payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
-        room = max(0.0, (budget or math.inf) / BASE64 - sum(view.nbytes for view in self.views))
+        with self.turn:  # a page is of one moment of a training
+            self._begin_here()  # views of the text and step chosen in Python, not those that the board was made with
+            return self._page(budget)
+
+    def _page(self, budget: int | None) -> dict:
+        """The payload of a page. A board in a notebook goes on beside it: what its browser was given first stays."""
+        shown = self._newest(self.views)
+        nbytes = sum(view.nbytes for view in shown)
+        payload = board_payload(shown, selection=self.selection, text=self.text, **self._header)
+        room = max(0.0, (budget or math.inf) / BASE64 - nbytes)
         if self.source is None or len(self.steps) < 2:
-            return self._with_details(payload, [(payload["views"], self.views)], room)
-        kept = _thin(self.steps, sum(view.nbytes for view in self.views), budget)
+            return self._with_details(payload, [(payload["views"], shown)], room)
+        kept = _thin(self.steps, nbytes, budget)
         if self.step is not None and self.step not in kept:
             kept = sorted({*kept, self.step})
-        frames = {step: list(self.source(step, self.text)) for step in kept}
-        payload["frames"] = [frame_payload(step, views, self.text, self.views) for step, views in frames.items()]
+        frames = {step: self._newest(self.source(step, self.text)) for step in kept}
+        payload["frames"] = [frame_payload(step, views, self.text, shown) for step, views in frames.items()]
         payload["steps"] = kept
         if len(kept) < len(self.steps):
             payload["note"] = f"{len(kept)} of {len(self.steps)} steps, to keep the page small"
         pairs = [(one["views"], views) for one, views in zip(payload["frames"], frames.values(), strict=True)]
         once = [one if payload["frames"][0]["views"][i] is None else None for i, one in enumerate(payload["views"])]
-        pairs.append((once, self.views))  # those of every step are in no frame
+        pairs.append((once, shown))  # those of every step are in no frame
         return self._with_details(payload, pairs, room - sum(v.nbytes for views in frames.values() for v in views))
 
     def _first_row(self) -> int:
@@ -256,10 +259,15 @@ class Board(anywidget.AnyWidget):
                 together.insert(place, view)
         return together
 
+    def _newest(self, views: Sequence[View]) -> list[View]:
+        """The views, with the newest of those that belong to every step."""
+        return [self.fresh.get(view.kind, view) for view in views]
+
     def begin(self, views: Sequence[View], *, step: int | None, steps: Sequence[int]) -> None:
         """Start over with other kinds of views, as when the first step of a training is recorded."""
         with self.turn:
             self._base = views = list(views)
+            self._waiting = None  # it is older, and its frame leaves out what an older payload has
             self.steps = self._header["steps"] = list(steps)
             self.views = self._remember(step, self.text, views)
             self.step = step
@@ -288,10 +296,8 @@ class Board(anywidget.AnyWidget):
             with self.turn:  # one model, one request at a time; and no older news is delivered after newer
                 self._deliver({**self._said(answer, content), "id": content.get("id")})
         elif ask == "hello":
-            self._greeted = True
-            fresh = [view.payload() for view in self.fresh.values()]
-            news = {"steps": self.steps, "fresh": fresh} if fresh else {}
-            self._deliver({"hello": True, "editable": bool(self._header["editable"]), **news})
+            with self.turn:
+                self._deliver(self._hello())
         elif content["ack"] == self._pushed:
             self._painted()
 
@@ -301,6 +307,13 @@ class Board(anywidget.AnyWidget):
             return answer(content)
         except (ValueError, TypeError, OSError) as error:
             return {"error": str(error)}
+
+    def _hello(self) -> dict:
+        """What a browser that has just opened the board is told: a board grows after its payload was made."""
+        self._greeted = True
+        fresh = [view.payload() for view in self.fresh.values()]
+        news = {"steps": self.steps, "fresh": fresh} if fresh else {}
+        return {"hello": True, "editable": bool(self._header["editable"]), **news}
 
     def _frame(self, content: dict) -> dict:
         """The frame that the browser asked for."""
@@ -312,6 +325,7 @@ class Board(anywidget.AnyWidget):
         if text != self.text:
             self.text = text
             self.query = self.key = None
+            self._drop_waiting_frame()  # of the text before: it would take the reader back there
         return {"frame": frame_payload(step, views, text, self._base)}
 
     def _asked(self, content: dict) -> tuple[int | None, str]:
@@ -356,13 +370,20 @@ class Board(anywidget.AnyWidget):
             if message:
                 self._deliver({**message, "push": self._pushed})
 
+    def _drop_waiting_frame(self) -> None:
+        """Take the frame out of what waits to be pushed; news of steps and curves stays in it."""
+        if self._waiting:
+            self._waiting.pop("frame", None)
+
     def _begin_here(self) -> None:
         """What a new display begins with, brought to the step and text chosen since the board was made."""
-        if self.source is None or (self._payload["selection"]["step"], self._payload["text"]) == (self.step, self.text):
-            return
         with self.turn:
-            self.views = self._base = [self.fresh.get(view.kind, view) for view in self._views_of(self.step, self.text)]
-        self._payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
+            begun = self._payload["selection"]["step"], self._payload["text"]
+            if self.source is None or begun == (self.step, self.text):
+                return
+            self.views = self._base = self._newest(self._views_of(self.step, self.text))
+            self._drop_waiting_frame()  # it leaves out what the payload before has
+            self._payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
 
     def _ipython_display_(self, **_: Any) -> None:
         """The live widget, then the picture as an output of its own.

@@ -98,7 +98,7 @@ export class Board {
   private show_step(): void {
     const step = this.selection.step, views = this.frames.at(step);
     if (views) this.show(views);
-    else if (this.host.live && this.board.steps.length) this.request(step, this.frames.text);
+    else if (this.host.live && this.board.steps.length) this.request(step);
     if (views) this.fetch_since();
   }
 
@@ -107,7 +107,7 @@ export class Board {
 
   private fetch_since(): void {
     const step = this.since_step;
-    if (step !== null && this.host.live && !this.frames.at(step)) this.request(step, this.frames.text);
+    if (step !== null && this.host.live && !this.frames.at(step)) this.request(step);
   }
 
   /** Compare with a step, or with none: heads and text then show the change. */
@@ -147,8 +147,10 @@ export class Board {
     this.queue();
   }
 
-  private request(step: number | null, text: string): void {
-    this.link.ask({ ask: "frame", step, text });
+  private wanted: string | null = null; // a typed text that is not answered yet: the steps of a training must not ask for the old one
+
+  private request(step: number | null): void {
+    this.link.ask({ ask: "frame", step, text: this.wanted ?? this.frames.text });
     const asked = this.frame_count;
     setTimeout(() => { if (this.link.busy && asked === this.frame_count) this.root.classList.add("gv-loading"); }, 200);
   }
@@ -161,6 +163,7 @@ export class Board {
     if (!this.link.answers(content)) return;
     this.root.classList.remove("gv-loading");
     this.show_error(content.error ?? "");
+    if (content.error || content.frame?.text === this.wanted) this.wanted = null;
     if (content.frame) this.accept(content.frame as RawFrame, buffers);
     requestAnimationFrame(() => requestAnimationFrame(() => this.link.painted())); // the second comes after the paint
   };
@@ -539,7 +542,7 @@ export class Board {
 
   private submit(): void {
     const text = this.chrome.form.input.value;
-    if (text) this.request(this.selection.step, text);
+    if (text) { this.wanted = text; this.request(this.selection.step); }
     else this.show_error("The text must have at least one token; it is empty. Write something.");
   }
 }

@@ -1,3 +1,4 @@
+import threading
 
 import numpy as np
 import pytest
@@ -112,6 +113,91 @@ def test_a_browser_that_never_answers_does_not_stop_the_next_push(wire, monkeypa
     wire.board._pushed -= 3  # three seconds later
     wire.board.show(wire.board.views, step=1)
     assert len(wire.sent) == 2
+
+
+def test_a_board_that_begins_anew_forgets_what_waited(wire):
+    for step in (0, 1):
+        wire.board.show(synthetic.views(step, synthetic.story(8), 2, 2), step=step, steps=[0, 1])
+    wire.board.begin(synthetic.views(2, synthetic.story(8), 2, 2)[:2], step=2, steps=[0, 1, 2])
+    wire.ask(ack=wire.sent[-1][0]["push"])
+    assert [content["frame"]["step"] for content, _ in wire.sent] == [0]
+    wire.board.show(synthetic.views(2, synthetic.story(8), 2, 2)[:2], step=2)  # that one is free to go at once
+    assert wire.sent[-1][0]["frame"]["step"] == 2
+
+
+def test_a_frame_that_waits_does_not_follow_another_text(wire):
+    board, probe = wire.board, wire.board.text
+    for step in (0, 1):
+        board.show(synthetic.views(step, synthetic.story(8), 2, 2), step=step, steps=[*board.steps, 5000 + step])
+    push = wire.sent[-1][0]["push"]
+    wire.ask(ask="frame", step=board.steps[0], text="abc", id="x-1")
+    wire.ask(ack=push)
+    assert [content["frame"]["text"] for content, _ in wire.sent if "frame" in content] == [probe, "abc"]
+    assert wire.sent[-1][0]["steps"][-1] == 5001  # the news beside the frame came
+
+
+def test_a_display_that_begins_anew_has_no_frame_of_the_payload_before(wire):
+    for step in (0, 1):
+        wire.board.show(synthetic.views(step, synthetic.story(8), 2, 2), step=step)
+    wire.board.step = 400
+    wire.board._begin_here()
+    wire.ask(ack=wire.sent[-1][0]["push"])
+    assert [content["frame"]["step"] for content, _ in wire.sent] == [0]
+
+
+def growing_board():
+    """A board as of a training: a curve belongs to every step, and a text view is the same object until it changes."""
+    heads, lasting, curve = synthetic.views(0, synthetic.story(8), 2, 2)
+    now = {"lasting": lasting}
+
+    def source(step, text):
+        return board.with_fresh([synthetic.views(step, synthetic.story(8), 2, 2)[0], now["lasting"]])
+
+    board = Board([heads, lasting, curve], steps=[0, 1], step=0, source=source, text="".join(synthetic.story(8)))
+    board.fresh = {"training": curve}
+    return board, now
+
+
+def test_a_page_leaves_what_a_frame_may_leave_out_to_the_browser_as_it_was():
+    board, now = growing_board()
+    wire = Wire(board)
+    _, now["lasting"], curve = synthetic.views(700, synthetic.story(8), 2, 2)
+    board.show(board.source(0, board.text)[:2], step=0, steps=[0, 1, 2], fresh=[curve])
+    page = board.payload()
+    assert page["views"][2]["arrays"]["steps_0"]["data"] == curve.arrays["steps_0"].tobytes()
+    for step in (0, 1, 2):
+        content, _ = wire.ask(ask="frame", step=step, text=board.text, id="x-1")
+        sent = content["frame"]["views"]
+        assert sent[0] is not None
+        left_out = [i for i, view in enumerate(sent) if view is None]
+        assert all(board.views[i].payload() == board._payload["views"][i] for i in left_out)
+
+
+def free(lock):
+    """Whether another thread could have a lock now."""
+    got = []
+
+    def take():
+        got.append(lock.acquire(blocking=False))
+        if got[0]:
+            lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return got[0]
+
+
+def test_a_greeting_and_a_page_are_made_in_turn(monkeypatch):
+    board, _ = growing_board()
+    source, seen = board.source, []
+    board.source = lambda step, text: seen.append(free(board.turn)) or source(step, text)
+    board.send = lambda content, buffers=None: seen.append(free(board.turn))
+    assert free(board.turn)
+    board._handle_custom_msg({"ask": "hello"}, [])
+    board.payload()
+    assert seen == [False] * 3  # the greeting, and the frames of two steps
+    assert free(board.turn)
 
 
 def test_page_payload_is_thinned_to_a_budget_and_says_so():
