@@ -222,7 +222,10 @@ export class Stepper {
     observer.observe(this.root);
     signal.addEventListener("abort", () => observer.disconnect());
     this.root.addEventListener("keydown", this.press, { signal });
-    if (!this.host.live) window.addEventListener("hashchange", this.follow_link, { signal });
+    if (!this.host.live) { // a page of its own: its keys work before the first click, and wherever a click took the focus away
+      window.addEventListener("hashchange", this.follow_link, { signal });
+      document.addEventListener("keydown", (event) => { if (event.target === document.body) this.press(event); }, { signal });
+    }
     document.fonts?.ready.then(() => { if (!signal.aborted) this.queue(); });
     this.host.on_change(this.pull);
     this.host.on_message(this.receive);

@@ -122,6 +122,17 @@ def test_keys_walk_all_stages_of_all_layers(sorter):
     assert place(page) == walked[-2]
 
 
+def test_keys_work_before_the_first_click_and_after_one_beside_the_stage(sorter):
+    _, opened = sorter
+    page = opened("#L1-H0-stage-8-token-5")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("() => document.querySelector('.gv-state').textContent === 'L1 H0 stage 7 token 5'")
+    page.locator(".gv-stage-title").click()
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('.gv-state').textContent === 'L1 H0 stage 8 token 5'")
+
+
 def test_the_numbers_on_screen_are_the_traces(sorter):
     trace, opened = sorter
     page = opened("#L1-H2-stage-8-token-4")
