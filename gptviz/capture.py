@@ -2,83 +2,25 @@
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 from gptviz.arguments import whole_number
-from gptviz.config import ACTIVATIONS, GPTConfig
-from gptviz.model import GPT, HookPoint, LayerNorm, attention_scores
+from gptviz.config import GPTConfig
+from gptviz.derivation import Plan, foreign, plan, token_losses
+from gptviz.model import GPT, HookPoint
 from gptviz.naming import AXES, Address, human_bytes, index_within, shape_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-DERIVED = {
-    "ln_1_scale": ("resid_pre",),
-    "ln_1": ("resid_pre",),
-    "scores": ("q", "k"),
-    "z": ("pattern", "v"),
-    "ln_2_scale": ("resid_mid",),
-    "ln_2": ("resid_mid",),
-    "mlp_post": ("mlp_pre",),
-    "loss": ("logits",),
-}
-"""Names whose values follow, to the last bit, from others that are kept (the norms also from their weights)."""
-
-
-def derived(name: str, sources: list[Tensor], ids: Tensor, config: GPTConfig, norm: tuple[Tensor, ...]) -> Tensor:
-    """A value that was not kept, computed from its sources by the very operation that the model ran."""
-    if name == "scores":
-        return attention_scores(*sources)
-    if name == "z":
-        pattern, v = sources
-        return pattern @ v
-    if name == "mlp_post":
-        return F.gelu(sources[0], approximate=ACTIVATIONS[config.activation])
-    if name == "loss":
-        return token_losses(sources[0], ids[None])
-    if name in ("ln_1_scale", "ln_2_scale"):
-        _, _, reciprocal = torch.native_layer_norm(sources[0], (config.n_embd,), None, None, LayerNorm.eps)
-        return reciprocal.squeeze(-1).reciprocal()
-    weight, bias = norm if len(norm) == 2 else (norm[0], None)
-    return F.layer_norm(sources[0], weight.shape, weight, bias, LayerNorm.eps)
-
-
-class Plan(NamedTuple):
-    """What follows from the addresses asked for alone, so that a sweep works it out once."""
-
-    captured: tuple[Address, ...]
-    """Those that must be kept as they pass."""
-    norms: tuple[Address, ...]
-    """Those that will be derived with the weights of a LayerNorm."""
-    names: tuple[str, ...]
-    layers: tuple[int, ...]
-
-
-@functools.lru_cache(maxsize=256)
-def plan(addresses: tuple[Address, ...], touched: tuple[Address, ...], derive: bool) -> Plan:
-    """Keep every address, or (`derive`) only those that do not follow from others: what was touched does not."""
-    asked, own = set(addresses), set(touched)
-
-    def follows(name: str, layer: int | None) -> bool:
-        sources = {(source, layer) for source in DERIVED.get(name, ())}
-        another_scale = (f"{name}_scale", layer) in own
-        return derive and bool(sources) and sources <= asked and (name, layer) not in own and not another_scale
-
-    return Plan(
-        captured=tuple(address for address in addresses if not follows(*address)),
-        norms=tuple(address for address in addresses if address[0] in ("ln_1", "ln_2") and follows(*address)),
-        names=tuple(dict.fromkeys(name for name, _ in addresses)),
-        layers=tuple(sorted({layer for _, layer in addresses if layer is not None})),
-    )
-
 
 class Selection(NamedTuple):
     """What is kept of a forward pass."""
@@ -140,26 +82,8 @@ class Recording:
         casts = torch.is_autocast_enabled(self.padded.device.type)
         if casts or _has_any_global_hook():  # neither is ours to repeat
             return plan(asked, self.edited, derive=False)
-        foreign = self._foreign()
-        return plan(asked, self.edited + foreign, derive=True) if foreign else least
-
-    def _foreign(self) -> tuple[Address, ...]:
-        """Names that do not follow from their sources because somebody changed a module, or put in a hook point."""
-        found: list[Address] = []
-        for layer, block in enumerate(self.model.transformer.h):
-            attn, mlp = block.attn, block.mlp
-            points = {"scores": attn.scores, "z": attn.z, "mlp_post": getattr(mlp, "mlp_post", None)}
-            for name, norm in (("ln_1", block.ln_1), ("ln_2", block.ln_2)):
-                points[name], points[f"{name}_scale"] = getattr(norm, "normalised", None), getattr(norm, "scale", None)
-                own = type(norm) is LayerNorm and norm.eps == LayerNorm.eps and not norm._forward_pre_hooks
-                if not own or norm.scale.edited:
-                    found += [(name, layer), (f"{name}_scale", layer)]
-            dropout = attn.attn_dropout
-            if type(dropout) is not nn.Dropout or dropout._forward_hooks or dropout._forward_pre_hooks:
-                found.append(("z", layer))
-            known = self.model.hook_points
-            found += [(name, layer) for name, point in points.items() if point is not known[name, layer]]
-        return tuple(found)
+        changed = foreign(self.model)
+        return plan(asked, self.edited + changed, derive=True) if changed else least
 
     def norms(self) -> dict[Address, tuple[Tensor, ...]]:
         """Copies of the weights from which unrecorded norms are derived: the model may go on learning."""
@@ -364,9 +288,22 @@ def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+class _Visit:
+    """Passes that run through one model at the same time, and its modules that were training before the first."""
+
+    def __init__(self):
+        self.passes = 0
+        self.training: list[nn.Module] = []
+
+
+_VISITS: dict[GPT, _Visit] = {}
+_VISITS_LOCK = threading.Lock()
+
+
 class undisturbed:
     """Without dropout, in the wanted gradient mode; both as before afterwards.
 
+    Threads share a model's training mode: the last pass to end restores it. (The gradient mode is a thread's own.)
     A class, where a generator would read more easily, because it is entered at every recording of a small model.
     """
 
@@ -375,17 +312,29 @@ class undisturbed:
 
     def __enter__(self) -> None:
         model = self.model
-        may_drop = model.training or model.config.dropout > 0  # walking all modules of a small model takes a while
-        self.training = [module for module in model.modules() if module.training] if may_drop else []
-        for module in self.training:
-            module.training = False
+        with _VISITS_LOCK:
+            may_drop = model.training or model.config.dropout > 0  # walking a small model's modules takes a while
+            self.visit = _VISITS.setdefault(model, _Visit()) if may_drop or model in _VISITS else None
+            if self.visit:
+                self.visit.passes += 1
+                training = [module for module in model.modules() if module.training] if may_drop else []
+                self.visit.training += training
+                for module in training:
+                    module.training = False
         self.grad_before = torch.is_grad_enabled()
         torch.set_grad_enabled(self.grad)
 
     def __exit__(self, *_: object) -> None:
         torch.set_grad_enabled(self.grad_before)
-        for module in self.training:
-            module.training = True
+        if not self.visit:
+            return
+        with _VISITS_LOCK:
+            self.visit.passes -= 1
+            if self.visit.passes:
+                return
+            del _VISITS[self.model]
+            for module in self.visit.training:
+                module.training = True
 
 
 def run_layers(model: GPT, idx: Tensor, start: tuple[int, Tensor] | None, span: range) -> None:
@@ -418,15 +367,6 @@ def unwrapped(model: nn.Module) -> GPT:
             )
         inner = wrapped
     return inner
-
-
-def token_losses(
-    logits: Float[Tensor, "*batch pos d_vocab"], ids: Int[Tensor, "*batch pos"]
-) -> Float[Tensor, "*batch pos"]:
-    """-log p(token at a position given those before it), in nats; NaN at position 0."""
-    targets = ids[..., 1:].to(logits.device)
-    losses = F.cross_entropy(logits[..., :-1, :].flatten(0, -2), targets.flatten(), reduction="none")
-    return F.pad(losses.view(targets.shape), (1, 0), value=math.nan)
 
 
 def plain_unembed(

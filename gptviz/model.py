@@ -55,7 +55,7 @@ class HookPoint(nn.Module):
     def __call__(self, x: Tensor) -> Tensor:
         if self.edited:
             x = super().__call__(x)
-        for listener in self.listeners:
+        for listener in self.listeners and tuple(self.listeners):  # other threads come and go meanwhile
             listener(x)
         return x
 

@@ -18,17 +18,16 @@ from torch.nn import functional as F
 
 from gptviz.arguments import check_tokenizer, must_be
 from gptviz.capture import (
-    DERIVED,
     Recording,
     Selection,
     check_target,
-    derived,
     layer_span,
     outside_inference_mode,
     plain_unembed,
     unwrapped,
 )
 from gptviz.config import GPTConfig
+from gptviz.derivation import DERIVED, derived
 from gptviz.description import describe
 from gptviz.model import GPT
 from gptviz.naming import (

@@ -18,7 +18,10 @@ FLOORS = {
     4: {"views", "figures"},
     3: {"training"},
     2: {"analysis", "runs", "loading"},
-    1: {"trace", "description", "capture", "prompts", "interventions", "checkpoints", "generation", "decoding"},
+    1: {
+        "trace", "description", "prompts", "interventions", "checkpoints", "generation", "decoding",
+        "capture", "derivation",  # one recorded pass; what need not be kept of it
+    },
     0: {
         "model", "config",
         "naming",  # the words of a trace

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from gptviz.capture import DERIVED
-from gptviz.model import GPT, GPTConfig, HookPoint, LayerNorm
+from gptviz.derivation import DERIVED
+from gptviz.model import GPT, MLP, CausalSelfAttention, GPTConfig, HookPoint, LayerNorm, attention_scores
 from gptviz.naming import AXES, TRANSFORMERLENS, UnknownNameError, resolve_names, shape_of
 from gptviz.tokenizers import CharTokenizer
 from gptviz.trace import describe, record
@@ -142,6 +142,86 @@ def test_what_a_hook_on_a_module_changes_is_recorded_not_derived(place, names):
     for name in names:
         torch.testing.assert_close(trace[name, 1], seen[name], rtol=0, atol=0)
         assert not torch.allclose(trace[name, 1], unhooked[name, 1], rtol=0.01)
+
+
+def replace_forward_of_the_mlp(block):
+    mlp = block.mlp
+    mlp.forward = lambda x: mlp.c_proj(mlp.mlp_post(mlp.mlp_pre(mlp.c_fc(x)).relu()))
+
+
+def replace_explicit_attention(block):
+    attn = block.attn
+
+    def sharper(q, k, v):
+        return attn.pattern(attn.scores(attention_scores(2 * q, k)).softmax(-1)) @ v
+
+    attn.explicit_attention = sharper
+
+
+def replace_forward_of_a_norm(block):
+    norm = block.ln_1
+    norm.forward = lambda x: norm.normalised(x / norm.scale(x.norm(dim=-1))[..., None])
+
+
+def replace_forward_of_the_block(block):
+    def of_the_square(x):
+        x = block.resid_pre(x)
+        x = block.resid_mid(x + block.attn_out(block.attn(block.ln_1(x.square()))))
+        return block.resid_post(x + block.mlp_out(block.mlp(block.ln_2(x.square()))))
+
+    block.forward = of_the_square
+
+
+def replace_dropout(block):
+    block.attn.attn_dropout.forward = lambda pattern: pattern.square()
+
+
+def set_another_activation(block):
+    block.mlp.approximate = "tanh"
+
+
+class DoubledMLP(MLP):
+    def forward(self, x):
+        return self.c_proj(self.mlp_post(2 * F.gelu(self.mlp_pre(self.c_fc(x)))))
+
+
+def set_another_class(block):
+    block.mlp.__class__ = DoubledMLP
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (replace_forward_of_the_mlp, ["mlp_post"]),
+        (set_another_activation, ["mlp_post"]),
+        (set_another_class, ["mlp_post"]),
+        (replace_explicit_attention, ["scores", "z"]),
+        (replace_dropout, ["z"]),
+        (replace_forward_of_a_norm, ["ln_1", "ln_1_scale"]),
+        (replace_forward_of_the_block, ["ln_1", "ln_1_scale", "ln_2", "ln_2_scale"]),
+    ],
+)
+def test_what_a_replaced_part_computes_is_recorded_not_derived(change, names):
+    model, seen = make_model(), {}
+    unchanged = record(model, IDS)
+    change(model.transformer.h[1])  # after a recording of the same names: nothing may be remembered from it
+    for name in names:
+        model.hook_points[name, 1].listeners.append(lambda value, name=name: seen.__setitem__(name, value[0].clone()))
+    trace = record(model, IDS)
+    for name in names:
+        model.hook_points[name, 1].listeners.clear()
+        torch.testing.assert_close(trace[name, 1], seen[name], rtol=0, atol=0)
+        assert not torch.equal(trace[name, 1], unchanged[name, 1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "name"),
+    [(MLP, "forward", "mlp_post"), (CausalSelfAttention, "explicit_attention", "scores")],
+)
+def test_what_a_replaced_method_of_a_class_computes_is_recorded_not_derived(monkeypatch, kind, method, name):
+    model, own = make_model(), getattr(kind, method)
+    monkeypatch.setattr(kind, method, lambda module, *args: own(module, *args))
+    assert (name, 1) in record(model, IDS)._values
 
 
 @pytest.mark.parametrize("name", ["ln_1", "ln_1_scale", "ln_2", "ln_2_scale"])
@@ -394,21 +474,32 @@ def test_nested_recordings_do_not_disturb_each_other(asked, other):
 
 @pytest.mark.parametrize("asked", ASKED, ids=str)
 def test_recordings_in_two_threads_do_not_disturb_each_other(asked):
-    model, there = make_model(), []
+    """The other begins while this one is half-way, and ends after it: with its readers, and still without dropout."""
+    model = make_model(dropout=0.5).train()
+    listeners, found = model.hook_points["resid_mid", 1].listeners, []
+    half_way, ended = threading.Event(), threading.Event()
+    other = threading.Thread(target=lambda: found.append(record(model, IDS[::-1], **asked)))
 
-    def record_in_another_thread(value):
-        if not there:
-            there.append(None)
-            thread = threading.Thread(target=lambda: there.append(record(model, IDS[::-1], **asked)))
-            thread.start()
-            thread.join()
+    def wait_half_way(value):
+        if threading.current_thread() is other:
+            half_way.set()
+            assert ended.wait(60)
 
-    listeners = model.hook_points["resid_mid", 1].listeners
-    listeners.append(record_in_another_thread)
+    def start_the_other(value):
+        if threading.current_thread() is not other:
+            listeners.append(wait_half_way)  # after this recording's reader, before the other's
+            other.start()
+            assert half_way.wait(60)
+
+    listeners.append(start_the_other)
     here = record(model, IDS, **asked)
-    listeners.remove(record_in_another_thread)
+    ended.set()
+    other.join()
+    listeners.clear()
+    assert all(module.training for module in model.modules())
+    model.eval()
     assert_same(here, record(model, IDS, **asked))
-    assert_same(there[1], record(model, IDS[::-1], **asked))
+    assert_same(found[0], record(model, IDS[::-1], **asked))
 
 
 @pytest.mark.parametrize("asked", [{}, {"names": "resid_pre"}, {"names": "logits"}, {"heads": 0}], ids=str)
