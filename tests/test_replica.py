@@ -13,6 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from gptviz.corpora import TextData
 from gptviz.runs import NotARun, open_run, replica
 from gptviz.runs.history import JOURNAL, live_files
+from gptviz.runs.journal import encode
 from gptviz.runs.replica import Replica
 from gptviz.training import TrainConfig, train
 
@@ -108,9 +109,27 @@ def test_a_mirror_that_comes_back_is_made_whole(tmp_path, often, memory, monkeyp
 
 def test_a_resumed_run_goes_on_with_its_mirror(tmp_path, often, memory):
     run = train(small(tmp_path / "run", mirror="memory://copy"), progress=False)
-    run.resume(80, progress=False)
+    assert "copy" not in (run.path / "run.json").read_text()  # whoever is given the run must not write there
+    run.resume(80, progress=False, mirror="memory://copy")
     memory.get("/copy", str(tmp_path / "fetched"), recursive=True)
     same(run, open_run(tmp_path / "fetched"))
+
+
+def test_names_in_a_copy_lead_to_no_other_file(tmp_path):
+    folder, copy, victim = open_run("sorter").path, tmp_path / "copy", tmp_path / "victim.txt"
+    copy.mkdir()
+    victim.write_text("mine")
+    shutil.copy(folder / "run.json", copy)
+    (copy / JOURNAL).write_bytes(encode({"kind": "weights", "step": 1, "file": "../victim.txt", "crc32": "0"}))
+    assert Replica(folder, f"file://{copy}").close()
+    assert victim.read_text() == "mine"
+    assert open_run(copy).verify() == []
+
+
+def test_a_run_is_not_its_own_mirror():
+    folder = open_run("sorter").path
+    with pytest.raises(ValueError, match="A mirror must lie outside of the run directory"):
+        Replica(folder, f"file://{folder}")
 
 
 def test_what_the_copy_has_is_not_sent_again(tmp_path, memory, monkeypatch):

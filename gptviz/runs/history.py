@@ -1,6 +1,7 @@
 """What the journal says: which files of a run count, and in which order things happened."""
 
 import contextlib
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class History:
         """Reads the journal as it is now."""
         self.folder = folder
         self.lines = LineReader(folder / JOURNAL)
+        self._turn = threading.Lock()  # a live board follows a run in a thread of its own
         self.live: dict[str, Record] = {}
         self.segments: list[Record] = []
         self.events: list[Record] = []
@@ -39,15 +41,16 @@ class History:
 
     def poll(self) -> None:
         """Takes in what was committed since the last call."""
-        for record in self.lines.poll():
-            try:
-                self._replay(record)
-            except (KeyError, TypeError, ValueError, AttributeError):  # whole, but not a record of ours
-                self.lines.corrupt.append(self.lines.offset)
+        with self._turn:
+            for record in self.lines.poll():
+                try:
+                    self._replay(record)
+                except (KeyError, TypeError, ValueError, AttributeError):  # whole, but not a record of ours
+                    self.lines.corrupt.append(self.lines.offset)
 
     def files(self, kind: str) -> dict[int, Record]:
         """The committed files of a kind ("weights", "optimizer", "state", "snapshot") by step, ascending."""
-        found = {record["step"]: record for record in self.live.values() if record["kind"] == kind}
+        found = {record["step"]: record for record in list(self.live.values()) if record["kind"] == kind}
         return dict(sorted(found.items()))
 
     def resume_steps(self) -> list[int]:
@@ -120,16 +123,18 @@ class Scalars:
         self.folder = folder / METRICS
         self._readers: dict[int, LineReader] = {}
         self._rows: dict[int, list[Record]] = {}
+        self._turn = threading.Lock()
 
     def rows(self, segments: list[Record]) -> list[Record]:
         """All rows that count, in the order of their steps."""
         numbers = sorted(int(path.stem) for path in self.folder.glob("[0-9]*.jsonl") if path.stem.isdigit())
         counted: list[Record] = []
-        for number in numbers:
-            for segment in segments:
-                if segment["metrics_file"] == number:
-                    counted = [row for row in counted if row["step"] < segment["from_step"]]
-            counted += self._file(number)
+        with self._turn:
+            for number in numbers:
+                for segment in segments:
+                    if segment["metrics_file"] == number:
+                        counted = [row for row in counted if row["step"] < segment["from_step"]]
+                counted += self._file(number)
         return counted
 
     @property

@@ -369,6 +369,7 @@ class Run:
         *,
         step: int | None = None,
         threads: int | str | None = None,
+        mirror: str | None = None,
         background: bool = False,
         progress: bool = True,
         on_step: Callable[[int, float], None] | None = None,
@@ -384,6 +385,7 @@ class Run:
             step: One of `resume_steps` to go on from; what was recorded after it no longer counts.
             threads: CPU threads, or "auto" to measure anew; as many as before by default. Another number rounds
                 differently: the run is then no longer the same to the bit.
+            mirror: Where a copy is kept up, as in `TrainConfig`; the run itself does not say.
             background: Whether to return a run that trains in a thread, as `gptviz.train` does.
             progress: Whether to show a progress bar.
             on_step: Called after each step with the step and its loss.
@@ -395,8 +397,8 @@ class Run:
         from gptviz.training import resume
 
         max_iters = None if max_iters is None else whole_number(max_iters, "max_iters", least=1)
-        return resume(self, max_iters, step=step, threads=threads, background=background, progress=progress,
-                      on_step=on_step)
+        return resume(self, max_iters, step=step, threads=threads, mirror=mirror, background=background,
+                      progress=progress, on_step=on_step)
 
     # --- care -------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,11 @@
 """A copy of a run directory at any URL that fsspec knows (s3://, gs://, file:// ...), kept up while the run is written.
 
-The run directory comes first: a replica reads what is committed there and copies it in an order in which the copy is
-always a whole run: files, then scalars, then the journal that lists them. Where the URL refuses, the replica is
-"degraded": it says so, tries again ever more rarely, and neither training nor recording waits for it.
+The run directory comes first: a replica reads what is committed there and copies it in an order in which the copy stays
+a whole run: files, then scalars, then the journal that lists them. A copy that is cut off within a file has that one
+damaged until the next attempt (`Run.verify` names it); so may be a step that a resumed run records again.
+
+Where the URL refuses, the replica is "degraded": it says so, tries again ever more rarely, and neither training nor
+recording waits for it.
 """
 
 import contextlib
@@ -11,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gptviz.runs.faults import CorruptSnapshot, NotARun
-from gptviz.runs.files import read_committed
+from gptviz.runs.files import FILE_NAME, read_committed
 from gptviz.runs.history import JOURNAL, METRICS, live_files
 
 EVERY_SECONDS = 10.0  # between two looks for something new
@@ -31,7 +34,7 @@ class Replica:
         error: Why the last attempt failed, or None.
 
     Raises:
-        ValueError: fsspec knows no such URL, or lacks the package for it, or another run is there.
+        ValueError: fsspec knows no such URL or lacks the package for it, or another run, or the run itself, is there.
 
     Example:
         >>> import shutil
@@ -47,6 +50,9 @@ class Replica:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
         self._files, self._root = open_url(url)
+        if "file" in self._files.protocol and Path(self._root).resolve() == folder.resolve():
+            raise ValueError(f"A mirror must lie outside of the run directory; {url} is {folder} itself. Choose "
+                             "another mirror=.")
         self.error: Exception | None = None
         self._there: dict[str, str] = {}  # checksums of the committed files that the copy has
         self._sizes: dict[str, int] = {}  # of the scalars and the journal as they were copied
@@ -110,7 +116,8 @@ class Replica:
         self._refuse_another_run(unreachable=True)
         with contextlib.suppress(FileNotFoundError):
             known = live_files(self._files.cat_file(f"{self._root}/{JOURNAL}"))
-            self._there = {name: str(record["crc32"]) for name, record in known.items()}
+            # names that are not ours stay untouched: whoever writes there must not make us remove other files
+            self._there = {name: str(one["crc32"]) for name, one in known.items() if FILE_NAME.fullmatch(name)}
         self._put("run.json", (self.folder / "run.json").read_bytes())
         self._known = True
 

@@ -122,11 +122,14 @@ class RunWriter:
         self._unsaved = False
         with _told(folder):
             lock.acquire(folder)
+        self.replica: Replica | None = None
         try:
             self.replica = Replica(folder, mirror) if mirror else None
             with _told(folder):
                 self._begin_segment(from_step)
         except BaseException:
+            if self.replica:
+                self.replica.close()
             lock.release(folder)
             raise
         self._thread = threading.Thread(target=self._work, name="gptviz-writer", daemon=True)

@@ -36,7 +36,8 @@ class TrainConfig:
         max_megabytes: Size that the run directory should not pass: fewer optimizer states and then fewer steps are kept
             (10^6 bytes; steps in `record_steps` are all kept).
         mirror: A folder at any URL that fsspec knows (s3://..., gs://..., file:///...), where a copy of the run
-            directory is kept up while it trains. Where that fails, it is said and tried again; training goes on.
+            directory is kept up while it trains. Where that fails, it is said and tried again; training goes on. The
+            run does not keep the URL: name it again in `resume(mirror=...)`.
         on_nan: What a loss that is not finite does: "continue" (it is recorded and flagged) or "stop".
         n_layer: Number of blocks.
         n_head: Attention heads per block.
@@ -129,7 +130,7 @@ class TrainConfig:
         """The fields as JSON values; data that was given as an object is described (its spec is kept beside)."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         described = {name: repr(fields[name]) for name in ("corpus", "task") if isinstance(fields[name], DataSource)}
-        return fields | described
+        return fields | described | {"mirror": None}  # a run that is passed on must not say where to write
 
     def _check_together(self) -> None:
         if (self.corpus is None) == (self.task is None):

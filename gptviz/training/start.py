@@ -98,6 +98,7 @@ def resume(
     *,
     step: int | None = None,
     threads: int | str | None = None,
+    mirror: str | None = None,
     background: bool = False,
     progress: bool = True,
     on_step: Callable[[int, float], None] | None = None,
@@ -117,7 +118,7 @@ def resume(
         ranks.check(dataclasses.replace(config, out=str(run.path)), background)
         ranks.agree(step)
         writer = ranks.writer(run.path, lambda: RunWriter(run.path, max_iters=config.max_iters, from_step=step,
-                                                         mirror=config.mirror))
+                                                         mirror=mirror))
         with torch.random.fork_rng():
             model = GPT(GPTConfig(**run.info["model"]))
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
