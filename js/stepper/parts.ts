@@ -146,8 +146,18 @@ export function switch_parts(pass: Pass, one: Switch, result: Switched | undefin
   if (waiting && !result) el.append(make("p", "gv-note", waiting));
   if (!result) return el;
   el.append(switch_table(pass, result), make("code", "gv-line", result.code));
-  if ((result.loss ?? 0) < (result.true_loss ?? 0)) el.append(make("p", "gv-note", "The mean fell: without it the model is less sure, also of tokens that nobody could foresee. Look at those that it can know."));
+  const note = loss_note(result);
+  if (note) el.append(make("p", "gv-note", note));
   return el;
+}
+
+/** What a mean loss that did not rise says, and what it does not. */
+export function loss_note({ id, loss, true_loss }: Pick<Switched, "id" | "loss" | "true_loss">): string {
+  const rise = (loss ?? NaN) - (true_loss ?? NaN);
+  if (Math.abs(rise) < 0.02) return "The mean loss hardly moves: on this text the model makes little use of it. Another text may show more.";
+  if (!(rise < 0)) return "";
+  if (id === "no_mask") return "The mean loss fell because each position now sees the tokens after it, the one that it is to foretell among them.";
+  return "The mean loss fell on this text. That makes it no better model: look at the tokens that it can know, for of those that nobody can foresee a vaguer guess costs less.";
 }
 
 const most_losses = 12;
