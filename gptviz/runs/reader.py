@@ -416,7 +416,7 @@ class Run:
         if not lock.holder(self.path):  # a run that has just begun has written none yet
             missing = self._scalars.missing(self._history.segments)
             found += [Problem(path, "is missing: the losses and other scalars in it are lost") for path in missing]
-        for record in self._history.live.values():
+        for record in list(self._history.live.values()):
             try:
                 read_committed(self.path, record)
             except CorruptSnapshot as error:
@@ -489,7 +489,7 @@ class Run:
 
     def _sizes(self) -> dict[str, int]:
         sizes: dict[str, int] = dict.fromkeys(("weights", "optimizer", "state", "snapshot"), 0)
-        for record in self._history.live.values():
+        for record in list(self._history.live.values()):
             sizes[record["kind"]] += record["bytes"]
         sizes["metrics"] = sum(map(_size, self._scalars.folder.glob("*.jsonl")))
         sizes["journal"] = _size(self._history.lines.path)

@@ -117,7 +117,7 @@ class Replica:
         with contextlib.suppress(FileNotFoundError):
             known = live_files(self._files.cat_file(f"{self._root}/{JOURNAL}"))
             # names that are not ours stay untouched: whoever writes there must not make us remove other files
-            self._there = {name: str(one["crc32"]) for name, one in known.items() if FILE_NAME.fullmatch(name)}
+            self._there = {name: str(one["crc32"]) for name, one in known.items() if FILE_NAME.fullmatch(str(name))}
         self._put("run.json", (self.folder / "run.json").read_bytes())
         self._known = True
 
