@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
+from gptviz.runs.cadence import thinned
 from gptviz.views.view import View
 
 MOST_NUMBERS = 24_000  # of a view: 96 kB
@@ -35,10 +36,8 @@ def distributions_view(
     """
     if bool((np.diff(steps) <= 0).any()):
         raise ValueError(f"The steps of distributions must rise; they are {steps.tolist()}. Sort them, each once.")
-    at = np.arange(len(steps))
     most = MOST_NUMBERS // max(1, sum(array[0].size for array in values.values() if len(array)))
-    if len(at) > most:
-        at = np.unique(np.rint(np.linspace(0, len(steps) - 1, max(2, most))).astype(int))
+    at = thinned(range(len(steps)), max(2, most))
     arrays: dict[str, np.ndarray] = {"steps": steps[at].astype(np.int32)}
     axes: dict[str, tuple[str, ...]] = {"steps": ("step",)}
     parts = []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from gptviz.runs.cadence import thinned
 from gptviz.views.head_scores import TITLES
 from gptviz.views.view import View
 
@@ -58,7 +59,7 @@ def head_curves_view(scores: Sequence[Curves]) -> View:
     _check(scores)
     arrays, axes = {}, {}
     for i, one in enumerate(scores):
-        at = _kept(len(one.steps), MOST_NUMBERS // (len(scores) * one.value[0].size))
+        at = thinned(range(len(one.steps)), max(2, MOST_NUMBERS // (len(scores) * one.value[0].size)))
         high = _largest(_null_of(one))
         arrays |= {f"steps_{i}": one.steps[at].astype(np.int32), f"value_{i}": one.value[at].astype(np.float32),
                    f"null_{i}": high[at].astype(np.float32)}
@@ -84,11 +85,6 @@ def _check(scores: Sequence[Curves]) -> None:
             raise ValueError(f"{one.name} must be [step, layer, head] with rising steps and the layers and heads of "
                              f"{scores[0].name}, {scores[0].value.shape[1:]}; it is {sorted(shapes)} for "
                              f"{len(one.steps)} steps. Give every step all heads.")
-
-
-def _kept(n: int, most: int) -> np.ndarray:
-    """The places of the steps that are sent: all, or evenly thinned ones with both ends."""
-    return np.arange(n) if n <= most else np.unique(np.rint(np.linspace(0, n - 1, max(2, most))).astype(int))
 
 
 def _largest(null: np.ndarray) -> np.ndarray:
