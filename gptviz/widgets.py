@@ -186,13 +186,19 @@ class Board(anywidget.AnyWidget):
         return self._with_details(payload, pairs, room - sum(v.nbytes for views in frames.values() for v in views))
 
     def _first_row(self) -> int:
-        """The first query of the window that the browser begins with: it holds the chosen query, else the last one."""
+        """The first query of the window that the browser begins with: it holds the chosen query, else the last one.
+
+        The browser opens its window at the top of the text and moves it only to a query that lies outside.
+        """
         last = _count(self.views, "query") - 1
         query = last if self.query is None else self.query
-        return max(0, min(last + 1 - WINDOW, query - WINDOW // 2))
+        return 0 if query < WINDOW else min(last + 1 - WINDOW, query - WINDOW // 2)
 
     def _with_details(self, payload: dict, pairs: list[tuple[list, list[View]]], room: float) -> dict:
-        """Give the views of a page their details, each an equal share of the room and the time that are left."""
+        """Give the views of a page their details, each an equal share of the room and the time that are left.
+
+        When the time is over a view still gets its first detail: the one that the reader looks at.
+        """
         holders = [(one, view) for ones, views in pairs for one, view in zip(ones, views, strict=True)
                    if one is not None and view.detail is not None]
         holders.sort(key=lambda pair: pair[1].nbytes)  # the largest, the heads, may have what the others leave
@@ -201,7 +207,7 @@ class Board(anywidget.AnyWidget):
         for i, (one, view) in enumerate(holders):
             left = len(holders) - i
             one["details"] = view.details(self.selection | {"rows": self._first_row()}, room / left,
-                                          max(1.0, (until - time.monotonic()) / left))
+                                          max(0.0, (until - time.monotonic()) / left))
             room -= sum(len(array["data"]) for detail in one["details"].values() for array in detail["arrays"].values())
             kept, whole = missing.get(view.title, (0, 0))
             missing[view.title] = (kept + len(one["details"]), whole + math.prod(map(len, view.detail_places)))

@@ -211,6 +211,26 @@ def test_page_payload_is_thinned_to_a_budget_and_says_so():
     assert len(board.payload()["frames"]) == 17
 
 
+def test_frames_of_a_page_whose_time_is_over_keep_the_first_detail_only(monkeypatch):
+    monkeypatch.setattr("gptviz.widgets.PAGE_SECONDS", 0.0)
+    monkeypatch.setattr("gptviz.views.attention.WHOLE", 10)  # heads are details
+    board = synthetic.board(8, 2, 2, layer=1, head=0)
+    details = [frame["views"][0]["details"] for frame in board.payload()["frames"]]
+    assert len(details) == 17
+    assert all(list(one) == ["1,0,0"] for one in details)
+
+
+@pytest.mark.parametrize(("query", "first"), [(None, 68), (0, 0), (20, 0), (31, 0), (32, 16), (60, 44), (99, 68)])
+def test_a_page_begins_with_the_rows_of_the_window_that_the_browser_opens(query, first, monkeypatch):
+    monkeypatch.setattr("gptviz.views.attention.WHOLE", 10)
+    monkeypatch.setattr("gptviz.views.attention.CHUNK", 100)
+    monkeypatch.setattr("gptviz.views.attention.MARGIN", 0)  # one row to a block: the page says exactly where it began
+    words = [str(at) for at in range(100)]
+    pattern = np.tril(np.ones((1, 1, 100, 100), np.float32)) / np.arange(1, 101, dtype=np.float32)[:, None]
+    payload = Board([attention_view(pattern, words)], query=query).payload()
+    assert next(iter(payload["views"][0]["details"])) == f"0,0,{first}"
+
+
 def test_a_page_holds_the_text_chosen_in_python_in_every_view():
     board = synthetic.board(8, 2, 2)
     board.text = "abc"
