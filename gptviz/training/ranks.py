@@ -112,11 +112,14 @@ class Ranks:
             raise ValueError(f"All processes must go on from the same step; they found {steps} in the run directory. "
                              "Launch them again when no other process writes to it.")
 
-    def spread(self, accelerator: Any, model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
-        """Wraps the model where gradients must be added up; returns the optimizer to step."""
+    def spread(self, accelerator: Any, model: nn.Module) -> None:
+        """Wraps the model where gradients must be added up.
+
+        The optimizer stays as it is: nothing scales the loss here, and Accelerate's would look for an optimizer that
+        is not installed, on the whole search path, twice a step.
+        """
         with self.connected():
-            self.model, optimizer = accelerator.prepare(model, optimizer)
-        return optimizer
+            self.model = accelerator.prepare(model)
 
     def rows(
         self, x: Int64[np.ndarray, "batch pos"], y: Int64[np.ndarray, "batch pos"]

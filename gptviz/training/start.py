@@ -241,7 +241,7 @@ class _Start:
             rng.bit_generator.state = state["data"]
             if "random/cuda" in arrays and self.accelerator.device.type == "cuda":
                 torch.cuda.set_rng_state(torch.from_numpy(arrays["random/cuda"]))
-        optimizer = self.ranks.spread(self.accelerator, model, optimizer)
+        self.ranks.spread(self.accelerator, model)
         trainer = Trainer(
             config, model, optimizer, self.accelerator, self.ranks, self.source, rng, recorder,
             step=step, resume_steps=set(plan.resume_steps), random=OwnRandom(random),
