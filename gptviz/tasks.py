@@ -201,6 +201,7 @@ class SortTask(_AnswerTask):
     """
 
     name = "sort"
+    about = "sort {length} letters: the answer, the same letters in order, follows the input"
 
     def __init__(self, length: int = 6, n_symbols: int = 3):
         length, n_symbols = whole_number(length, "length"), whole_number(n_symbols, "n_symbols")
@@ -233,6 +234,7 @@ class AdditionTask(_AnswerTask):
     """
 
     name = "addition"
+    about = "add two numbers of {n_digits} digits: the sum, its last digit first, follows the “=”"
 
     def __init__(self, n_digits: int = 2):
         n_digits = whole_number(n_digits, "n_digits")
@@ -282,6 +284,7 @@ class InductionTask:
     """
 
     name = "induction"
+    about = "go on with a text of letters on a ring of its own: after a letter mostly comes what came after it before"
     ring = (8, 16)  # letters; a text of fewer letters than the alphabet rewards copying before the ring is known
     follows = 0.8
 
@@ -387,6 +390,7 @@ def _seen_before(
 # --- by name ------------------------------------------------------------------------------------------------
 
 TASKS: dict[str, Callable[..., Task]] = {task.name: task for task in (SortTask, InductionTask, AdditionTask)}
+_ABOUT = {task.name: task.about for task in (SortTask, InductionTask, AdditionTask)}
 
 
 def load_task(name: str, **settings: Any) -> Task:
@@ -431,6 +435,20 @@ def task_from_spec(spec: dict[str, Any]) -> Task:
     if not isinstance(settings, dict) or spec.get("kind") != "task":
         raise ValueError(f'A task\'s spec has "kind": "task", "name" and "settings"; got {str(spec)[:80]}.')
     return load_task(str(spec.get("name")), **settings)
+
+
+def learned(spec: Any) -> str:
+    """What a model learns of the task that ``task.spec()`` described, as a sentence; "" of what is no task.
+
+    Example:
+        >>> learned(SortTask(length=4).spec())
+        'This model was trained to sort 4 letters: the answer, the same letters in order, follows the input.'
+        >>> learned({"kind": "text"})
+        ''
+    """
+    if not isinstance(spec, dict) or spec.get("kind") != "task" or spec.get("name") not in _ABOUT:
+        return ""
+    return f"This model was trained to {_ABOUT[spec['name']].format(**spec.get('settings', {}))}."
 
 
 def _spec(name: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +102,24 @@ def test_the_payload_alone_pays_for_every_cell(variant, inline):
         paid = receipt(shown, name, *index)
         assert paid.passed, (name, index)
         assert paid.recorded == receipt(forward, name, *index).recorded
+
+
+def test_the_page_says_what_the_model_was_trained_to_do(board, large):
+    """From the task's own description; of a model from elsewhere, and of one of a text, nothing."""
+    assert board.views[0].content["learned"] == (
+        "This model was trained to sort 6 letters: the answer, the same letters in order, follows the input.")
+    model, _ = load("sorter")
+    model.__dict__["trained_on"] = {"kind": "text", "name": "python-docs"}
+    assert step_through(record(model, [0, 1, 2]), model).views[0].content["learned"] == ""
+    assert step_through(*large).views[0].content["learned"] == ""
+
+
+def test_the_words_that_a_page_explains_are_the_glossary_s(board):
+    text = (Path(__file__).parent.parent / "docs" / "glossary.md").read_text(encoding="utf-8")
+    part = text.split("## Words that a page explains")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", part, re.M)[1:])
+    assert board.views[0].content["glossary"] == rows
+    assert set(rows) == {"residual stream", "d_model", "logit", "nats", "GELU"}
 
 
 def test_every_shape_and_line_is_right(board, sorter):
@@ -211,15 +230,41 @@ def test_the_answers_are_the_trace_s(sorter):
     asked = {question.id: question for question in questions(recorded_pass(trace, model), tokenizer.visible)}
     assert len(asked) > 18
     assert all(question.right(question.answer) for question in asked.values())
-    at = asked["scores-1"].at
+    at = asked["raw_scores-1"].at
     row = trace["scores", at["layer"]][at["head"], at["query"]]
     best = int(row.argmax())
-    assert asked["scores-1"].choices[int(asked["scores-1"].answer)] == f"‘{trace.tokens[best]}’ at {best}"
+    assert asked["raw_scores-1"].choices[int(asked["raw_scores-1"].answer)] == f"‘{trace.tokens[best]}’ at {best}"
     assert asked["mask-1"].answer == asked["mask-1"].at["query"] + 1
     hardest = int(trace["loss"].nan_to_num(-1).argmax())
     assert asked["loss-1"].choices[int(asked["loss-1"].answer)] == f"‘{trace.tokens[hardest]}’ at {hardest}"
     assert asked["ln_1-1"].answer == pytest.approx(0, abs=1e-6)
     assert asked["probs-1"].answer == pytest.approx(100 * float(trace["logits"][-1].softmax(-1).max()), rel=1e-5)
+
+
+def test_every_layer_and_head_has_its_own_questions(sorter):
+    """Whatever is on screen, the question is about it; none of them names another layer or head."""
+    trace, model, tokenizer = sorter
+    asked = questions(recorded_pass(trace, model), tokenizer.visible)
+    for layer, head in np.ndindex(3, 3):
+        at = [one for one in asked if one.at.get("layer", layer) == layer and one.at.get("head", head) == head]
+        stages = {one.stage for one in at}
+        assert {"ln_1", "qkv", "mask", "pattern", "attn_out", "resid_mid", "ln_2", "mlp_pre", "mlp_post"} <= stages
+        for one in at:
+            named = re.findall(r"\bL(\d+)(?:H(\d+))?", one.text)
+            assert all(int(its) == layer and int(own or head) == head for its, own in named), one.text
+    shares = {(one.at["layer"], one.at["head"]): one.answer for one in asked
+              if one.stage == "pattern" and one.kind == "number"}
+    assert len(shares) == 9
+    for (layer, head), share in shares.items():
+        query = next(one.at["query"] for one in asked if one.stage == "pattern")
+        assert share == pytest.approx(float(trace["pattern", layer][head, query].max()), rel=1e-5)
+
+
+def test_a_model_of_many_heads_is_asked_about_one_of_each_layer():
+    model = quick_model(block_size=8, vocab_size=20, n_layer=9, n_head=20, n_embd=40)
+    asked = questions(recorded_pass(record(model, [3, 4, 5, 3]), model))
+    places = [(one.at["layer"], one.at["head"]) for one in asked if one.stage == "pattern" and one.kind == "choice"]
+    assert [layer for layer, _ in places] == list(range(9))
 
 
 def test_a_choice_has_a_sentence_for_each_and_one_right_answer(sorter):

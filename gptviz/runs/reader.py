@@ -345,7 +345,9 @@ class Run:
         from gptviz.model import GPTConfig
 
         weights = {name: torch.from_numpy(array) for name, array in self.weights(step).items()}
-        return build_model(fit_weights(GPTConfig(**self.info["model"]), weights)), self.tokenizer
+        model = build_model(fit_weights(GPTConfig(**self.info["model"]), weights))
+        model.__dict__["trained_on"] = self.info.get("data", {})  # no part of the model: for whoever shows it
+        return model, self.tokenizer
 
     def record(self, text: Any, step: int | None = None, **options: Any) -> Any:
         """The trace of any text through the model as it was at a recorded step.

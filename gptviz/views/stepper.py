@@ -41,7 +41,8 @@ out. In a page, the detail of the chosen layer may have its weights though `cont
     columns_all: whether `columns` is the whole vocabulary · eps: 1e-5 of LayerNorm · bound: allowed error of a receipt
     edited: [[name, layer or null]...], values that an intervention may have replaced (their receipt need not agree)
     left_out: sentences about what is not in the payload, [] for nothing
-    label: what this pass is ("step 600"); "" for none
+    label: what this pass is ("step 600"); "" for none · learned: what the model was trained to do, a sentence; "" for
+        unknown · glossary: {word: its meaning}, for the first use of each word on a page and for the help
     stages: in order, [{id, number, title, sentence, equation: [[text, name]...], tensors: [names; the last is the
         result], reads: [ids of stages], ask, misconception, in_block, lines: [{scope, first, last}...], branch, shape,
         parameters: [{name, shape}...]}]. `name` in an equation is a tensor, a weight or "". `number` is 0..22 and is
@@ -101,6 +102,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from gptviz.analysis.stepper.forward_pass import ForwardPass
+from gptviz.analysis.stepper.glossary import GLOSSARY
 from gptviz.analysis.stepper.questions import questions
 from gptviz.analysis.stepper.receipts import receipt
 from gptviz.analysis.stepper.rules import EPS
@@ -123,7 +125,7 @@ WEIGHTS = ("ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias",
            "mlp.c_proj.bias")
 ACTIVATIONS = tuple(name for name, about in TENSORS.items()
                     if about.axes[0] == "layer" and name not in ("lens", "raw_scores"))
-BRANCHES = {"attention": ("ln_1", "qkv", "scores", "mask", "pattern", "z", "attn_out"),
+BRANCHES = {"attention": ("ln_1", "qkv", "raw_scores", "mask", "pattern", "z", "attn_out"),
             "mlp": ("ln_2", "mlp_pre", "mlp_post", "mlp_out")}
 BRANCH = {stage: branch for branch, stages in BRANCHES.items() for stage in stages}
 COLOUR = {"pattern": "share", "probs": "share", "ids": "id"} | dict.fromkeys(
@@ -132,7 +134,7 @@ COLOUR = {"pattern": "share", "probs": "share", "ids": "id"} | dict.fromkeys(
 
 def stepper_view(
     forward: ForwardPass, *, visible: Callable[[int], str] = str, switches: Mapping[str, Any] | None = None,
-    checks: Sequence[Check] = (), title: str = "Step", label: str = "", inline: int = INLINE,
+    checks: Sequence[Check] = (), title: str = "Step", label: str = "", learned: str = "", inline: int = INLINE,
 ) -> View:
     """A forward pass to be walked through, with all that its receipts need; the module's text describes the payload.
 
@@ -143,6 +145,7 @@ def stepper_view(
         checks: What was measured about the trace.
         title: The panel's title.
         label: What this pass is, where two stand side by side: "step 600".
+        learned: What the model was trained to do, a sentence; "" where nobody knows.
         inline: Bytes of all layers' tensors and weights up to which they travel at once.
 
     Raises:
@@ -168,6 +171,7 @@ def stepper_view(
         arrays, axes = arrays | stacked, axes | named
     content = _content(forward, visible, switches) | {
         "inline": at_once, "weights": with_weights, "columns_all": len(columns) == config.vocab_size, "label": label,
+        "learned": learned, "glossary": GLOSSARY,
         "left_out": left_out(forward, columns, at_once, with_weights, sum(array.nbytes for array in arrays.values()))}
     more: dict[str, Any] = {} if at_once and with_weights else dict(
         detail=lambda at: _layer_view(forward, at["layer"], title, not at_once, with_weights), detail_axes=("layer",),

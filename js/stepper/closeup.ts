@@ -1,13 +1,15 @@
 // The row of the chosen cell, a few cells wide, with the steps between what was read and what was made.
 import { make } from "../chrome.ts";
+import { font } from "../paint.ts";
+import type { Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { deviation, mean, norm_of } from "./finding.ts";
 import { colours_of } from "./layout.ts";
 import type { Pass } from "./pass.ts";
-import { receipt, shown, type Receipt } from "./receipt.ts";
+import { counted, receipt, shown, type Receipt } from "./receipt.ts";
 import { index_of, type Walk } from "./walk.ts";
 
-export interface Row { words: string; values: number[]; end?: string; like: string; hidden?: boolean } // like: the tensor whose colours it has; hidden: later keys are masked
+export interface Row { words: string; values: number[]; end?: string; like: string; hidden?: boolean; whole?: boolean } // like: the tensor whose colours it has; hidden: later keys are masked; whole: of integers
 type Cellwise = (column: number) => Receipt | null;
 
 const most_parts = 4;
@@ -69,12 +71,12 @@ function heads(paid: Receipt[], chosen: Receipt, like: string): Row[] {
   return rows;
 }
 
-const mask: Steps = (_walk, _columns, paid) => [{ words: "q · k / √d_head", values: paid.map((one) => one.a[0]!), like: "scores" }, { words: "+ mask", values: paid.map((one) => one.a[1]!), like: "scores" }];
+const mask: Steps = (_walk, _columns, paid) => [{ words: "raw_scores", values: paid.map((one) => one.a[0]!), like: "scores" }, { words: "+ mask", values: paid.map((one) => one.a[1]!), like: "scores", whole: true }];
 
 const gelu: Steps = (_walk, _columns, paid) => [{ words: "x: mlp_pre", values: paid.map((one) => one.a[0]! * 2), like: "mlp_pre" },
                                             { words: "share passing", values: paid.map((one) => (1 + one.b![1]!) / 2), like: "pattern" }];
 
-const dot: Steps = (_walk, _columns, paid, chosen) => [{ words: "q · k", values: paid.map((one) => one.steps[0]![1]), end: `÷ ${shown(chosen.divisor)}`, like: "scores" }];
+const dot: Steps = (_walk, _columns, paid, chosen) => [{ words: "q · k", values: paid.map((one) => one.steps[0]![1]), end: `÷ ${counted(chosen.divisor)}`, like: "scores" }];
 
 const loss: Steps = ({ pass }, columns) => [{ words: "probability", values: columns.map((pos) => Math.exp(-pass.value("loss", null, pos))), like: "probs" }];
 
@@ -89,18 +91,36 @@ const lens: Steps = ({ pass, place }, columns) => {
 
 const steps_of: Record<string, Steps> = { softmax, norm, sum: parts, carry: parts, linear: parts, mix: parts, mask, gelu, dot, loss, lens };
 
-const column_width = 60, name_width = 140, end_width = 100; // pixels
+const most_columns = 16; // that a reader can take in
+const name_width: Record<string, number> = { key: 100, pos: 80 }, end_width: Record<string, number> = { key: 90, pos: 0, d_head: 0 }; // pixels at the row's ends, by its axis
 
-/** As many columns as fit, the chosen one among them; what is said of a whole row needs room at its end. */
-export function columns_near(n: number, chosen: number, width: number, ends: boolean): number[] {
-  const wide = Math.max(3, Math.min(n, 16, Math.floor((width - name_width - (ends ? end_width : 0)) / column_width))), first = Math.max(0, Math.min(n - wide, chosen - (wide >> 1)));
+/** How many columns fit beside the names of the rows and what is said of a whole row at its end. */
+function room_for(width: number, axis: string, measure: Measure, theme: Theme): number {
+  const column = Math.max(46, measure("−0.0000", font(theme)) + 2) + 4; // a number and the padding around it
+  return Math.max(3, Math.min(most_columns, Math.floor((width - (name_width[axis] ?? 124) - (end_width[axis] ?? 112)) / column)));
+}
+
+/** Neighbours of a place, as many as fit. */
+export function columns_near(n: number, chosen: number, room: number): number[] {
+  const wide = Math.min(n, room), first = Math.max(0, Math.min(n - wide, chosen - (wide >> 1)));
   return Array.from({ length: wide }, (_, i) => first + i);
 }
 
+/** All columns of a row where they fit, else the chosen one and then the largest, largest first; NaN before any number. */
+export function columns_shown(sizes: number[], chosen: number, room: number): number[] {
+  const all = sizes.map((_, i) => i), size = (i: number) => (Number.isNaN(sizes[i]!) ? Infinity : sizes[i]!);
+  if (all.length <= room) return all;
+  return [chosen, ...all.filter((i) => i !== chosen).sort((i, j) => (size(i) === size(j) ? i - j : size(j) - size(i))).slice(0, room - 1)];
+}
+
+/** Whether the numbers along an axis count by their size, whatever their sign: those of a vector do, scores and shares do not. */
+const by_size = (axis: string): boolean => ["d_model", "d_head", "d_mlp"].includes(axis);
+
 /** The columns of the row that is shown. */
-function columns_of({ pass, focus, at }: Walk, width: number): number[] {
-  const axis = pass.axes(focus).at(-1);
-  return columns_near(pass.shape(focus).at(-1)!, at.at(-1)!, width, axis !== "pos" && axis !== "d_head");
+export function columns_of(walk: Walk, width: number, measure: Measure, theme: Theme): number[] {
+  const { pass, focus, at } = walk, axis = pass.axes(focus).at(-1)!, layer = walk.layer_of(focus), before = at.slice(0, -1);
+  const row = Array.from({ length: pass.shape(focus).at(-1)! }, (_, i) => pass.value(focus, layer, ...before, i));
+  return columns_shown(by_size(axis) ? row.map(Math.abs) : row, at.at(-1)!, room_for(width, axis, measure, theme));
 }
 
 function words_of(pass: Pass, name: string): string[] | null {
@@ -109,8 +129,8 @@ function words_of(pass: Pass, name: string): string[] | null {
 }
 
 /** The close-up as a table. */
-export function close_up(walk: Walk, width: number, theme: Theme, choose: (column: number) => void): HTMLElement[] {
-  const { pass, focus } = walk, chosen = walk.at.at(-1)!, columns = columns_of(walk, width), words = words_of(pass, focus), axis = pass.axes(focus).at(-1)!;
+export function close_up(walk: Walk, columns: number[], theme: Theme, choose: (column: number) => void): HTMLElement[] {
+  const { pass, focus } = walk, chosen = walk.at.at(-1)!, words = words_of(pass, focus), axis = pass.axes(focus).at(-1)!;
   const table = make("table", "gv-table"), head = make("tr"), rows = close_up_rows(walk, columns);
   head.append(make("th", "", words ? "" : axis), ...columns.map((column) => make("th", column === chosen ? "gv-here" : "", words ? words[column]! : String(column))), make("td"));
   table.append(head, ...rows.map((row, i) => table_row(row, walk, theme, columns, i === rows.length - 1, choose)));
@@ -121,7 +141,7 @@ function table_row(row: Row, { pass, focus, at, place }: Walk, theme: Theme, col
   const tr = make("tr", last ? "gv-result" : ""), name = make("th", "", row.words), colours = row.like ? colours_of(pass, row.like, theme) : null, chosen = at.at(-1)!, query = place.pos, ids = pass.content.tensors[focus]!.colour === "id";
   name.scope = "row";
   const cells = row.values.map((value, i) => {
-    const td = make("td", columns[i] === chosen ? "gv-here" : ""), number = make("span", "gv-cell-value", ids ? String(value) : shown(value)), masked = value === -Infinity || (row.hidden && value === 0 && columns[i]! > query), byte = colours && !masked && Number.isFinite(value) ? colours.at(value) : -1;
+    const td = make("td", columns[i] === chosen ? "gv-here" : ""), absent = pass.absent(focus, columns[i]!), number = make("span", "gv-cell-value", absent ? "–" : (ids || row.whole ? counted : shown)(value)), masked = value === -Infinity || (row.hidden && value === 0 && columns[i]! > query), byte = colours && !masked && Number.isFinite(value) ? colours.at(value) : -1;
     if (byte >= 0) { number.style.background = colours!.scale.css[byte]!; number.style.color = colours!.scale.ink[byte]!; }
     if (masked) number.classList.add("gv-masked");
     td.addEventListener("click", () => choose(columns[i]!));
@@ -133,8 +153,8 @@ function table_row(row: Row, { pass, focus, at, place }: Walk, theme: Theme, col
 }
 
 /** The vocabulary around the chosen token's number, where the numbers themselves are the stage. */
-export function vocabulary(walk: Walk, width: number): HTMLElement[] {
-  const { pass } = walk, ids = pass.view.arrays.columns!.values, place = Math.max(0, ids.indexOf(pass.content.ids[walk.place.pos]! as never)), near = columns_near(pass.columns.length, place, width, false);
+export function vocabulary(walk: Walk, room: number): HTMLElement[] {
+  const { pass } = walk, ids = pass.view.arrays.columns!.values, place = Math.max(0, ids.indexOf(pass.content.ids[walk.place.pos]! as never)), near = columns_near(pass.columns.length, place, room);
   const table = make("table", "gv-table"), head = make("tr"), row = make("tr", "gv-result");
   head.append(make("th", "", "token"), ...near.map((i) => make("th", i === place ? "gv-here" : "", pass.columns[i]!)));
   row.append(make("th", "", "number"), ...near.map((i) => { const td = make("td", i === place ? "gv-here" : ""); td.append(make("span", "gv-cell-value", String(ids[i]!))); return td; }));
@@ -143,9 +163,9 @@ export function vocabulary(walk: Walk, width: number): HTMLElement[] {
 }
 
 /** What the table shows, in words. */
-export function close_up_title(walk: Walk, width: number): string {
-  const n = walk.pass.shape(walk.focus).at(-1)!, near = columns_of(walk, width);
-  return `${row_title(walk)}${near.length < n && walk.focus !== "ids" ? ` · ${near[0]} to ${near.at(-1)} of ${n}` : ""}`;
+export function close_up_title(walk: Walk, columns: number[]): string {
+  const { pass, focus } = walk, n = pass.shape(focus).at(-1)!, rest = columns.length - 1;
+  return `${row_title(walk)}${rest + 1 < n && focus !== "ids" ? ` · the chosen one, then the ${rest} largest${by_size(pass.axes(focus).at(-1)!) ? " in size" : ""} of ${n}` : ""}`;
 }
 
 function row_title(walk: Walk): string {

@@ -72,7 +72,7 @@ const lens: Finding = ({ pass, place }) => {
 const embed: Finding = (walk) => `The vector of ${token(walk.pass, walk.place.pos)} has the norm ${shown(norm_of(own_row(walk)))}.`;
 
 const findings: Record<string, Finding> = {
-  embed, pos_embed: embed, resid_pre: stream, ln_1: norm, scores, mask: scores, pattern, attn_out: stream, resid_mid: stream, ln_2: norm, mlp_post: gelu, mlp_out: stream,
+  embed, pos_embed: embed, resid_pre: stream, ln_1: norm, raw_scores: scores, mask: scores, pattern, attn_out: stream, resid_mid: stream, ln_2: norm, mlp_post: gelu, mlp_out: stream,
   resid_post: stream, blocks: lens, ln_final: norm, logits, probs, loss,
 };
 

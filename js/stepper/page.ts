@@ -3,13 +3,14 @@ import { make, put } from "../chrome.ts";
 import { repaint } from "../paint.ts";
 import type { Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
-import { close_up, close_up_title, vocabulary } from "./closeup.ts";
+import { close_up, close_up_title, columns_of, vocabulary } from "./closeup.ts";
 import { finding, shape_words } from "./finding.ts";
 import { lay_out, plate_index, plate_value, type Cell, type Layout } from "./layout.ts";
 import { changes, equation, overview, question_parts, rail, receipt_rows, source_lines, switch_parts, type Go } from "./parts.ts";
 import type { Pass, Question, Switch } from "./pass.ts";
 import { draw_plates, mark_plates } from "./plates.ts";
 import { shown, type Receipt } from "./receipt.ts";
+import { term_nodes, terms, type Glossary } from "./terms.ts";
 import type { Place, Shown, Walk } from "./walk.ts";
 
 /** What a press in the page does. */
@@ -26,6 +27,7 @@ export class Page {
   private paid: Receipt | null = null;
   private room = 600; // pixels for the drawing
   private told = new WeakMap<HTMLElement, string>();
+  private readonly seen = new Set<string>(); // words that are explained above the stage
   private arriving: Animation | undefined;
   private readonly still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -59,13 +61,10 @@ export class Page {
 
   private draw_words(): void {
     const { el, walk, press } = this, { now, pass, place, focus } = walk, { config } = pass.content;
-    put(el.title, now.title);
+    this.explain([[el.title, now.title], [el.sentence, now.sentence], [el.finding, finding(walk)], [el.misconception, now.misconception]]);
     put(el.number, `stage ${now.number}${now.in_block ? ` · layer L${place.layer} of ${pass.n_layer}` : ""}${focus && pass.axes(focus).includes("head") ? ` · head ${place.head} of ${config.n_head}` : ""}`);
-    put(el.sentence, now.sentence);
-    put(el.hint, now.number ? "" : `How to read this: ${pass.view.subtitle}.`);
-    put(el.misconception, now.misconception);
+    put(el.hint, now.number ? "" : `${pass.content.learned ? `${pass.content.learned} ` : ""}How to read this: ${pass.view.subtitle}.`);
     put(el.state, walk.state());
-    put(el.finding, finding(walk));
     put(el.shape, focus ? shape_words(pass, focus) : "");
     if (this.stale(el.equation, now.number, focus)) el.equation.replaceChildren(...equation(pass, now, focus, press.focus));
     if (this.stale(el.boxes, now.in_block ? place.layer : -1, pass.tokens)) el.boxes.replaceChildren(...overview(pass, now, place.layer, press.go));
@@ -76,6 +75,19 @@ export class Page {
     this.picker(el.heads, "head", config.n_head);
     this.draw_tokens();
   }
+
+  /** Fill elements, in the order of the page, with texts in which the first use of each word of the glossary is explained. */
+  private explain(texts: [HTMLElement, string][]): void {
+    const glossary = this.glossary, seen = new Set(this.seen);
+    for (const [el, text] of texts) {
+      const parts = terms(text, glossary, seen);
+      if (!this.stale(el, parts)) continue;
+      if (el.matches(":focus-within")) this.el.stage_box.focus({ preventScroll: true }); // its word goes: the keys must not go with it
+      el.replaceChildren(...term_nodes(parts, glossary));
+    }
+  }
+
+  private get glossary(): Glossary { return this.walk.pass.content.glossary ?? {}; }
 
   private draw_tokens(): void {
     const { tokens } = this.walk.pass, { pos } = this.walk.place, { el } = this, most = 200;
@@ -122,6 +134,29 @@ export class Page {
     this.draw_over(theme, measure, null);
   }
 
+  /** Something that a key has to say, seen and heard; "" for nothing. */
+  say(words: string): void {
+    const { notice } = this.el;
+    if (notice.textContent === words) return;
+    put(notice, words);
+    notice.hidden = !words;
+    if (words) notice.scrollIntoView({ block: "nearest" });
+  }
+
+  /** The first use of words in what is known of the model, which stands above the stage. */
+  explain_facts(facts: HTMLElement): void {
+    const text = facts.lastChild!;
+    text.replaceWith(...term_nodes(terms(text.textContent!, this.glossary, this.seen), this.glossary));
+  }
+
+  /** Bring the reader to what breaks without a part, and say it. */
+  show_breaks(): void {
+    const { breaks, switches, live } = this.el;
+    put(live, `What breaks without it: ${[...switches.querySelectorAll(".gv-switch-head b, .gv-with tr, .gv-note")].map((one) => one.textContent).slice(0, 5).join("; ")}`);
+    breaks.focus({ preventScroll: true });
+    breaks.scrollIntoView({ block: "nearest", behavior: this.still.matches ? "auto" : "smooth" });
+  }
+
   /** Why a place cannot be gone to; "" where it can. */
   say_jump(why: string): void {
     const { jump, jump_note } = this.el;
@@ -149,6 +184,7 @@ export class Page {
   private readout(): string {
     const { walk } = this, { focus, at, passes } = walk, layer = walk.layer_of(focus), words = walk.words(focus, layer, at), [other] = passes.slice(1);
     if (walk.hidden === focus) return `${words}: predict first, then look`;
+    if (walk.pass.absent(focus, ...at)) return `${words} = –: ${no_loss}`;
     const value = walk.pass.value(focus, layer, ...at), ids = walk.pass.content.tensors[focus]!.colour === "id";
     const two = other?.value(focus, layer, ...at), beside = two === undefined ? "" : `   ·   ${other!.content.label || "second pass"}: ${exact(two)}, difference ${exact(two - value)}`;
     return `${words} = ${ids ? value : exact(value)}${beside}`;
@@ -162,19 +198,20 @@ export class Page {
     const { plate, row, column } = hover, value = plate_value(plate, row, column), at = plate_index(plate, walk.place.head, row, column), [i, j] = plate.turned ? [column, row] : [row, column];
     const across = plate.columns === "key" ? ` → ‘${walk.pass.tokens[j]}’` : plate.columns === "d_vocab" ? ` → ‘${walk.pass.columns[j]}’` : "", token = `‘${walk.pass.tokens[i] ?? ""}’${across}`;
     const places = plate.axes.map((axis, k) => (axis === "d_vocab" ? `token ‘${walk.pass.columns[at[k]!]}’` : `${axis} ${at[k]}`));
-    callout.replaceChildren(make("b", "", plate.colours ? shown(value) : String(value)), make("span", "", token), make("small", "", `${plate.caption}  ${places.join(", ")}`));
+    callout.replaceChildren(make("b", "", walk.pass.absent(plate.name, ...at) ? "–" : plate.colours ? shown(value) : String(value)), make("span", "", token), make("small", "", `${plate.caption}  ${places.join(", ")}`));
     const w = plate.w / (plate.turned ? plate.n_rows : plate.n_columns), h = plate.h / (plate.turned ? plate.n_columns : plate.n_rows), x = plate.x + (column + 1) * w + 10, y = plate.y + row * h - 4, wide = callout.offsetWidth, high = callout.offsetHeight;
     callout.style.left = `${x + wide > layout.width ? Math.max(0, plate.x + column * w - wide - 10) : x}px`;
     callout.style.top = `${Math.max(0, Math.min(y, layout.height - high))}px`;
   }
 
-  private draw_close_up({ theme, live, missing }: Around): void {
+  private draw_close_up({ theme, measure, live, missing }: Around): void {
     const { el, walk, press } = this, { now, pass, focus, place, hidden } = walk, width = this.room, none = !focus || !walk.here(focus) || hidden !== null;
     if (!this.stale(el.closeup, now.number, place, focus, hidden, width, theme.paper, theme.ink, missing, live, pass.tokens)) return;
+    const columns = none ? [] : columns_of(walk, width, measure, theme);
     el.closeup.classList.toggle("gv-changes", now.id === "change");
     if (now.id === "change") el.closeup.replaceChildren(...changes(pass, walk.passes[1]!, press.open));
-    else el.closeup.replaceChildren(...(none ? [] : focus === "ids" ? vocabulary(walk, width) : close_up(walk, width, theme, press.choose_last)));
-    put(el.closeup_title, now.id === "change" ? "Relative change of each tensor, largest first: |this − other| / |this|" : none ? "" : close_up_title(walk, width));
+    else el.closeup.replaceChildren(...(none ? [] : focus === "ids" ? vocabulary(walk, Math.max(3, Math.min(16, Math.floor((width - 80) / 60)))) : close_up(walk, columns, theme, press.choose_last)));
+    put(el.closeup_title, now.id === "change" ? "Relative change of each tensor, largest first: |this − other| / |this|" : none ? "" : close_up_title(walk, columns));
   }
 
   // --- beside it -------------------------------------------------------------------------------------------
@@ -185,8 +222,9 @@ export class Page {
     if (!focus || !this.stale(el.receipt, walk.address, hidden, paid?.result, paid?.recorded, missing)) return;
     put(el.receipt_cell, walk.words(focus, walk.layer_of(focus), walk.at));
     const layer = walk.layer_of(focus), lacking = layer === null ? "the numbers that it was computed from" : `the weights of L${layer}`;
-    const why = hidden ? "hidden until you have answered" : !walk.here(focus) ? missing : live ? "asking the kernel …" : `This number is the model’s own. Its arithmetic is not here, for this page does not hold ${lacking}: what it holds is told below.`;
-    el.receipt.replaceChildren(...(paid ? receipt_rows(paid, pass.content.units[focus] ?? "", pass) : [make("p", "gv-note", why)]));
+    const none = paid && pass.absent(focus, ...walk.at), strange = Number.isNaN(pass.value(focus, layer, ...walk.at)) && "The model computed NaN here, no number: something that it was computed from is NaN or infinite.";
+    const why = hidden ? "hidden until you have answered" : !walk.here(focus) ? missing : none ? `There is no loss here and nothing to compute: ${no_loss}.` : strange ? strange : live ? "asking the kernel …" : `This number is the model’s own. Its arithmetic is not here, for this page does not hold ${lacking}: what it holds is told below.`;
+    el.receipt.replaceChildren(...(paid && !none ? receipt_rows(paid, pass.content.units[focus] ?? "", pass) : [make("p", "gv-note", why)]));
   }
 
   private draw_source(): void {
@@ -198,16 +236,25 @@ export class Page {
   }
 
   private draw_question(): void {
-    const { el, walk } = this, { question } = walk;
-    el.predict.hidden = !question;
+    const { el, walk } = this, { question, asked_at } = walk;
+    el.predict.hidden = !question && !asked_at;
+    if (asked_at && this.stale(el.question, asked_at, walk.state())) this.point_to(asked_at);
     if (!question || !this.stale(el.question, question.id, walk.answers.get(question.id), walk.predicting, walk.score)) return;
     put(el.predict_words, [walk.predicting ? "the result is hidden until you answer · P shows it" : "P hides the result until you answer", walk.score].filter(Boolean).join(" · "));
     el.question.replaceChildren(...question_parts(question, walk.answers.get(question.id), (given) => this.press.answer(question, given)));
   }
 
+  /** Where the question of this stage is, in a model with too many heads to ask about each. */
+  private point_to(at: Partial<Place>): void {
+    put(this.el.predict_words, "");
+    const place = [["L", at.layer], ["H", at.head]].filter(([, one]) => one !== undefined).map((one) => one.join("")).join(" ");
+    this.el.question.replaceChildren(make("p", "gv-note", "This model has too many heads for a question about each. "), pressable("gv-small", `one is about ${place}`, () => this.press.move(at)));
+  }
+
   private draw_switches({ live, asked }: Around): void {
     const { el, walk } = this, { pass, now, place } = walk, here = pass.content.switches.available.filter((one) => one.stage === now.id);
     const found = here.map((one) => { const at = switch_place(one, place); return { one, result: walk.switched.get(`${one.id} ${at.layer} ${at.head}`), waiting: asked("switch", { id: one.id, ...at }) }; });
+    if (!here.length && !el.breaks.hidden && el.breaks.matches(":focus-within")) el.stage_box.focus({ preventScroll: true });
     el.breaks.hidden = !here.length;
     if (!this.stale(el.switches, now.number, place.layer, place.head, found.map(({ result, waiting }) => [result?.id, waiting]), pass.tokens)) return;
     const words = (waiting: boolean) => (waiting ? "asking the kernel …" : live ? "" : "not in this page: the notebook runs it");
@@ -222,6 +269,8 @@ function beside({ tokens, content }: Pass, first: string[]): string {
 }
 
 export const switch_place = (one: Switch, place: Place): { layer: number | null; head: number | null } => ({ layer: one.by.includes("layer") ? place.layer : null, head: one.by.includes("head") ? place.head : null });
+
+const no_loss = "nothing comes before the first token, so nothing predicts it";
 
 const exact = (value: number): string => (Number.isFinite(value) && Math.abs(value) >= 5e-4 ? value.toFixed(6).replace("-", "−") : shown(value));
 
@@ -283,7 +332,7 @@ function stage_parts() {
   return { base, over, stage, stage_box, callout };
 }
 
-const key_line: [string[], string][] = [[["←", "→"], "stage"], [["↑", "↓"], "layer"], [["[", "]"], "head"], [["⇧", "arrows"], "cell"], [["T"], "tensor"], [["P"], "predict"], [["/"], "go to"], [["?"], "all keys"]];
+const key_line: [string[], string][] = [[["←", "→"], "stage"], [["↑", "↓"], "layer"], [["[", "]"], "head"], [["⇧", "arrows"], "cell"], [["T"], "tensor"], [["P"], "predict"], [["W"], "without it"], [["/"], "go to"], [["?"], "all keys"]];
 
 export function key_caps(caps: string[], words: string): HTMLElement {
   const el = make("span", "gv-key");
@@ -293,17 +342,21 @@ export function key_caps(caps: string[], words: string): HTMLElement {
 
 /** The elements that stay; their contents change with the stage. */
 function skeleton() {
-  const drawing = stage_parts(), title = make("h2", "gv-stage-title"), number = note(), sentence = make("p", "gv-sentence"), equation_line = div("gv-equation"), readout = make("p", "gv-readout-line"), found = make("p", "gv-finding"), shape = make("p", "gv-shape-words"), missing = make("p", "gv-note");
+  const drawing = stage_parts(), title = make("h2", "gv-stage-title"), notice = make("p", "gv-notice"), number = note(), sentence = make("p", "gv-sentence"), equation_line = div("gv-equation"), readout = make("p", "gv-readout-line"), found = make("p", "gv-finding"), shape = make("p", "gv-shape-words"), missing = make("p", "gv-note");
   const steps = make("span", "gv-back-next"), hint = make("p", "gv-hint"), closeup = div("gv-closeup"), closeup_title = make("h3", "gv-title"), misconception = make("p", "gv-misconception"), main = make("section", "gv-main"), state = make("code", "gv-state"), top = div("gv-stage-head");
   main.setAttribute("aria-label", "stage");
   steps.append(state);
   top.append(title, number, steps);
-  main.append(top, sentence, hint, equation_line, missing, drawing.stage_box, shape, readout, found, closeup_title, closeup, misconception);
+  notice.hidden = true;
+  notice.setAttribute("role", "status");
+  main.append(top, notice, sentence, hint, equation_line, missing, drawing.stage_box, shape, readout, found, closeup_title, closeup, misconception);
   const boxes = div("gv-boxes"), model = panel("Model", null, boxes), scope = note(), source = div("gv-source"), receipt_cell = note(), receipt = div("gv-receipt");
   const predict_words = note(), question = div("gv-question"), switches = div("gv-switches"), side = make("section", "gv-side");
   const predict = panel("Predict", predict_words, question), breaks = panel("What breaks without it", null, switches);
   model.classList.add("gv-model");
+  breaks.classList.add("gv-breaks");
   side.setAttribute("aria-label", "source, arithmetic, question");
+  breaks.tabIndex = -1; // W brings the reader here
   side.append(panel("model.py", scope, source), panel("Receipt", receipt_cell, receipt), predict, breaks);
   const left_out = make("p", "gv-note gv-left-out"), jump = make("input", "gv-jump"), jump_note = make("p", "gv-jump-note"), help = div("gv-help"), live = make("p", "gv-live"), keys = div("gv-key-line");
   keys.append(...key_line.map(([caps, words]) => key_caps(caps, words)));
@@ -314,6 +367,6 @@ function skeleton() {
   help.hidden = true;
   help.setAttribute("role", "note");
   live.setAttribute("aria-live", "polite");
-  return { ...drawing, title, number, sentence, equation: equation_line, readout, finding: found, shape, missing, closeup, closeup_title, misconception, main, state, steps, hint, boxes, model, scope, source, receipt_cell, receipt,
+  return { ...drawing, title, notice, number, sentence, equation: equation_line, readout, finding: found, shape, missing, closeup, closeup_title, misconception, main, state, steps, hint, boxes, model, scope, source, receipt_cell, receipt,
            predict, predict_words, question, breaks, switches, side, left_out, jump_note, jump, help, live, keys, tokens: div("gv-tokens"), layers: div("gv-picker"), heads: div("gv-picker"), rail: div("gv-rail") };
 }

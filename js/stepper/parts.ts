@@ -1,7 +1,7 @@
 // The words around the drawing: overview, equation, source, receipt, question, switches, rail. Only textContent.
 import { make } from "../chrome.ts";
 import type { Line, Pass, Question, Stage, Switch, Switched } from "./pass.ts";
-import { shown, type Receipt, type Source } from "./receipt.ts";
+import { counted, shown, type Receipt, type Source } from "./receipt.ts";
 import type { Answer, Shown } from "./walk.ts";
 
 export type Go = (to: { stage?: string; layer?: number }) => void;
@@ -68,17 +68,17 @@ const most_terms = 6;
 
 /** The arithmetic of the chosen cell: steps, the largest terms, the sum, and what the model computed. */
 export function receipt_rows(paid: Receipt, unit: string, pass: Pass): HTMLElement[] {
-  const number = paid.rule === "given" ? String : shown, rows: HTMLElement[] = [], line = (words: string, value: string, name = "") => {
+  const number = paid.rule === "given" ? String : shown, part = part_number(paid), rows: HTMLElement[] = [], line = (words: string, value: string, name = "") => {
     const el = make("div", `gv-receipt-row${name}`);
     el.append(make("span", "", words), make("span", "gv-value", value));
     rows.push(el);
   };
-  for (const [what, value] of paid.steps) line(what, shown(value));
+  for (const [what, value] of paid.steps) line(what, what === "√d_head" ? counted(value) : shown(value));
   const products = paid.a.map((a, i) => (paid.b ? a * paid.b[i]! : a)), order = products.map((_, i) => i).sort((i, j) => Math.abs(products[j]!) - Math.abs(products[i]!));
   const told = paid.rule !== "softmax" && paid.rule !== "given";
   if (told) {
     const kept = order.length <= most_terms + 1 ? [...products.keys()] : order.slice(0, most_terms);
-    for (const i of kept) line(paid.labels[i] ?? "", paid.b ? `${shown(paid.a[i]!)} × ${shown(paid.b[i]!)} = ${shown(products[i]!)}` : shown(products[i]!));
+    for (const i of kept) line(paid.labels[i] ?? "", paid.b ? `${part(paid.a[i]!)} × ${part(paid.b[i]!)} = ${shown(products[i]!)}` : part(products[i]!));
     const rest = products.length - kept.length;
     if (rest) line(`${rest} smaller terms`, shown(products.reduce((sum, one) => sum + one, 0) - kept.reduce((sum, i) => sum + products[i]!, 0)));
   }
@@ -100,12 +100,16 @@ export function origin(pass: Pass, { name, layer, index }: Source): string {
   return `${name}[${words.join(", ")}]`;
 }
 
+/** How the addends and factors of a receipt are written: the mask is 0, and half of x passes GELU times 1. */
+const part_number = ({ rule }: Receipt): ((value: number) => string) => (rule === "mask" || rule === "gelu" ? counted : shown);
+
 /** The arithmetic on one line: 0.31 × 1.20 + … + bias = 0.87. */
 export function formula(paid: Receipt): string {
-  const parts = paid.a.map((a, i) => (paid.b ? `${shown(a)} × ${shown(paid.b[i]!)}` : shown(a)));
+  const part = part_number(paid), parts = paid.a.map((a, i) => (paid.b ? `${part(a)} × ${part(paid.b[i]!)}` : part(a)));
   let text = (parts.length > 3 ? [parts[0], "…", parts.at(-1)] : parts).join(" + ");
   if (paid.bias !== null) text += ` + ${shown(paid.bias)}`;
-  if (paid.divisor !== 1) text = parts.length > 1 || paid.bias !== null ? `(${text}) ÷ ${shown(paid.divisor)}` : `${text} ÷ ${shown(paid.divisor)}`;
+  const by = paid.rule === "dot" ? counted(paid.divisor) : shown(paid.divisor);
+  if (paid.divisor !== 1) text = parts.length > 1 || paid.bias !== null ? `(${text}) ÷ ${by}` : `${text} ÷ ${by}`;
   return paid.outer ? `√(${text})` : text;
 }
 
@@ -122,7 +126,7 @@ export function question_parts(question: Question, answer: Answer | undefined, r
   } else out.push(number_field(question, answer, reply));
   if (answer) {
     const feedback = answer.given === null ? "" : question.feedback[answer.given] ?? "";
-    out.push(make("p", "gv-explained", `${answer.right ? "Right." : "Not quite."} ${feedback} ${question.kind === "number" ? `It is ${shown(question.answer)}${question.unit ? ` ${question.unit}` : ""}. ` : ""}${question.explanation}`));
+    out.push(make("p", "gv-explained", `${answer.right ? "Right." : "Not quite."} ${feedback} ${question.kind === "number" ? `It is ${(question.tolerance ? shown : counted)(question.answer)}${question.unit ? ` ${question.unit}` : ""}. ` : ""}${question.explanation}`));
   }
   return out;
 }
@@ -163,7 +167,7 @@ export function loss_note({ id, loss, true_loss }: Pick<Switched, "id" | "loss" 
 const most_losses = 12;
 
 function switch_table(pass: Pass, result: Switched): HTMLElement {
-  const table = make("table", "gv-with"), number = (value: number | null | undefined) => (value == null || Number.isNaN(value) ? "–" : value.toFixed(3));
+  const table = make("table", "gv-with"), number = (value: number | null | undefined) => (value == null || Number.isNaN(value) ? (pass.tokens.length > 1 ? "NaN" : "–") : value.toFixed(3)); // null: JSON has no NaN; a text of one token has no loss
   const row = (words: string, one: string, two: string, name = "") => { const tr = make("tr", name), th = make("th", "", words); th.scope = "row"; tr.append(th, make("td", "gv-value", one), make("td", "gv-value", two)); table.append(tr); };
   const word = (next: { word: string; prob: number }[]) => next.slice(0, 1).map((next_one) => `‘${next_one.word}’ ${next_one.prob?.toFixed(2) ?? "–"}`).join("");
   const top = make("tr"), losses = pass.row("loss", null), change = (i: number) => Math.abs((result.losses[i] ?? NaN) - losses[i]!);

@@ -22,7 +22,7 @@ export interface Switched {
 }
 export interface Content {
   config: Record<string, any>; sizes: Record<string, number>; ids: number[]; tied: boolean; inline: boolean; weights: boolean; columns_all: boolean;
-  eps: number; bound: number; edited: [string, number | null][]; left_out: string[]; label: string; stages: Stage[]; tensors: Record<string, Tensor>;
+  eps: number; bound: number; edited: [string, number | null][]; left_out: string[]; label: string; learned?: string; glossary?: Record<string, string>; stages: Stage[]; tensors: Record<string, Tensor>;
   source: { file: string; text: string }; questions: Question[]; switches: { available: Switch[]; results: Switched[] }; units: Record<string, string>;
 }
 
@@ -123,6 +123,9 @@ export class Pass {
     for (let i = 0; i < deep; i++) sum += q.values[at + i]! * k.values[from + i]!;
     return Math.fround(sum / Math.sqrt(deep));
   }
+
+  /** Whether a cell holds no number by its nature: nothing comes before the first token, so it has no loss. Any other NaN is the model's. */
+  absent = (name: string, ...at: number[]): boolean => name === "loss" && at[0] === 0;
 
   /** Whether every block has this tensor. */
   layered = (name: string): boolean => this.content.tensors[name]?.axes[0] === "layer";

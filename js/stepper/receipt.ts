@@ -20,7 +20,7 @@ export function receipt(pass: Pass, name: string, layer: number | null, at: numb
   const result = outer ? Math.sqrt(sum) : sum, recorded = pass.value(name, layer, ...at);
   const error = miss(result, recorded, [made.largest ?? 0, ...[...products, bias ?? 0].map((one) => Math.abs(one / divisor))]);
   return { labels: made.labels, a, b, bias, divisor, outer, steps: made.steps ?? [], sources: made.sources, weights: made.weights ?? [], note: made.note ?? "",
-           result, recorded, error, passed: error <= pass.content.bound, rule: about.rule };
+           result, recorded, error, passed: error <= pass.content.bound && !Number.isNaN(recorded), rule: about.rule };
 }
 
 /** The difference, as a share of the largest number that went into it. */
@@ -98,7 +98,7 @@ const dot: Rule = (pass, _name, _about, layer, [head, query, key]) => {
 };
 
 const mask: Rule = (pass, _name, _about, layer, at) => ({
-  labels: ["score", "mask"], a: [pass.value("raw_scores", layer, ...at), at[2]! > at[1]! ? -Infinity : 0], sources: [{ name: "raw_scores", layer, index: at }],
+  labels: ["raw_scores", "mask"], a: [pass.value("raw_scores", layer, ...at), at[2]! > at[1]! ? -Infinity : 0], sources: [{ name: "raw_scores", layer, index: at }],
 });
 
 /** Over the keys that a query may see; over the vocabulary the sum travels, for its columns may not. */
@@ -158,6 +158,9 @@ const lens: Rule = (pass, _name, _about, layer, [pos, column]) => {
 };
 
 const rules: Record<string, Rule> = { given, lookup, sum, carry, scale, norm, linear, dot, mask, softmax, mix, gelu, loss, lens };
+
+/** A number that may be a count: integers as integers. */
+export const counted = (value: number): string => (Number.isInteger(value) ? String(value).replace("-", "−") : shown(value));
 
 /** A number of a receipt: 4 decimals, small ones with an exponent, a true minus. */
 export function shown(value: number): string {

@@ -10,12 +10,13 @@ import { find_cell, plate_index, type Cell } from "./layout.ts";
 import { key_caps, Page, switch_place, type Presses } from "./page.ts";
 import { Pass, type Switch, type Switched } from "./pass.ts";
 import { receipt, type Receipt } from "./receipt.ts";
+import { glossary_list } from "./terms.ts";
 import { Walk, type Place } from "./walk.ts";
 
 const keys: [string[], string][] = [
   [["←", "→"], "stage before, next"], [["↑", "↓"], "layer above, below"], [["[", "]"], "head before, after"], [["Home", "End"], "first, last stage"],
   [["⇧", "arrows"], "move the chosen cell"], [["T"], "next tensor of the stage: q, k, v"], [["Space"], "play, pause"], [["P"], "predict: hide the result until you answer; A to H choose"],
-  [["W"], "without it: run what the stage lets you take away"], [["/"], "go to a place: L1 H0 stage 8 token 5"], [["G"], "go to a token"], [["?"], "this list"],
+  [["W"], "without it: run the first thing that the stage lets you take away, and go there"], [["/"], "go to a place: L1 H0 stage 8 token 5"], [["G"], "go to a token"], [["?"], "this list"],
 ];
 
 export class Stepper {
@@ -126,6 +127,8 @@ export class Stepper {
   private changed(): void {
     const { layer, head, pos, key } = this.walk.place;
     this.error = "";
+    this.page.say("");
+    this.page.say_jump("");
     this.host.set({ layer, head, query: pos, key });
     this.write_link();
     this.queue();
@@ -141,9 +144,9 @@ export class Stepper {
   private move(change: Partial<Place>): void { this.walk.move(change); this.changed(); }
   private follow_link = (): void => {
     if (!location.hash) return;
-    const wrong = this.walk.jump(words_of_link(location.hash));
-    this.page.say_jump(wrong);
-    if (!wrong) this.changed();
+    const wrong = this.walk.jump(words_of_link(location.hash), true);
+    this.changed();
+    this.page.say_jump(wrong && `${wrong} Shown instead: ${this.walk.state()}.`);
   };
 
   private presses(): Presses {
@@ -154,6 +157,14 @@ export class Stepper {
       move: then((change) => walk.move(change)), choose_last: then((at) => walk.choose_last(at)), answer: then((question, given) => walk.answer(question, given)), take_away: (one) => this.take_away(one),
       walk: then((by) => (by > 0 ? walk.next() : walk.back())),
     };
+  }
+
+  /** W: the first thing that this stage lets one take away, in sight and under the focus; or in words that there is none. */
+  private take_first_away(): void {
+    const { walk, page } = this, { available } = walk.pass.content.switches, first = available.find((one) => one.stage === walk.now.id);
+    if (!first) return page.say(`This stage has nothing to take away (W). ${stages_with(walk, available)}`);
+    this.take_away(first);
+    requestAnimationFrame(() => page.show_breaks()); // after the drawing that was queued
   }
 
   private take_away(one: Switch): void { this.act("switch", { id: one.id, ...switch_place(one, this.walk.place) }); this.queue(); }
@@ -167,7 +178,9 @@ export class Stepper {
     this.chrome.header.saved.hidden = true;
     const page = this.page = new Page(walk, this.presses()), { el } = page, list = make("dl");
     for (const [caps, words] of keys) { const term = make("dt"); term.append(...key_caps(caps, "").querySelectorAll("kbd")); list.append(term, make("dd", "", words)); }
-    el.help.append(make("h3", "gv-title", "Keys"), list);
+    const glossary = walk.pass.content.glossary ?? {};
+    el.help.append(make("h3", "gv-title", "Keys"), list, make("h3", "gv-title", "Words"), glossary_list(glossary));
+    page.explain_facts(this.chrome.header.el.querySelector(".gv-facts")!);
     this.chrome.header.steps.append(el.layers, el.heads);
     this.root.replaceChildren(this.chrome.header.el, this.chrome.form.el, el.tokens, el.jump, el.jump_note, el.help, el.model, el.main, el.side, el.rail, el.left_out, el.keys, this.chrome.footer, el.live);
     this.listen_parts();
@@ -313,7 +326,7 @@ export class Stepper {
     Home: () => { this.walk.place.layer = 0; this.walk.go_to(0); this.changed(); }, End: () => { this.walk.go_to(this.walk.pass.content.stages.length - 1); this.changed(); },
     "/": () => this.open_jump(), g: () => this.open_jump("token "), "?": () => this.toggle_help(), " ": () => this.play(),
     t: () => { this.walk.next_tensor(); this.changed(); }, p: () => { this.walk.predicting = !this.walk.predicting; this.queue(); },
-    w: () => this.walk.pass.content.switches.available.filter((one) => one.stage === this.walk.now.id).forEach((one) => this.take_away(one)),
+    w: () => this.take_first_away(),
     Escape: () => { this.page.el.help.hidden = true; },
   };
 
@@ -337,6 +350,12 @@ export class Stepper {
     this.show_error();
     if (text) this.link.ask({ ask: "frame", step: this.board.selection.step, text });
   }
+}
+
+/** Where something can be taken away: 2 pos_embed, 4 ln_1. */
+function stages_with(walk: Walk, available: Switch[]): string {
+  const found = walk.pass.content.stages.filter((stage) => available.some((one) => one.stage === stage.id)).map((one) => `${one.number} ${one.id}`);
+  return found.length ? `The stages that have: ${found.join(", ")}.` : "Nor has any other, for this pass was edited.";
 }
 
 /** The end of an address as words; an address may be damaged. */

@@ -108,27 +108,31 @@ export class Walk {
   /** Where the reader is, to be dictated: L1 H0 stage 8 token 5. */
   state(): string { return `L${this.place.layer} H${this.place.head} stage ${this.now.number} token ${this.place.pos}`; }
 
-  /** Go to a place in words: any of L1, H0, stage 8 (or its name), token 5. Gives why it could not; "" if it could. */
-  jump(words: string): string {
+  /** Go to a place in words: any of L1, H0, stage 8 (or its name), token 5. Gives why it could not; "" if it could. `nearest`: then goes as near as it can. */
+  jump(words: string, nearest = false): string {
     const text = words.replace(/-/g, " "), number = (pattern: RegExp) => { const found = text.match(pattern); return found ? Number(found[1]) : null; };
     const layer = number(/\bL(\d+)/i), head = number(/\bH(\d+)/i), pos = number(/\btoken (\d+)/i), by_number = number(/\bstage (\d+)/i), { stages } = this.pass.content;
     const named = (one: Stage) => one.id === text.trim() || text.toLowerCase().includes(`stage ${one.id}`);
     const stage = by_number !== null ? stages.findIndex((one) => one.number === by_number) : stages.findIndex(named);
-    const { config } = this.pass.content, outside = ([at, n]: [number | null, number]) => at !== null && at >= n;
-    const wrong = ([[layer, config.n_layer, "L", "this model"], [head, config.n_head, "H", "each layer"], [pos, this.pass.tokens.length, "token ", "this text"]] as [number | null, number, string, string][]).find(([at, n]) => outside([at, n]));
-    if (wrong) return `There is no ${wrong[2]}${wrong[0]}: ${wrong[3]} has ${wrong[2]}0 to ${wrong[2]}${wrong[1] - 1}.`;
-    if (by_number !== null && stage < 0) return `There is no stage ${by_number}: they are 0 to ${stages.at(-1)!.number}.`;
-    if (layer === null && head === null && pos === null && stage < 0) return "A place has any of L1, H0, stage 8 (or the stage’s name) and token 5. Write at least one of them.";
-    if (stage >= 0) this.go_to(stage);
+    const { config } = this.pass.content, ranges: [number | null, number, string, string][] = [[layer, config.n_layer, "L", "this model"], [head, config.n_head, "H", "each layer"], [pos, this.pass.tokens.length, "token ", "this text"]];
+    const wrong = ranges.filter(([at, n]) => at !== null && at >= n).map(([at, n, name, whose]) => `There is no ${name}${at}: ${whose} has ${n > 1 ? `${name}0 to ${name}${n - 1}` : `${name}0 only`}.`);
+    if (by_number !== null && stage < 0) wrong.push(`There is no stage ${by_number}: they are 0 to ${stages.at(-1)!.number}.`);
+    if ([layer, head, pos, by_number].every((one) => one === null) && stage < 0) return "A place has any of L1, H0, stage 8 (or the stage’s name) and token 5. Write at least one of them.";
+    if (wrong.length && !nearest) return wrong.join(" ");
+    if (by_number !== null || stage >= 0) this.go_to(stage < 0 ? stages.length - 1 : stage);
     this.move(Object.fromEntries(Object.entries({ layer, head, pos }).filter(([, value]) => value !== null)));
-    return "";
+    return wrong.join(" ");
   }
 
   private fits = ({ stage, at }: Question): boolean => stage === this.now.id && (at.layer ?? this.place.layer) === this.place.layer && (at.head ?? this.place.head) === this.place.head;
 
-  /** The question about what is looked at; if there is none, one about another layer or head. */
-  get question(): Question | undefined {
-    return this.pass.content.questions.find(this.fits) ?? this.pass.content.questions.find((one) => one.stage === this.now.id);
+  /** The question about what is looked at: this stage, this layer and this head. */
+  get question(): Question | undefined { return this.pass.content.questions.find(this.fits); }
+
+  /** Where this stage has a question, if it has none here: in a model of very many heads only some have one. */
+  get asked_at(): Partial<Place> | null {
+    const { layer } = this.place, all = this.question ? [] : this.pass.content.questions.filter((one) => one.stage === this.now.id), { at } = all.find((one) => one.at.layer === layer) ?? all[0] ?? { at: null };
+    return at && { ...(at.layer === undefined ? {} : { layer: at.layer }), ...(at.head === undefined ? {} : { head: at.head }) };
   }
 
   answer(question: Question, given: number): void {

@@ -89,7 +89,7 @@ test("scales are perceptually even, ink reads on every colour", () => {
       const distance = Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
       assert.ok(distance > 0.085 && distance < 0.105, `${i}: ${distance}`);
     }
-    for (const hexes of [theme.sequential, theme.loss])
+    for (const hexes of [theme.sequential, theme.loss, theme.negative, theme.positive])
       for (let i = 0; i < 256; i++) {
         const colour = at(hexes.split(" ").map(parse), i / 255), ink = ink_on(colour) === "#000000" ? 0 : 1;
         const [light, dark] = [Math.max(luminance(colour), ink), Math.min(luminance(colour), ink)];

@@ -60,7 +60,7 @@ def test_the_page_computes_the_receipts_that_python_computes(open_page, tmp_path
     assert len(found) == 2000
     for (view, name, _, _, index), (result, recorded, passed) in zip(cells, found, strict=True):
         paid = receipt(forwards[view], name, *index)
-        assert passed, (view, name, index, result, recorded)
+        assert passed != (name == "loss" and index == [0]), (view, name, index, result, recorded)
         for mine, theirs in ((paid.result, number(result)), (paid.recorded, number(recorded))):
             assert close(mine, theirs), (view, name, index, mine, theirs)
 
@@ -268,12 +268,12 @@ def test_a_second_pass_lies_below_the_first(open_page, tmp_path, capsys):
 
 
 def test_the_stage_is_the_one_tab_stop_of_the_walk(sorter):
-    """Whatever else takes the focus is a field, or the list of keys; every button has a key or a name."""
+    """Whatever else takes the focus is a field, a word, or the list of keys; every button has a key or a name."""
     _, opened = sorter
     page = opened("#L1-H0-stage-8-token-4")
     stops = page.evaluate("""() => [...document.querySelectorAll('.gv-stepper button, .gv-stepper [tabindex], input')]
         .filter(el => el.tabIndex >= 0 && el.offsetParent).map(el => el.className)""")
-    assert stops == ["gv-stage-box", "gv-help-button"]
+    assert stops == ["gv-term", "gv-stage-box", "gv-help-button"]  # the first: a word that is explained
     nameless = page.evaluate("""() => [...document.querySelectorAll('.gv-stepper button, .gv-stepper [role]')]
         .filter(el => el.offsetParent && !el.textContent.trim() && !el.getAttribute('aria-label'))
         .map(el => el.className)""")
@@ -401,3 +401,174 @@ def test_a_page_with_the_weights_of_one_layer_pays_for_its_cells(open_page, tmp_
     page.keyboard.press("ArrowDown")
     settle(page)
     assert why in page.locator(".gv-receipt").inner_text()
+
+
+def go(page, words):
+    """To a place by its link, drawn."""
+    page.evaluate("to => { location.hash = to }", "#" + words.replace(" ", "-"))
+    page.wait_for_function("to => document.querySelector('.gv-stepper').dataset.drawn === to", arg=words)
+    settle(page)
+
+
+def test_questions_are_about_the_layer_and_head_on_screen(sorter):
+    _, opened = sorter
+    page, asked = opened(), set()
+    for layer, head in np.ndindex(3, 3):
+        go(page, f"L{layer} H{head} stage 8 token 4")
+        asked.add(page.locator(".gv-ask").inner_text())
+        assert f"L{layer}H{head}:" in page.locator(".gv-ask").inner_text()
+    assert len(asked) == 9
+
+
+def test_the_first_token_has_no_loss_and_a_real_nan_is_loud(sorter, open_page, tmp_path, capsys):
+    _, opened = sorter
+    page = opened("#L0-H0-stage-21-token-0")
+    why = "nothing comes before the first token, so nothing predicts it"
+    assert page.locator(".gv-readout-line").inner_text() == f"loss[pos 0] = –: {why}"
+    assert why in page.locator(".gv-receipt").inner_text()
+    assert page.locator(".gv-result .gv-cell-value").first.inner_text() == "–"
+    assert "NaN" not in page.locator(".gv-stepper").inner_text()
+    model, tokenizer = load("sorter")
+    with torch.no_grad():
+        model.transformer.wte.weight[0, 0] = math.nan
+    url = page_of(record(model, "CBABBC", tokenizer), model, tmp_path, tokenizer)
+    page = open_page(url + "#L0-H0-stage-21-token-4")
+    page.wait_for_selector(".gv-stepper[data-drawn]")
+    assert page.locator(".gv-readout-line").inner_text() == "loss[pos 4] = NaN"
+    assert page.locator(".gv-result .gv-cell-value").nth(4).inner_text() == "NaN"
+    assert "✓" not in page.locator(".gv-receipt").inner_text()
+    assert "NaN" in page.locator(".gv-receipt").inner_text()
+
+
+def test_scores_before_the_mask_have_one_name(sorter):
+    _, opened = sorter
+    page = opened("#L1-H2-stage-7-token-4")
+    assert page.locator(".gv-equation").inner_text().split() == ["scores", "3×6×6", "=", "raw_scores", "3×6×6", "+",
+                                                                  "mask"]
+    assert page.locator(".gv-receipt-row").first.inner_text().startswith("raw_scores")
+    assert page.locator("table.gv-table th[scope]").all_inner_texts() == ["raw_scores", "+ mask", "scores"]
+    go(page, "L1 H2 stage 6 token 4")
+    assert page.locator(".gv-equation .gv-symbol b").first.inner_text() == "raw_scores"
+    assert page.locator(".gv-readout-line").inner_text().startswith("raw_scores[")
+
+
+def test_a_row_starts_at_the_chosen_column_and_the_largest(sorter):
+    trace, opened = sorter
+    page = opened("#L1-H2-stage-10-token-4")  # attn_out
+    page.locator(".gv-stage-box").focus()
+    for _ in range(5):
+        page.keyboard.press("Shift+ArrowRight")
+    settle(page)
+    heads = [int(one) for one in page.locator("table.gv-table tr").first.locator("th").all_inner_texts()[1:]]
+    row = trace["attn_out", 1][4].abs().numpy()
+    rest = [int(i) for i in np.argsort(-row, kind="stable") if i != 5][: len(heads) - 1]
+    assert heads == [5, *rest]
+    assert f"the chosen one, then the {len(rest)} largest in size of 48" in page.locator(".gv-main > h3").inner_text()
+    go(page, "L1 H2 stage 8 token 4")
+    assert "largest" not in page.locator(".gv-main > h3").inner_text()  # all six fit
+
+
+def test_words_are_explained_by_keyboard_and_in_the_help(sorter):
+    _, opened = sorter
+    page = opened("#L1-H0-stage-21-token-4")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    focused = page.evaluate("""() => { const el = document.activeElement, tip = getComputedStyle(el, '::after');
+        return [el.textContent, el.getAttribute('aria-description'), tip.content, tip.visibility]; }""")
+    assert focused[0] == "nats"
+    assert focused[1].startswith("unit of the loss")
+    assert focused[1] in focused[2].replace("\\", "")
+    assert page.locator(".gv-term").all_inner_texts() == ["d_model", "nats"]  # each once
+    page.keyboard.press("?")
+    assert page.locator(".gv-glossary dt").all_inner_texts() == ["residual stream", "d_model", "logit", "nats", "GELU"]
+    assert focused[1] in page.locator(".gv-glossary").inner_text()
+    page.keyboard.press("ArrowLeft")  # the word goes, and its focus to the stage
+    settle(page)
+    assert page.evaluate("document.activeElement.className") == "gv-stage-box"
+
+
+def test_the_page_starts_with_what_the_model_was_trained_to_do(sorter):
+    _, opened = sorter
+    page = opened()
+    assert page.locator(".gv-hint").inner_text().startswith("This model was trained to sort 6 letters: ")
+
+
+def test_w_goes_to_what_breaks_or_says_that_there_is_nothing(sorter):
+    _, opened = sorter
+    page = opened("#L1-H0-stage-7-token-4", reduced_motion="reduce")
+    page.set_viewport_size({"width": 700, "height": 500})
+    settle(page)
+    breaks, said = page.locator(".gv-breaks"), page.locator(".gv-stepper > .gv-live")
+    page.keyboard.press("w")
+    page.wait_for_function("() => document.activeElement.classList.contains('gv-breaks')")
+    top = breaks.bounding_box()["y"]
+    assert 0 <= top < 500
+    assert "without the mask" in said.inner_text()
+    page.keyboard.press("ArrowRight")  # the keys go on
+    page.wait_for_function("() => document.querySelector('.gv-state').textContent === 'L1 H0 stage 8 token 4'")
+    settle(page)
+    assert page.evaluate("document.activeElement.className") == "gv-stage-box"
+    notice = page.locator(".gv-notice")
+    assert not notice.is_visible()
+    page.keyboard.press("w")
+    notice.wait_for(state="visible")
+    assert notice.inner_text().startswith("This stage has nothing to take away (W). The stages that have: 2 pos_embed")
+    assert notice.get_attribute("role") == "status"
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert not notice.is_visible()
+
+
+def test_a_link_to_a_place_that_is_not_there_opens_the_nearest_and_says_so(sorter):
+    _, opened = sorter
+    page = opened("#L9-H0-stage-99")
+    note = page.locator(".gv-jump-note")
+    assert note.is_visible()
+    assert note.inner_text() == ("There is no L9: this model has L0 to L2. There is no stage 99: they are 0 to 21. "
+                                 "Shown instead: L2 H0 stage 21 token 5.")
+    assert place(page) == "L2 H0 stage 21 token 5"
+    page.keyboard.press("ArrowLeft")
+    settle(page)
+    assert not note.is_visible()
+
+
+def test_counts_are_written_as_integers(sorter):
+    _, opened = sorter
+    page = opened("#L1-H0-stage-5-token-4")
+    page.locator(".gv-number-field").fill("3")
+    page.get_by_role("button", name="Check").click()
+    settle(page)
+    assert "It is 16. " in page.locator(".gv-explained").inner_text()
+    go(page, "L1 H0 stage 6 token 4")
+    assert "÷ 4" in page.locator(".gv-total").inner_text()
+    assert "4.0000" not in page.locator(".gv-receipt").inner_text()
+
+
+@pytest.mark.parametrize("width", [700, 1000, 1239])
+def test_the_model_is_drawn_where_the_columns_are_two(sorter, width):
+    """Whole, in a few lines above the stage, with the current box lit."""
+    _, opened = sorter
+    page = opened("#L1-H0-stage-7-token-4", width=width)
+    box = page.locator(".gv-boxes")
+    assert box.evaluate("el => el.scrollHeight <= el.clientHeight + 1 && el.scrollWidth <= el.clientWidth + 1")
+    assert page.locator(".gv-boxes .gv-here").inner_text() == "mask"
+    assert box.bounding_box()["height"] <= 120
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_in_cells_are_read_on_their_colours(sorter, scheme):
+    """WCAG AA, 4.5:1, of every number in a coloured cell of the rows, as the page computes its styles."""
+    _, opened = sorter
+    page = opened(scheme=scheme)
+    for stage in (8, 10, 14, 20, 21):
+        go(page, f"L1 H0 stage {stage} token 5")
+        worst = page.evaluate("""() => {
+            const channel = c => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+            const light = css => { const [r, g, b] = css.match(/[0-9.]+/g).map(Number);
+                return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b); };
+            return Math.min(...[...document.querySelectorAll('.gv-cell-value')].filter(el => el.style.background)
+                .map(el => { const style = getComputedStyle(el);
+                    const [a, b] = [light(style.color), light(style.backgroundColor)];
+                    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); })); }""")
+        assert 4.5 <= worst < 22

@@ -1,6 +1,7 @@
 """What to predict before a stage shows its numbers: questions about the learner's own text, answered from its numbers.
 
-The same text through the same model gives the same questions: what is asked about is drawn by a seed made of the ids.
+The same text through the same model gives the same questions: the position that is asked about is drawn by a seed made
+of the ids. A question about a layer or a head is asked of each of them, so that one fits whatever is on screen.
 """
 
 import math
@@ -15,6 +16,7 @@ from gptviz.analysis.stepper.forward_pass import ForwardPass
 from gptviz.analysis.stepper.receipts import shown
 
 CHOICES = 4  # at most so many to choose from
+EVERY_HEAD = 160  # heads up to which each has its own questions (0.5 kB each); of more, one of each layer has
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,22 @@ class _Asker:
     def rng(self, stage: str) -> np.random.Generator:
         return np.random.default_rng([zlib.crc32(stage.encode()), *self.forward.ids])
 
-    def place(self, stage: str) -> tuple[int, int, int]:
-        """A layer, a head, and a position in the later half of the text."""
-        rng, n = self.rng(f"place {stage}"), len(self.forward.ids)
+    def position(self, stage: str) -> int:
+        """A position in the later half of the text."""
+        n = len(self.forward.ids)
+        return int(self.rng(f"place {stage}").integers(n // 2, n))
+
+    def layers(self) -> range:
+        """All layers."""
+        return range(self.forward.config.n_layer)
+
+    def heads(self, stage: str) -> list[tuple[int, int]]:
+        """All heads as (layer, head); of a model with many, one of each layer."""
         config = self.forward.config
-        return int(rng.integers(config.n_layer)), int(rng.integers(config.n_head)), int(rng.integers(n // 2, n))
+        if config.n_layer * config.n_head <= EVERY_HEAD:
+            return [(layer, head) for layer in self.layers() for head in range(config.n_head)]
+        rng = self.rng(f"heads {stage}")
+        return [(layer, int(rng.integers(config.n_head))) for layer in self.layers()]
 
     def number(self, stage: str, at: dict[str, int], text: str, answer: float | int, tolerance: float | int,
                explanation: str, unit: str = "") -> None:
@@ -180,7 +193,9 @@ def _normalised_row(ask: _Asker, stage: str, name: str, source: str, layer: int 
     row = ask.forward.value(source, read)[pos].astype(np.float64)
     scale = float(ask.forward.value(f"{name}_scale", layer)[pos])
     at = {"pos": pos} if layer is None else {"layer": layer, "pos": pos}
-    ask.number(stage, at, f"What is the mean of the row of {ask.token(pos)} after LayerNorm, before weight and bias?",
+    where = "" if layer is None else f" of L{layer}"
+    ask.number(stage, at, f"What is the mean of the row of {ask.token(pos)} after {stage}{where}, before weight and "
+               f"bias?",
                float((row - row.mean()).mean() / scale), 0.01,
                f"Before, the mean is {shown(float(row.mean()))}; it is taken away from each of the {len(row)} numbers, "
                f"so 0 is left.")
@@ -191,8 +206,9 @@ def _normalised_row(ask: _Asker, stage: str, name: str, source: str, layer: int 
 
 
 def _ln_1(ask: _Asker) -> None:
-    layer, _, pos = ask.place("ln_1")
-    _normalised_row(ask, "ln_1", "ln_1", "resid_pre", layer, layer, pos)
+    pos = ask.position("ln_1")
+    for layer in ask.layers():
+        _normalised_row(ask, "ln_1", "ln_1", "resid_pre", layer, layer, pos)
 
 
 def _ln_final(ask: _Asker) -> None:
@@ -201,38 +217,44 @@ def _ln_final(ask: _Asker) -> None:
 
 
 def _qkv(ask: _Asker) -> None:
-    config, (layer, head, _) = ask.forward.config, ask.place("qkv")
-    ask.number("qkv", {"layer": layer, "head": head}, "How many numbers has the query of one token in one head?",
+    config = ask.forward.config
+    ask.number("qkv", {}, "How many numbers has the query of one token in one head?",
                config.d_head, 0, f"{config.n_embd} numbers of the stream are shared out to {config.n_head} heads: "
                f"{config.n_embd} / {config.n_head} = {config.d_head}.")
 
 
 def _scores(ask: _Asker) -> None:
-    layer, head, query = ask.place("scores")
-    scores = ask.forward.value("scores", layer)[head, query, : query + 1]
-    ask.largest("scores", {"layer": layer, "head": head, "query": query},
-                f"Head L{layer}H{head}: which key has the largest score for the query {ask.token(query)}?",
-                [ask.token(key) for key in range(query + 1)], scores, "score",
-                "The score is the product of the query with the key, divided by √d_head.")
+    query = ask.position("raw_scores")
+    for layer, head in ask.heads("raw_scores"):
+        scores = ask.forward.value("scores", layer)[head, query, : query + 1]
+        ask.largest("raw_scores", {"layer": layer, "head": head, "query": query},
+                    f"Head L{layer}H{head}: which key has the largest score for the query {ask.token(query)}, of those "
+                    f"that are not later?", [ask.token(key) for key in range(query + 1)], scores, "score",
+                    "The score is the product of the query with the key, divided by √d_head.")
 
 
 def _mask(ask: _Asker) -> None:
-    layer, head, query = ask.place("mask")
-    ask.number("mask", {"layer": layer, "head": head, "query": query},
-               f"How many keys may the query {ask.token(query)} see?", query + 1, 0,
+    query = ask.position("mask")
+    ask.number("mask", {"query": query}, f"How many keys may the query {ask.token(query)} see?", query + 1, 0,
                f"Itself and the {query} before it: {query + 1}. The scores of the other "
                f"{len(ask.forward.ids) - query - 1} are −∞.")
 
 
 def _pattern(ask: _Asker) -> None:
-    layer, head, query = ask.place("pattern")
+    query = ask.position("pattern")
+    for layer, head in ask.heads("pattern"):
+        _pattern_row(ask, layer, head, query)
+
+
+def _pattern_row(ask: _Asker, layer: int, head: int, query: int) -> None:
     at = {"layer": layer, "head": head, "query": query}
     scores = ask.forward.value("scores", layer)[head, query, : query + 1].astype(np.float64)
     row = softmax(scores)
     change = float(np.abs(softmax(scores + 3) - row).max())
     if not math.isfinite(change):
         return
-    ask.choice("pattern", at, "Every score in this row grows by 3. What happens to the pattern?",
+    ask.choice("pattern", at, f"Head L{layer}H{head}: every score in the row of {ask.token(query)} grows by 3. What "
+               f"happens to the pattern?",
                ("every share grows by 3", "nothing changes", "the largest share grows"), 1 if change < 1e-9 else 2,
                ("Shares sum to 1: they cannot all grow.",
                 f"Recomputed: no share changes by more than {max(change, 1e-16):.0e}.",
@@ -245,65 +267,69 @@ def _pattern(ask: _Asker) -> None:
 
 
 def _z(ask: _Asker) -> None:
-    layer, head, query = ask.place("z")
-    pattern = ask.forward.value("pattern", layer)[head, query, : query + 1]
-    sizes = pattern * np.linalg.norm(ask.forward.value("v", layer)[head, : query + 1], axis=-1)
-    ask.largest("z", {"layer": layer, "head": head, "query": query},
-                f"Head L{layer}H{head}: whose value is the largest part of what {ask.token(query)} reads?",
-                [ask.token(key) for key in range(query + 1)], sizes, "share × length",
-                "The part of a key is its share of attention times the length of its value.")
+    query = ask.position("z")
+    for layer, head in ask.heads("z"):
+        pattern = ask.forward.value("pattern", layer)[head, query, : query + 1]
+        sizes = pattern * np.linalg.norm(ask.forward.value("v", layer)[head, : query + 1], axis=-1)
+        ask.largest("z", {"layer": layer, "head": head, "query": query},
+                    f"Head L{layer}H{head}: whose value is the largest part of what {ask.token(query)} reads?",
+                    [ask.token(key) for key in range(query + 1)], sizes, "share × length",
+                    "The part of a key is its share of attention times the length of its value.")
 
 
 def _attn_out(ask: _Asker) -> None:
-    layer, _, pos = ask.place("attn_out")
-    config = ask.forward.config
-    weight = ask.forward.weight("attn.c_proj.weight", layer).reshape(-1, config.n_head, config.d_head)
-    writes = np.einsum("hd,chd->hc", ask.forward.value("z", layer)[:, pos], weight)
-    ask.largest("attn_out", {"layer": layer, "pos": pos}, f"Which head of L{layer} writes most at {ask.token(pos)}?",
-                [f"L{layer}H{head}" for head in range(config.n_head)], np.linalg.norm(writes, axis=-1), "length",
-                "The length of z of the head times its part of c_proj. Length is not importance: a later layer may "
-                "undo a write.")
+    pos, config = ask.position("attn_out"), ask.forward.config
+    for layer in ask.layers():
+        weight = ask.forward.weight("attn.c_proj.weight", layer).reshape(-1, config.n_head, config.d_head)
+        writes = np.einsum("hd,chd->hc", ask.forward.value("z", layer)[:, pos], weight)
+        ask.largest("attn_out", {"layer": layer, "pos": pos}, f"Which head of L{layer} writes most at "
+                    f"{ask.token(pos)}?", [f"L{layer}H{head}" for head in range(config.n_head)],
+                    np.linalg.norm(writes, axis=-1), "length",
+                    "The length of z of the head times its part of c_proj. Length is not importance: a later layer "
+                    "may undo a write.")
 
 
 def _resid_mid(ask: _Asker) -> None:
-    layer, _, pos = ask.place("resid_mid")
-    before, after = (ask.forward.value(name, layer)[pos].astype(np.float64) for name in ("resid_pre", "resid_mid"))
-    cosine = float(before @ after / max(1e-30, np.linalg.norm(before) * np.linalg.norm(after)))
-    write, stream = np.linalg.norm(after - before), np.linalg.norm(before)
-    ask.number("resid_mid", {"layer": layer, "pos": pos}, f"What is the cosine of the stream at {ask.token(pos)} "
-               f"before and after attention of L{layer} has written (1: the same direction)?", cosine, 0.1,
-               f"The write is {write:.4f} long, the stream {stream:.4f}: the cosine is {shown(cosine)}.")
+    pos = ask.position("resid_mid")
+    for layer in ask.layers():
+        before, after = (ask.forward.value(name, layer)[pos].astype(np.float64) for name in ("resid_pre", "resid_mid"))
+        cosine = float(before @ after / max(1e-30, np.linalg.norm(before) * np.linalg.norm(after)))
+        write, stream = np.linalg.norm(after - before), np.linalg.norm(before)
+        ask.number("resid_mid", {"layer": layer, "pos": pos}, f"What is the cosine of the stream at {ask.token(pos)} "
+                   f"before and after attention of L{layer} has written (1: the same direction)?", cosine, 0.1,
+                   f"The write is {write:.4f} long, the stream {stream:.4f}: the cosine is {shown(cosine)}.")
 
 
 def _ln_2(ask: _Asker) -> None:
-    layer, _, _ = ask.place("ln_2")
-    scale = ask.forward.value("ln_2_scale", layer)
-    ask.largest("ln_2", {"layer": layer}, "Which position is divided by the largest number?",
-                [ask.token(pos) for pos in range(len(scale))], scale, "standard deviation",
-                "Each position is divided by its own standard deviation, not by one of the text.")
+    for layer in ask.layers():
+        scale = ask.forward.value("ln_2_scale", layer)
+        ask.largest("ln_2", {"layer": layer}, f"Which position is divided by the largest number in L{layer}?",
+                    [ask.token(pos) for pos in range(len(scale))], scale, "standard deviation",
+                    "Each position is divided by its own standard deviation, not by one of the text.")
 
 
 def _mlp_pre(ask: _Asker) -> None:
-    layer, _, pos = ask.place("mlp_pre")
-    ask.number("mlp_pre", {"layer": layer, "pos": pos}, f"How many positions does the MLP read to compute "
-               f"what it gives at {ask.token(pos)}?", 1, 0,
-               "One: its own. Only attention moves something between positions.")
+    pos = ask.position("mlp_pre")
+    ask.number("mlp_pre", {"pos": pos}, f"How many positions does the MLP read to compute what it gives at "
+               f"{ask.token(pos)}?", 1, 0, "One: its own. Only attention moves something between positions.")
 
 
 def _mlp_post(ask: _Asker) -> None:
-    layer, _, pos = ask.place("mlp_post")
-    row = ask.forward.value("mlp_pre", layer)[pos]
-    share = 100 * float((row > 0).mean())
-    ask.number("mlp_post", {"layer": layer, "pos": pos}, f"What percentage of the {len(row)} neurons of L{layer} "
-               f"is above zero at {ask.token(pos)}?", share, 10,
-               f"{int((row > 0).sum())} of {len(row)}: {share:.1f} %.", "%")
+    pos = ask.position("mlp_post")
+    for layer in ask.layers():
+        row = ask.forward.value("mlp_pre", layer)[pos]
+        share = 100 * float((row > 0).mean())
+        ask.number("mlp_post", {"layer": layer, "pos": pos}, f"What percentage of the {len(row)} neurons of L{layer} "
+                   f"is above zero at {ask.token(pos)}?", share, 10,
+                   f"{int((row > 0).sum())} of {len(row)}: {share:.1f} %.", "%")
 
 
 def _resid_post(ask: _Asker) -> None:
-    layer, _, pos = ask.place("resid_post")
-    sizes = np.array([np.linalg.norm(ask.forward.value(name, layer)[pos]) for name in ("attn_out", "mlp_out")])
-    ask.largest("resid_post", {"layer": layer, "pos": pos}, f"Which writes more to the stream at {ask.token(pos)} in "
-                f"L{layer}?", ["attention", "the MLP"], sizes, "length", "Both writes are added to the stream.")
+    pos = ask.position("resid_post")
+    for layer in ask.layers():
+        sizes = np.array([np.linalg.norm(ask.forward.value(name, layer)[pos]) for name in ("attn_out", "mlp_out")])
+        ask.largest("resid_post", {"layer": layer, "pos": pos}, f"Which writes more to the stream at {ask.token(pos)} "
+                    f"in L{layer}?", ["attention", "the MLP"], sizes, "length", "Both writes are added to the stream.")
 
 
 def _blocks(ask: _Asker) -> None:

@@ -151,7 +151,7 @@ def _dot(forward: ForwardPass, name: str, about: Tensor, layer: int | None, at: 
 def _mask(forward: ForwardPass, name: str, about: Tensor, layer: int | None, at: tuple[int, ...]) -> Worked:
     mask = -math.inf if at[2] > at[1] else 0.0
     score = float(forward.value("raw_scores", layer)[at])
-    return Worked([score, mask], labels=("score", "mask"), sources=(Source("raw_scores", _at(layer, *at)),))
+    return Worked([score, mask], labels=("raw_scores", "mask"), sources=(Source("raw_scores", _at(layer, *at)),))
 
 
 def _softmax(forward: ForwardPass, name: str, about: Tensor, layer: int | None, at: tuple[int, ...]) -> Worked:

@@ -45,7 +45,7 @@ SWITCHES: dict[str, tuple[Switch, Callable[..., Edit]]] = {
          lambda: without("positions")),
         (Switch("no_normalisation", "ln_1", "without dividing by the standard deviation",
                 "Every LayerNorm takes the mean away but divides by 1."), lambda: without("normalisation")),
-        (Switch("no_score_scaling", "scores", "without 1/√d_head",
+        (Switch("no_score_scaling", "raw_scores", "without 1/√d_head",
                 "The scores are larger by √d_head: attention gets sharper."), lambda: without("score_scaling")),
         (Switch("no_mask", "mask", "without the mask",
                 "Every query sees the later tokens, too, though it never did in training."), lambda: without("mask")),
