@@ -8,7 +8,7 @@ from pathlib import Path
 TEMPORARY = ".tmp-"  # how the name of a file begins until it is whole
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes | bytearray) -> None:
     """Writes `data` beside `path`, waits for the disk, and only then gives it its name.
 
     Raises:

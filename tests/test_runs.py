@@ -8,11 +8,12 @@ import zlib
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from gptviz.model import GPT, GPTConfig
 from gptviz.runs import CorruptSnapshot, NotARun, RunWriter, open_run, resume_points, schedule
 from gptviz.runs.cadence import kept_resume_points
-from gptviz.runs.files import file_name
+from gptviz.runs.files import file_name, safetensors_bytes
 from gptviz.runs.journal import LineReader, LineWriter, decode, encode, lossless, restored
 from gptviz.tokenizers import CharTokenizer
 from gptviz.training import Recorder
@@ -364,3 +365,21 @@ def test_load_finds_runs_and_says_when_a_step_makes_no_sense(run, tmp_path):
     assert model.config.n_layer == 2
     with pytest.raises(ValueError, match="step must be left out unless a run is loaded"):
         load(tmp_path / "ckpt.pt", step=2)
+
+
+def test_arrays_become_the_bytes_of_the_safetensors_library() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "é\"\\\n": rng.normal(size=(3, 2)).astype(np.float32),
+        "empty": np.zeros((0, 3), np.uint8),
+        "scalar": np.array(3),
+        "true": np.array([True, False]),
+        "half": rng.normal(size=5).astype(np.float16),
+        "short": np.arange(3, dtype=np.int16),
+        "ids": np.arange(3, dtype=np.int32),
+        "double": rng.normal(size=2),
+    }
+    for part in ({}, arrays, {"one": arrays["half"]}):
+        assert safetensors_bytes(part) == safetensors.numpy.save(part)
+    turned = {"turned": rng.normal(size=(2, 3)).T}  # the library writes the numbers of this one in another order
+    assert np.array_equal(safetensors.numpy.load(bytes(safetensors_bytes(turned)))["turned"], turned["turned"])
