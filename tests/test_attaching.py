@@ -13,7 +13,7 @@ from gptviz.checkpoints import save_huggingface, save_nanogpt
 from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import CharTokenizer
 from gptviz.training import Recorder
-from gptviz.training.mirror import Mirror
+from gptviz.training.twin import Twin
 
 TOKENIZER = CharTokenizer.from_characters("abcdefgh")
 CONFIG = GPTConfig(24, 8, 2, 2, 16, bias=False)
@@ -97,16 +97,16 @@ def test_the_activation_is_found_by_what_the_model_computes():
     model = NanoGPT(gelu=lambda x: F.gelu(x, approximate="tanh"))
     for parameter in model.parameters():
         parameter.data.normal_(0, 0.5)
-    assert Mirror(model, [0, 1, 2]).gpt.config.activation == "gelu_tanh"
+    assert Twin(model, [0, 1, 2]).gpt.config.activation == "gelu_tanh"
 
 
-def test_a_mirror_leaves_modes_and_random_state():
+def test_a_twin_leaves_modes_and_random_state():
     model = NanoGPT()
     model.transformer.h[0].eval()
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    Mirror(model, [0, 1])
+    Twin(model, [0, 1])
     assert torch.equal(torch.rand(2), expected)
     assert not model.transformer.h[0].training
     assert model.transformer.h[1].training
@@ -123,7 +123,7 @@ def test_another_architecture_is_refused(run_dir):
     model = NanoGPT()
     model.transformer.h[1].mlp["c_fc"] = nn.Linear(16, 32, bias=False)
     with pytest.raises(TypeError, match=r"h\.1\.mlp\.c_fc\.weight with shape \(32, 16\), not \(64, 16\)"):
-        Mirror(model, [0, 1])
+        Twin(model, [0, 1])
     assert not run_dir.exists()
 
 

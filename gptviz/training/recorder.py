@@ -27,8 +27,8 @@ from gptviz.packing import pack_pattern
 from gptviz.runs import SCHEMA_VERSION, Run, RunWriter
 from gptviz.runs.cadence import POWERS
 from gptviz.trace import Trace, record, unwrapped
-from gptviz.training.mirror import Mirror, inside
 from gptviz.training.optimization import array
+from gptviz.training.twin import Twin, inside
 
 TOP_K = 10
 SNAPSHOT_NAMES = ("resid_pre", "resid_post", "pattern", "attn_out", "mlp_out", "logits", "loss")
@@ -47,7 +47,7 @@ class Recorder:
 
     Args:
         model: A `GPT`, also compiled or wrapped. Or nanoGPT's `GPT`, or Hugging Face's `GPT2LMHeadModel`: their weights
-            are copied into a `GPT` at each recorded step, which is what is recorded (`gptviz.training.mirror`).
+            are copied into a `GPT` at each recorded step, which is what is recorded (`gptviz.training.twin`).
         tokenizer: Its tokenizer; None if the probes are ids.
         probes: Texts (or lists of ids) to look at, each at most `block_size` tokens.
         out: The run directory, new or empty.
@@ -83,12 +83,12 @@ class Recorder:
         steps: Collection[int] | None = None,
         mirror: str | None = None,
     ) -> None:
-        twin = None if isinstance(inside(model), GPT) else Mirror(model, [0, 1])
+        twin = None if isinstance(inside(model), GPT) else Twin(model, [0, 1])
         gpt = twin.gpt if twin else model
         ids = encode_probes(probes, tokenizer, unwrapped(gpt))
         writer = RunWriter.create(Path(out), run_info(gpt, tokenizer, ids), max_iters=EVERY**2, mirror=mirror)
         self._attach(gpt, ids, writer, steps)
-        self._mirror = twin
+        self._twin = twin
 
     @classmethod
     def over(
@@ -137,7 +137,7 @@ class Recorder:
     ) -> None:
         self.model, self.writer = model, writer
         self.run = Run(writer.folder)
-        self._mirror: Mirror | None = None
+        self._twin: Twin | None = None
         self._probes = probes
         self._steps = None if steps is None else frozenset(steps)
         self._measures = ProgressMeasures(unwrapped(model).config, probes) if steps is None or self._steps else None
@@ -195,8 +195,8 @@ class Recorder:
         if loss is not None and not math.isfinite(loss) and not self._saw_nonfinite:
             self._saw_nonfinite = True
             texts = [torch.tensor(ids) for ids in self._probes]
-            if self._mirror:
-                self._mirror.refresh()
+            if self._twin:
+                self._twin.refresh()
             self.writer.event(step, "nonfinite_loss", **nonfinite_details(loss, *first_nonfinite(self.model, texts)))
 
     def capture(
@@ -209,8 +209,8 @@ class Recorder:
             training_state: "optimizer" arrays and a "state" of JSON values, to make this a resume point.
             end: A journal record that ends the run; such a capture is never dropped.
         """
-        if self._mirror:
-            self._mirror.refresh()
+        if self._twin:
+            self._twin.refresh()
         traces = record(self.model, self._probes, names=SNAPSHOT_NAMES, dtype=torch.float32) if self._probes else []
         contents: dict[str, Any] = {"snapshot": snapshot_arrays(traces)} if traces else {}
         contents |= {"weights": weight_arrays(self.model), **(training_state or {})}

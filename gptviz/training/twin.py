@@ -19,18 +19,18 @@ _CONV1D = (".attn.c_attn.weight", ".attn.c_proj.weight", ".mlp.c_fc.weight", ".m
 _WRAPPERS = ("_orig_mod", "module")
 
 
-class Mirror:
+class Twin:
     """A `GPT` with the weights of another model: nanoGPT's `GPT`, or Hugging Face's `GPT2LMHeadModel`.
 
     The other model is called once, at the start, in evaluation mode, to see that both compute the same. Afterwards only
-    its weights are read: `refresh` copies them. A mirror takes the memory of the weights once more.
+    its weights are read: `refresh` copies them. A twin takes the memory of the weights once more.
 
     Args:
         model: The other model; its `config` and its `state_dict()` are read.
         ids: Token ids to compare the two on.
 
     Attributes:
-        gpt: The mirror, in evaluation mode, on the other model's device.
+        gpt: A GPT, in evaluation mode, on the other model's device.
 
     Raises:
         TypeError: It is neither nanoGPT's nor Hugging Face's GPT-2.
@@ -42,12 +42,12 @@ class Mirror:
         fields, activations = _described(self._model)
         weight = next(self._model.parameters())
         text = torch.tensor([list(ids)], device=weight.device)
-        mirrors = {name: self._empty({**fields, "activation": name}, weight.device) for name in activations}
+        candidates = {name: self._empty({**fields, "activation": name}, weight.device) for name in activations}
         expected, errors = _last_logits(self._model, text), {}
-        for name, self.gpt in mirrors.items():
+        for name, self.gpt in candidates.items():
             errors[name] = float((_last_logits(self.refresh(), text) - expected).abs().max())
         best = min(activations, key=lambda name: errors[name])
-        self.gpt = mirrors[best]
+        self.gpt = candidates[best]
         bound = (1e-3 if weight.dtype == torch.float32 else 0.1) * max(1.0, float(expected.abs().max()))
         if not errors[best] <= bound:
             raise ValueError(
@@ -58,7 +58,7 @@ class Mirror:
 
     @torch.no_grad()
     def refresh(self) -> GPT:
-        """Copies the weights as they are now and gives the mirror."""
+        """Copies the weights as they are now and gives that GPT."""
         weights = self._model.state_dict()
         transposed = _CONV1D if _is_huggingface(self._model) else ()
         for name, parameter in self.gpt.state_dict().items():
