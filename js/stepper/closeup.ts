@@ -95,10 +95,10 @@ const most_columns = 16; // that a reader can take in
 const name_width: Record<string, number> = { key: 100, pos: 80 }, end_width: Record<string, number> = { key: 90, pos: 0, d_head: 0 }; // pixels at the row's ends, by its axis
 
 /** How many columns fit beside the names of the rows and what is said of a whole row at its end. */
-function room_for(width: number, axis: string, measure: Measure, theme: Theme): number {
-  const column = Math.max(46, measure("−0.0000", font(theme)) + 2) + 4; // a number and the padding around it
-  return Math.max(3, Math.min(most_columns, Math.floor((width - (name_width[axis] ?? 124) - (end_width[axis] ?? 112)) / column)));
-}
+const room_for = (width: number, axis: string, column: number): number => Math.max(3, Math.min(most_columns, Math.floor((width - (name_width[axis] ?? 124) - (end_width[axis] ?? 112)) / column)));
+
+/** The pixels of a column: the longest number and the padding around it. */
+export const column_width = (measure: Measure, theme: Theme): number => Math.ceil(Math.max(46, measure("−0.0000", font(theme)) + 2)) + 4;
 
 /** Neighbours of a place, as many as fit. */
 export function columns_near(n: number, chosen: number, room: number): number[] {
@@ -117,10 +117,10 @@ export function columns_shown(sizes: number[], chosen: number, room: number): nu
 const by_size = (axis: string): boolean => ["d_model", "d_head", "d_mlp"].includes(axis);
 
 /** The columns of the row that is shown. */
-export function columns_of(walk: Walk, width: number, measure: Measure, theme: Theme): number[] {
+export function columns_of(walk: Walk, width: number, column: number): number[] {
   const { pass, focus, at } = walk, axis = pass.axes(focus).at(-1)!, layer = walk.layer_of(focus), before = at.slice(0, -1);
   const row = Array.from({ length: pass.shape(focus).at(-1)! }, (_, i) => pass.value(focus, layer, ...before, i));
-  return columns_shown(by_size(axis) ? row.map(Math.abs) : row, at.at(-1)!, room_for(width, axis, measure, theme));
+  return columns_shown(by_size(axis) ? row.map(Math.abs) : row, at.at(-1)!, room_for(width, axis, column));
 }
 
 function words_of(pass: Pass, name: string): string[] | null {
@@ -130,9 +130,9 @@ function words_of(pass: Pass, name: string): string[] | null {
 
 /** The close-up as a table. */
 export function close_up(walk: Walk, columns: number[], theme: Theme, choose: (column: number) => void): HTMLElement[] {
-  const { pass, focus } = walk, chosen = walk.at.at(-1)!, words = words_of(pass, focus), axis = pass.axes(focus).at(-1)!;
+  const { pass, focus } = walk, chosen = walk.at.at(-1)!, words = words_of(pass, focus), axis = pass.axes(focus).at(-1)!, places = columns.length < pass.shape(focus).at(-1)! && words === pass.tokens; // out of their order tokens need their places
   const table = make("table", "gv-table"), head = make("tr"), rows = close_up_rows(walk, columns);
-  head.append(make("th", "", words ? "" : axis), ...columns.map((column) => make("th", column === chosen ? "gv-here" : "", words ? words[column]! : String(column))), make("td"));
+  head.append(make("th", "", words ? "" : axis), ...columns.map((column) => make("th", column === chosen ? "gv-here" : "", words ? `${places ? `${column} ` : ""}${words[column]!}` : String(column))), make("td"));
   table.append(head, ...rows.map((row, i) => table_row(row, walk, theme, columns, i === rows.length - 1, choose)));
   return [table];
 }

@@ -56,7 +56,8 @@ export function source_lines(pass: Pass, lines: Line[]): HTMLElement[] {
   const least = Math.min(...shown_lines.filter((line) => text[line - 1]!.trim()).map(indent)), out: HTMLElement[] = [];
   shown_lines.forEach((line, i) => {
     if (i && shown_lines[i - 1] !== line - 1) out.push(make("div", "gv-gap", "⋯"));
-    const row = make("div", lit.has(line) ? "gv-code gv-here" : "gv-code"), code = make("code", "", text[line - 1]!.trim().replace(/ {3,}#/, "  #") || " ");
+    const row = make("div", lit.has(line) ? "gv-code gv-here" : "gv-code"), [, words, remark] = /^(.*?)(  # .*)?$/.exec(text[line - 1]!.trim().replace(/ {3,}#/, "  #"))!, code = make("code", "", words || " ");
+    if (remark) code.append(make("span", "gv-remark", remark)); // the shape at its end stays in one piece
     code.style.marginLeft = `${Math.max(0, indent(line) - least) / 2 + 2}ch`;
     row.append(make("span", "gv-number", String(line)), code);
     out.push(row);

@@ -194,8 +194,9 @@ def _normalised_row(ask: _Asker, stage: str, name: str, source: str, layer: int 
     scale = float(ask.forward.value(f"{name}_scale", layer)[pos])
     at = {"pos": pos} if layer is None else {"layer": layer, "pos": pos}
     where = "" if layer is None else f" of L{layer}"
-    ask.number(stage, at, f"What is the mean of the row of {ask.token(pos)} after {stage}{where}, before weight and "
-               f"bias?",
+    parameters = "weight and bias" if ask.forward.config.bias else "weight"
+    ask.number(stage, at, f"What is the mean of the row of {ask.token(pos)} in {stage}{where}, before the "
+               f"{parameters}?",
                float((row - row.mean()).mean() / scale), 0.01,
                f"Before, the mean is {shown(float(row.mean()))}; it is taken away from each of the {len(row)} numbers, "
                f"so 0 is left.")
