@@ -14,6 +14,7 @@ import traitlets
 from gptviz.arguments import briefly
 from gptviz.requests import fields_of, kind_of, step_of, text_of
 from gptviz.runs.cadence import thinned
+from gptviz.views.attention import strongest_key
 from gptviz.views.board import SELECTION, board_payload, detail_payload, frame_payload, split_bytes
 from gptviz.views.view import View
 
@@ -185,6 +186,18 @@ class Board(anywidget.AnyWidget):
         pairs.append((once, shown))  # those of every step are in no frame
         return self._with_details(payload, pairs, room - sum(v.nbytes for views in frames.values() for v in views))
 
+    def _look(self, views: Sequence[View]) -> dict[str, int | None]:
+        """Where a page of these views opens: at what is chosen, else at the first head and the last query.
+
+        A key that is not chosen is the one that the query attends to most, as in `look_at` of the browser.
+        """
+        look = self.selection | {"rows": self._first_row()}
+        heads = next((view for view in views if view.kind == "attention"), None)
+        if heads is not None and self.key is None:
+            query = _count(views, "query") - 1 if self.query is None else self.query
+            look["key"] = strongest_key(heads, self.layer or 0, self.head or 0, query)
+        return look
+
     def _first_row(self) -> int:
         """The first query of the window that the browser begins with: it holds the chosen query, else the last one.
 
@@ -199,19 +212,20 @@ class Board(anywidget.AnyWidget):
 
         When the time is over a view still gets its first detail: the one that the reader looks at.
         """
-        holders = [(one, view) for ones, views in pairs for one, view in zip(ones, views, strict=True)
+        holders = [(one, view, views) for ones, views in pairs for one, view in zip(ones, views, strict=True)
                    if one is not None and view.detail is not None]
         holders.sort(key=lambda pair: pair[1].nbytes)  # the largest, the heads, may have what the others leave
         missing: dict[str, tuple[int, int]] = {}
         until = time.monotonic() + PAGE_SECONDS
-        for i, (one, view) in enumerate(holders):
+        for i, (one, view, beside) in enumerate(holders):
             left = len(holders) - i
-            one["details"] = view.details(self.selection | {"rows": self._first_row()}, room / left,
-                                          max(0.0, (until - time.monotonic()) / left))
+            seconds = max(0.0, (until - time.monotonic()) / left)
+            one["details"] = view.details(self._look(beside), room / left, seconds)
             room -= sum(len(array["data"]) for detail in one["details"].values() for array in detail["arrays"].values())
             kept, whole = missing.get(view.title, (0, 0))
             missing[view.title] = (kept + len(one["details"]), whole + math.prod(map(len, view.detail_places)))
-        counts = [f"{kept} of {whole} {_details_of(title)}" for title, (kept, whole) in missing.items() if kept < whole]
+        counts = [f"{_number(kept)} of {_number(whole)} {_details_of(title)}"
+                  for title, (kept, whole) in missing.items() if kept < whole]
         if counts:
             payload["note"] = "; ".join([*filter(None, [payload.get("note")]), f"details: {', '.join(counts)}"])
         return payload
@@ -431,8 +445,13 @@ def _newer(waiting: dict, message: dict) -> dict:
 
 
 def _details_of(title: str) -> str:
-    """What the details of a view are, in words: heads; "of Text" for those of a view called Text."""
-    return "heads" if title == "Heads" else f"of {title}"
+    """What the details of a view are, in words: heads; "of ‘Text’" for those of a view called Text."""
+    return "heads" if title == "Heads" else f"of ‘{title}’"
+
+
+def _number(count: int) -> str:
+    """A count as the views write it: 4\u2009000\u2009000."""
+    return f"{count:,}".replace(",", "\u2009")
 
 
 def _thin(steps: Sequence[int], frame_bytes: int, budget: int | None) -> list[int]:

@@ -8,7 +8,7 @@ from golden import make_golden
 
 from gptviz.packing import pack_pattern
 from gptviz.views import Check, View, attention_view, board_payload, frame_payload, tokens_view, training_view
-from gptviz.views.attention import head_pattern
+from gptviz.views.attention import head_pattern, strongest_key
 from gptviz.views.board import payload_json, split_bytes
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -141,6 +141,15 @@ def test_a_large_pattern_travels_as_tiles_and_its_heads_in_rows(n_tokens, monkey
     np.testing.assert_allclose(head_pattern(view, 0, 1), pattern[0, 1], atol=0 if n_tokens == 200 else 0.004)
     np.testing.assert_allclose((view.arrays["peaks"] / 255) ** 2, pattern.max(-1), atol=0.004)
     np.testing.assert_allclose((view.arrays["tiles"][0, 0, -1, 0] / 255) ** 2, pattern[0, 0, -3:, :3].max(), atol=0.02)
+
+
+def test_the_strongest_key_is_the_first_of_equals_and_never_nan(monkeypatch):
+    pattern = np.zeros((1, 1, 4, 4), np.float32)
+    pattern[0, 0] = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [np.nan, 0.2, 0.8, 0], [np.nan] * 4]
+    for whole in (10, 1_000_000):
+        monkeypatch.setattr("gptviz.views.attention.WHOLE", whole)
+        view = attention_view(pattern, list("abcd"))
+        assert [strongest_key(view, 0, 0, query) for query in range(4)] == [0, 0, 2, 0]
 
 
 def test_packed_and_float_patterns_give_the_same_rows(monkeypatch):

@@ -231,6 +231,25 @@ def test_a_page_begins_with_the_rows_of_the_window_that_the_browser_opens(query,
     assert next(iter(payload["views"][0]["details"])) == f"0,0,{first}"
 
 
+def pairs_view(n: int) -> View:
+    """A view with a detail for each pair of tokens, of which a page holds one."""
+    nothing = View("pairs", "Pairs, all", "", {"one": np.zeros(1, np.float32)}, {"one": ("one",)})
+    return View("pairs", "Pairs, all", "", {}, {}, detail=lambda at: nothing, detail_axes=("query", "key"),
+                detail_places=(range(n), range(n)), kept_details=1)
+
+
+@pytest.mark.parametrize(("n", "pairs"), [(20, "400"), (2000, "4\u2009000\u2009000")])  # of 2000 the heads are details
+@pytest.mark.parametrize(("chosen", "place"), [({}, "last,7"), ({"query": 9}, "9,7"), ({"query": 3, "key": 1}, "3,1"),
+                                               ({"head": 1}, "last,0")])
+def test_a_page_holds_the_pair_that_the_browser_looks_at_first(chosen, place, n, pairs):
+    pattern = np.tril(np.full((1, 2, n, n), 0.5 / n, np.float32))
+    pattern[0, 0, 8:, 7] = 0.5
+    board = Board([attention_view(pattern, [str(at) for at in range(n)]), pairs_view(n)], **chosen)
+    payload = board.payload()
+    assert list(payload["views"][1]["details"]) == [place.replace("last", str(n - 1))]
+    assert f"1 of {pairs} of ‘Pairs, all’" in payload["note"]
+
+
 def test_a_page_holds_the_text_chosen_in_python_in_every_view():
     board = synthetic.board(8, 2, 2)
     board.text = "abc"

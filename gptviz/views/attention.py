@@ -198,6 +198,24 @@ def _without_margin(block: View, first: int, firsts: Sequence[int], n: int) -> n
     return block.arrays["cells"][: triangle_cells(later[0] if later else n) - triangle_cells(first)]
 
 
+def strongest_key(view: View, layer: int, head: int, query: int) -> int:
+    """The key that a query of a head attends to most, the first of equals; a NaN is none. The browser chooses so, too.
+
+    Example:
+        >>> view = attention_view(np.tril(np.ones((1, 2, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
+        >>> strongest_key(view, 0, 1, 1)
+        0
+    """
+    if "pattern" in view.arrays:
+        cells, first = view.arrays["pattern"][layer, head], 0
+    else:
+        first = max(place for place in view.detail_places[2] if place <= query)
+        cells = view.detail_of(layer=layer, head=head, rows=first).arrays["cells"]
+    start = triangle_cells(query) - triangle_cells(first)
+    row = cells[start : start + query + 1].astype(np.float32)
+    return int(np.argmax(np.where(np.isnan(row), -np.inf, row)))
+
+
 def head_tiles(view: View, side: int) -> Shaped[np.ndarray, "layer head y x"]:
     """All heads of an attention view as at most `side` x `side` probabilities, each the largest of its cells."""
     if "tiles" in view.arrays:
