@@ -31,6 +31,20 @@ def test_attention_cells_are_the_patterns_square_roots(n_tokens):
     assert "query (attends) ↓" in [text.get_text() for text in large.texts]
 
 
+def test_a_long_text_is_pooled_and_its_axes_count_tokens():
+    n = 2500
+    pattern = np.tril(np.full((1, 1, n, n), 1e-4, np.float32))
+    pattern[0, 0, 2400, 1250] = 0.81
+    large = figure(attention_view(pattern, [str(at) for at in range(n)])).axes[1]
+    image = large.images[0]
+    assert image.get_array().shape == (1024, 1024)
+    assert image.get_extent() == [-0.5, n - 0.5, n - 0.5, -0.5]
+    row, column = np.argwhere(image.get_array().filled(0) > 0.85)[0]
+    assert (row * n // 1024, column * n // 1024) == (pytest.approx(2400, abs=2), pytest.approx(1250, abs=2))
+    assert list(large.get_yticks())[-1] == 2457
+    assert large.get_ylim() == (n - 0.5, -0.5)
+
+
 def test_packed_patterns_are_drawn_too():
     pattern = causal_pattern(1, 1, 5)
     view = attention_view(pack_pattern(pattern), list("abcde"))

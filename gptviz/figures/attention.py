@@ -10,11 +10,12 @@ from matplotlib.patches import Polygon
 
 from gptviz.figures.palette import Palette, ink_on, say
 from gptviz.views import View
-from gptviz.views.attention import head_pattern, head_tiles
+from gptviz.views.attention import head_pattern, head_tiles, largest_of
 
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of sqrt(p): evenly spaced on the legend
 LABELLED = 40  # tokens up to which every one is named on an axis
 THUMBNAIL_CELLS = 64  # cells along a thumbnail; longer texts are pooled
+LARGE_CELLS = 1024  # cells along the large head, which has 1,440 pixels there; longer texts are pooled, too
 CELL_NUMBERS = 20  # tokens up to which the large head prints its values
 
 
@@ -36,11 +37,11 @@ def draw_attention(view: View, palette: Palette, layer: int | None, head: int | 
     room = dict(left=0.02, right=0.97, top=top, bottom=top * (1 - used) + 0.02, wspace=0.15, hspace=0.25)
     grid = left.subplots(n_layer, n_head, squeeze=False, gridspec_kw=room)
     _thumbnails(grid, tiles, chosen, palette)
-    pooled = "  each pixel the largest of its cells" if tiles.shape[-1] < n_tokens else ""
-    say(grid[0, 0], view.title + pooled, palette, loc="left", pad=12)
+    pooled = "  each pixel the largest of its cells"
+    say(grid[0, 0], view.title + (pooled if tiles.shape[-1] < n_tokens else ""), palette, loc="left", pad=12)
     axes = right.subplots(gridspec_kw=dict(left=0.2, right=0.97, bottom=0.06))
     _large_head(axes, head_pattern(view, *chosen), view.labels["token"], palette)
-    say(axes, "L{}H{}".format(*chosen), palette, loc="left", pad=14)
+    say(axes, "L{}H{}".format(*chosen) + (pooled if n_tokens > LARGE_CELLS else ""), palette, loc="left", pad=14)
     _attention_scale(right, axes, palette)
     for half in (left, right):
         half.set_facecolor(palette.paper)
@@ -70,8 +71,8 @@ def _thumbnails(grid: np.ndarray, pattern: np.ndarray, chosen: tuple[int, int], 
 
 
 def _large_head(axes: Axes, pattern: np.ndarray, tokens: Sequence[str], palette: Palette) -> None:
-    _cells(axes, pattern, palette)
     n_tokens = len(tokens)
+    _cells(axes, largest_of(pattern, LARGE_CELLS), palette, n_tokens)
     every = range(0, n_tokens, -(-n_tokens // LABELLED))
     size = max(6.0, min(10.0, 260 / min(n_tokens, LABELLED)))
     axes.set_yticks(list(every), [f"{tokens[at]} {at}" for at in every], fontsize=size, family="monospace")
@@ -91,21 +92,24 @@ def _large_head(axes: Axes, pattern: np.ndarray, tokens: Sequence[str], palette:
         _cell_numbers(axes, pattern, palette)
 
 
-def _cells(axes: Axes, pattern: np.ndarray, palette: Palette) -> None:
-    """The lower triangle by sqrt(p); masked cells hatched, values that are not finite crossed."""
-    n_tokens = len(pattern)
-    lower = np.tri(n_tokens, dtype=bool)
+def _cells(axes: Axes, pattern: np.ndarray, palette: Palette, n_tokens: int | None = None) -> None:
+    """The lower triangle by sqrt(p); masked cells hatched, values that are not finite crossed.
+
+    The axes count tokens: `n_tokens`, where the pattern is pooled and has fewer cells.
+    """
+    side = len(pattern)
+    edges = np.arange(side + 1) * (n_tokens or side) / side - 0.5
+    lower = np.tri(side, dtype=bool)
     shown = np.ma.masked_where(~lower | ~np.isfinite(pattern), np.sqrt(np.clip(pattern, 0, None)))
-    axes.imshow(shown, cmap=palette.colormap("sequential"), vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(shown, cmap=palette.colormap("sequential"), vmin=0, vmax=1, interpolation="nearest",
+                extent=(edges[0], edges[-1], edges[-1], edges[0]))
     axes.set_facecolor(palette.paper)
-    stairs = [(-0.5, -0.5)] + [
-        (x, y) for i in range(n_tokens) for x, y in ((i + 0.5, i - 0.5), (i + 0.5, i + 0.5))
-    ]
-    future = Polygon([*stairs, (n_tokens - 0.5, -0.5)], closed=True, facecolor="none", edgecolor=palette.rule,
+    stairs = [(x, y) for i in range(side) for x, y in ((edges[i + 1], edges[i]), (edges[i + 1], edges[i + 1]))]
+    future = Polygon([(-0.5, -0.5), *stairs, (edges[-1], -0.5)], closed=True, facecolor="none", edgecolor=palette.rule,
                      hatch="////", linewidth=0, alpha=0.5)  # fmt: skip
     axes.add_patch(future)
     for query, key in np.argwhere(lower & ~np.isfinite(pattern)):
-        axes.plot(key, query, marker="x", color=palette.ink, markersize=4)
+        axes.plot(*(edges[[key, query]] + edges[[key + 1, query + 1]]) / 2, marker="x", color=palette.ink, markersize=4)
 
 
 def _cell_numbers(axes: Axes, pattern: np.ndarray, palette: Palette) -> None:
