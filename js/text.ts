@@ -25,8 +25,8 @@ export const whole = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g
 
 export const head_name = (layer: number, head: number): string => `L${layer}H${head}`;
 
-/** ‘·Ada’, shortened in the middle of a sentence. */
-export const quoted = (token: string): string => `‘${clip_middle(token, 24)}’`;
+/** ‘·Ada’, cut to so many signs in the middle of a sentence. */
+export const quoted = (token: string, most = 24): string => `‘${clip_middle(token, most)}’`;
 
 function clip_middle(token: string, longest: number): string {
   const signs = [...token];

@@ -11,7 +11,7 @@ from gptviz.views.head_scores import TITLES
 from gptviz.views.view import View
 
 SHORT = {"previous_token": "prev", "current_token": "self", "first_token": "first", "duplicate_token": "dup",
-         "induction": "induct", "entropy": "entr"}
+         "induction": "induct", "entropy": "entropy"}
 """The words of a score at the end of its curve."""
 
 MARGIN = 0.3

@@ -92,13 +92,16 @@ const lens: Steps = ({ pass, place }, columns) => {
 const steps_of: Record<string, Steps> = { softmax, norm, sum: parts, carry: parts, linear: parts, mix: parts, mask, gelu, dot, loss, lens };
 
 const most_columns = 16; // that a reader can take in
-const name_width: Record<string, number> = { key: 100, pos: 80 }, end_width: Record<string, number> = { key: 90, pos: 0, d_head: 0 }; // pixels at the row's ends, by its axis
-
-/** How many columns fit beside the names of the rows and what is said of a whole row at its end. */
-const room_for = (width: number, axis: string, column: number): number => Math.max(3, Math.min(most_columns, Math.floor((width - (name_width[axis] ?? 124) - (end_width[axis] ?? 112)) / column)));
+const names: Record<string, string> = { key: "exp(s − max)", pos: "probability", d_head: "4 smaller" }, ends: Record<string, string> = { key: "max −0.0000", pos: "", d_head: "", d_vocab: "first: ‘a’ 0.00" }; // about the widest words beside a row, by its axis
 
 /** The pixels of a column: the longest number and the padding around it. */
-export const column_width = (measure: Measure, theme: Theme): number => Math.ceil(Math.max(46, measure("−0.0000", font(theme)) + 2)) + 4;
+export const column_width = (measure: Measure, theme: Theme): number => Math.ceil(Math.max(44, measure("−0.0000", font(theme)) + 2)) + 2;
+
+/** How many columns fit beside the names of the rows and what is said of a whole row at its end. */
+function room_for(width: number, axis: string, measure: Measure, theme: Theme): number {
+  const name = measure(names[axis] ?? "x: resid_post", font(theme)), end = measure(ends[axis] ?? "deviation 0.0000", font(theme, { weight: 600 }));
+  return Math.max(3, Math.min(most_columns, Math.floor((width - name - 12 - (end && end + 12)) / column_width(measure, theme))));
+}
 
 /** Neighbours of a place, as many as fit. */
 export function columns_near(n: number, chosen: number, room: number): number[] {
@@ -117,10 +120,10 @@ export function columns_shown(sizes: number[], chosen: number, room: number): nu
 const by_size = (axis: string): boolean => ["d_model", "d_head", "d_mlp"].includes(axis);
 
 /** The columns of the row that is shown. */
-export function columns_of(walk: Walk, width: number, column: number): number[] {
+export function columns_of(walk: Walk, width: number, measure: Measure, theme: Theme): number[] {
   const { pass, focus, at } = walk, axis = pass.axes(focus).at(-1)!, layer = walk.layer_of(focus), before = at.slice(0, -1);
   const row = Array.from({ length: pass.shape(focus).at(-1)! }, (_, i) => pass.value(focus, layer, ...before, i));
-  return columns_shown(by_size(axis) ? row.map(Math.abs) : row, at.at(-1)!, room_for(width, axis, column));
+  return columns_shown(by_size(axis) ? row.map(Math.abs) : row, at.at(-1)!, room_for(width, axis, measure, theme));
 }
 
 function words_of(pass: Pass, name: string): string[] | null {

@@ -207,8 +207,8 @@ export class Page {
   private draw_close_up({ theme, measure, live, missing }: Around): void {
     const { el, walk, press } = this, { now, pass, focus, place, hidden } = walk, width = this.room, none = !focus || !walk.here(focus) || hidden !== null;
     if (!this.stale(el.closeup, now.number, place, focus, hidden, width, theme.paper, theme.ink, missing, live, pass.tokens)) return;
-    const column = column_width(measure, theme), columns = none ? [] : columns_of(walk, width, column);
-    el.closeup.style.setProperty("--gv-column", `${column}px`);
+    const columns = none ? [] : columns_of(walk, width, measure, theme);
+    el.closeup.style.setProperty("--gv-column", `${column_width(measure, theme)}px`);
     el.closeup.classList.toggle("gv-changes", now.id === "change");
     if (now.id === "change") el.closeup.replaceChildren(...changes(pass, walk.passes[1]!, press.open));
     else el.closeup.replaceChildren(...(none ? [] : focus === "ids" ? vocabulary(walk, Math.max(3, Math.min(16, Math.floor((width - 80) / 60)))) : close_up(walk, columns, theme, press.choose_last)));

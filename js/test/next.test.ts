@@ -11,7 +11,7 @@ import type { Scene } from "../scene.ts";
 import { name_of, Tree, type Node } from "../tree.ts";
 import { first_column, followed, panels as lens, sentence } from "../views/lens.ts";
 import { bars_of, chosen, panels as next } from "../views/next.ts";
-import { colourings, expected, panels as strip } from "../views/tokens.ts";
+import { colourings, expected, panels as strip, summary } from "../views/tokens.ts";
 
 const array = (shape: number[], values: number[], whole = false): NumberArray =>
   ({ shape, axes: shape.map(() => ""), values: whole ? new Int32Array(values) : new Float32Array(values) });
@@ -153,5 +153,6 @@ test("the text is coloured by what the reader chooses, with its own range", () =
   assert.deepEqual([all.value_0!.scale, all.value_0!.share(0), all.value_0!.ticks], ["diverging", 0.5, ["−2.00", "0.00", "2.00"]]);
   assert.deepEqual([all.value_1!.scale, all.value_1!.share(7)], ["sequential", 1]);
   assert.equal(expected(scene), "expected ‘b’ 0.700, ‘a’ 0.200");
+  assert.match(summary({ ...scene, tokens: ["a", "x".repeat(10_000)] }, 6), /^‘xxxxx…’ · loss 0\.00 · p 1\.000 · rank 1$/);
   assert.equal(strip[0]!.says({ ...scene, options: { colour: "value_0" } }), "Position 1: ‘b’ · loss 0.00 · p 1.000 · rank 1; tilt 0.0000; expected ‘b’ 0.700, ‘a’ 0.200.");
 });

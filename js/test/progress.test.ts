@@ -23,7 +23,7 @@ test("the curve that stands out is the head's own numbers", () => {
 test("of one score all heads are there, the highest in front", () => {
   const { shown } = curves_of(scores!, "entropy");
   assert.deepEqual(shown.map(({ head }) => head), [0, 1]);
-  assert.equal(curve_of(scores!, 1, 0, 0).name, "entr L0H0");
+  assert.equal(curve_of(scores!, 1, 0, 0).name, "entropy L0H0");
 });
 
 /** The words that a panel writes. */
@@ -40,8 +40,8 @@ test("a curve that ends in NaN is named so, below the others", () => {
   const view = { ...scores!, arrays: { ...scores!.arrays, value_1: { ...value, values: ended } } };
   const words = written(curves[0]!, scene(view, { score: "entropy" }, { theme: { series: ["red", "blue", "green", "grey"] } }));
   assert.deepEqual(curves_of(view, "entropy").shown.map(({ head }) => head), [1, 0]);
-  assert.equal(words[words.indexOf("entr L0H0") + 1], "NaN");
-  assert.equal(words[words.indexOf("entr L0H1") + 1], "0.10");
+  assert.equal(words[words.indexOf("entropy L0H0") + 1], "NaN");
+  assert.equal(words[words.indexOf("entropy L0H1") + 1], "0.10");
 });
 
 test("a curve leads to its head, the empty chart to its step", () => {
@@ -57,7 +57,7 @@ test("a curve leads to its head, the empty chart to its step", () => {
 test("without a head that stands out the first score is shown", () => {
   const none = { ...scores!, arrays: { ...scores!.arrays, stands_out: { shape: [0, 3], axes: [], values: new Int32Array(0) } } };
   const panel = curves[0]!, here = scene(none, { score: "stands_out" });
-  assert.equal(panel.layout(here, 1000).shown[0].name, "entr L0H0");
+  assert.equal(panel.layout(here, 1000).shown[0].name, "entropy L0H0");
   assert.ok(panel.heading(here).subtitle.includes("no head stands out yet"));
 });
 

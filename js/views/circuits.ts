@@ -7,16 +7,18 @@ import { ellipsis, fixed, head_name, precise, quoted } from "../text.ts";
 interface Table { x: number; y: number; head: number; name: "qk" | "ov"; title: string; rows: string; columns: string }
 interface Tables extends Sized {
   n: number; cell: number; tables: Table[];
+  /** The width of a table with the names beside it. */
+  side: number;
   /** Every which token has room for its name, and whether it stands upright above its column. */
   every: number; upright: boolean;
 }
 interface Spot { table: "qk" | "ov"; row: number; column: number }
 
-const singular = 84;
+const singular = 84, label = 88;
 
 function layout(scene: Scene, width: number): Tables {
-  const n = scene.view.labels.word?.length ?? 0, side = width >= 760 ? (width - 40) / 2 : width, label = 88;
-  if (!scene.detail) return { width, height: 28, n, cell: 0, tables: [], every: 1, upright: true };
+  const n = scene.view.labels.word?.length ?? 0, side = width >= 760 ? (width - 40) / 2 : width;
+  if (!scene.detail) return { width, height: 28, n, side, cell: 0, tables: [], every: 1, upright: true };
   const cell = Math.max(2, Math.min(n <= 8 ? 40 : 30, Math.floor((side - label - 8) / n))), every = Math.ceil(13 / cell);
   const widest = Math.max(...scene.view.labels.word!.map((word) => scene.measure(word.slice(0, 24), font(scene.theme, { mono: true }))), 0);
   const upright = widest <= every * cell - 4, top = upright ? 44 : 40 + Math.ceil(0.87 * Math.min(60, widest));
@@ -25,7 +27,7 @@ function layout(scene: Scene, width: number): Tables {
     { x: label, y: top, head: 14, name: "qk", title: "QK: added to the score", rows: "query", columns: "key" },
     { x: two ? side + 40 + label : label, y: two ? top : tall + 24 + top, head: two ? 14 : tall + 38, name: "ov", title: "OV: added to the logits", rows: "attends to", columns: "writes" },
   ];
-  return { width, height: two ? tall : 2 * tall + 24, n, cell, tables, every, upright };
+  return { width, height: two ? tall : 2 * tall + 24, n, side, cell, tables, every, upright };
 }
 
 const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value) || 0), 0) || 1;
@@ -50,7 +52,7 @@ function draw_table(pen: Pen, shape: Tables, table: Table, scene: Scene): void {
   draw_words(pen, shape, table, scene);
   const below = y + n * cell + 12, wide = Math.min(180, n * cell);
   pen.legend(x, below, Math.max(140, wide), theme.diverging, [precise(-most), "0", precise(most)]);
-  draw_singular(pen, scene, name, x, below + 40);
+  draw_singular(pen, scene, name, x, below + 40, shape.side - label);
 }
 
 /** The tokens beside and above a table, as many as have room. */
@@ -68,12 +70,14 @@ function draw_words(pen: Pen, { cell, every, upright }: Tables, { x, y }: Table,
 }
 
 /** The singular values as bars from the largest: how many directions the head uses. */
-function draw_singular(pen: Pen, scene: Scene, name: "qk" | "ov", x: number, y: number): void {
+function draw_singular(pen: Pen, scene: Scene, name: "qk" | "ov", x: number, y: number, room: number): void {
   const values = scene.detail!.arrays[`${name}_values`]!.values, most = largest(values), pitch = Math.max(2, Math.min(14, Math.floor(220 / values.length)));
   const total = Array.from(values).reduce((sum, s) => sum + s * s, 0) || 1, first = (values[0]! ** 2 / total) * 100;
   values.forEach((s, i) => { const tall = (44 * s) / most; pen.fill(x + i * pitch, y + 44 - tall, Math.max(1, pitch - 1), Math.max(1, tall), scene.theme.ink_3); });
   pen.line(x, y + 44.5, x + values.length * pitch, y + 44.5, scene.theme.rule_2);
-  pen.text(`${values.length} singular values, the first ${precise(values[0]!)}: ${Math.round(first)} % of the table`, x, y + 62, { colour: scene.theme.ink_3 });
+  const share = `${Math.round(first)} % of the table`, number = precise(values[0]!);
+  const words = [`${values.length} singular values, the first ${number}: ${share}`, `the first of ${values.length} singular values: ${share}`, share];
+  pen.text(words.find((one) => pen.width(one) <= room) ?? "", x, y + 62, { colour: scene.theme.ink_3 });
 }
 
 /** The cell under the mouse; else that of the chosen query and key. */

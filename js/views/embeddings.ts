@@ -112,7 +112,8 @@ const row_at = ({ list }: Cloud, i: number): number => list.y + 30 + i * 26;
 function list(pen: Pen, cloud: Cloud, scene: Scene, at: number): void {
   const { theme, measure } = scene, { x, y, w } = cloud.list, words = words_of(scene), mono = { mono: true, colour: theme.ink } as const;
   if (at < 0) return pen.text("Choose a point.", x, y + 14, { colour: theme.ink_3 });
-  pen.text(ellipsis(`Nearest to ${what(scene) === "positions" ? `position ${words[at]}` : quoted(words[at]!)}`, w, font(theme, { weight: 600 }), measure), x, y + 14, { weight: 600, colour: theme.ink });
+  const title = `Nearest to ${what(scene) === "positions" ? `position ${words[at]}` : quoted(words[at]!)}`, bold = { weight: 600, colour: theme.ink } as const;
+  pen.text(ellipsis(title, w - 12 - pen.width("cosine"), font(theme, bold), measure), x, y + 14, bold);
   neighbours(scene, at).forEach(([i, cosine], j) => {
     pen.text(ellipsis(words[i]!, 84, font(theme, mono), measure), x, row_at(cloud, j) + 11, mono);
     pen.bar(x + 92, row_at(cloud, j) + 2, w - 92 - 48, 10, Math.max(0, cosine), theme.ink_3);
@@ -180,12 +181,12 @@ const embeddings: Panel<Cloud> = {
 interface Square extends Sized { x: number; y: number; side: number; n: number }
 
 const positions: Panel<Square> = {
-  kind: "positions", name: "positions", folded: true, half: true, tall: () => 560,
+  kind: "positions", name: "positions", folded: true, half: true, tall: () => 580,
   slot: () => "below",
   heading: (scene) => ({ title: scene.view.title, subtitle: scene.view.subtitle }),
   layout(scene, width) {
-    const n = scene.detail?.arrays.places!.values.length ?? 0, side = Math.min(440, width - 64);
-    return { width, height: n ? side + 84 : 28, x: 48, y: 24, side, n };
+    const n = scene.detail?.arrays.places!.values.length ?? 0, side = Math.min(440, width - 100);
+    return { width, height: n ? side + 104 : 28, x: 84, y: 44, side, n };
   },
   draw(ctx, { x, y, side, n }, scene) {
     const pen = new Pen(ctx, scene.theme), { theme } = scene;
@@ -194,6 +195,8 @@ const positions: Panel<Square> = {
     for (let row = 0; row < n; row++)
       for (let column = 0; column < n; column++)
         pen.fill(x + column * cell, y + row * cell, Math.ceil(cell) - gap, Math.ceil(cell) - gap, theme.diverging.css[Math.round(127.5 + 127.5 * Math.max(-1, Math.min(1, values[row * n + column]! || 0)))]!);
+    pen.text("position →", x, 14, { weight: 500, colour: theme.ink });
+    pen.text("position ↓", x - 12, y - 6, { align: "right", weight: 500, colour: theme.ink });
     const every = Math.max(1, Math.ceil(n / 8));
     for (let i = 0; i < n; i += every) {
       pen.text(String(places[i]), x - 6, y + (i + 0.5) * cell + 4, { align: "right" });

@@ -32,7 +32,7 @@ export function rows(at: number[], widths: number[], right: number): number[] {
 }
 
 function layout(scene: Scene, width: number): Line {
-  const left = 56, right = width - (width < 560 ? 12 : 136), [first, last] = ends(scene), list = events_of(scene);
+  const left = 56, right = width - (width < 560 ? 12 : 152), [first, last] = ends(scene), list = events_of(scene);
   const x_of = (step: number) => left + ((log_step(step) - log_step(first)) / (log_step(last) - log_step(first) || 1)) * (right - left);
   const bold = font(scene.theme, { weight: 600 }), plain = font(scene.theme);
   const at = list.map((one) => x_of(one.step));

@@ -39,6 +39,7 @@ function draw(ctx: CanvasRenderingContext2D, table: Table, scene: Scene): void {
   pen.text(before.length * 8 > room ? `…${before.slice(-Math.floor(room / 8) + 1)}` : before, from, 14, mono);
   pen.text("right", from - 12, 44, label);
   table.cells.forEach(({ x, w }, i) => pen.text(ellipsis(answer[table.first + i] ?? "", w - 4, font(theme, mono), measure), x + w / 2, 44, { ...mono, align: "center", colour: theme.ink }));
+  pen.text("step ↓", from - 12, 62, label);
   steps.forEach((_, row) => draw_row(pen, table, scene, row));
   const y = table.height - 14;
   pen.fill(from, y - 11, 18, 14, theme.good_soft, 3); pen.line(from, y + 3.5, from + 18, y + 3.5, theme.good, 2);

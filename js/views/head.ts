@@ -18,7 +18,7 @@ interface Square extends Sized {
 
 const mono = { mono: true } as const;
 const query_axis = "query (attends) ↓", key_axis = "key (attended to) →";
-const sums_height = 36;
+const sums_height = 44;
 const windows = [8, 16, 24, 32, 48, 64]; // tokens along a side
 const legend_words = (scene: Scene): string => ({
   this: "attention, colour by √p", other: "attention of the other, by √p", difference: "change, colour by √|Δ|", no_sink: "without token 0, rows again 1, by √p",
@@ -204,8 +204,7 @@ function mark_sums(pen: Pen, square: Square, scene: Scene): void {
   if (!column) return;
   const middle = x + (look.key - key + 0.5) * cell, words = fixed(sums[look.key - key]!, 2), half = pen.width(words, { weight: 600 }) / 2 + 3;
   const at = Math.max(x + half, Math.min(square.width - half, middle));
-  pen.fill(at - half, top + 13, 2 * half, 15, theme.paper, 3);
-  pen.text(words, at, top + 25, { align: "center", weight: 600, colour: theme.ink });
+  pen.text(words, at, top + 36, { align: "center", weight: 600, colour: theme.ink });
 }
 
 function mark_cell(pen: Pen, x: number, y: number, cell: number, scene: Scene): void {
@@ -216,19 +215,20 @@ function mark_cell(pen: Pen, x: number, y: number, cell: number, scene: Scene): 
 }
 
 function draw_names(pen: Pen, square: Square, scene: Scene): void {
-  const { theme, tokens, look, measure } = scene, { x, y, cell, n } = square, right = index_width(square.n_tokens), every = Math.ceil(13 / cell);
-  const named = (at: number, lit: number) => at === lit || (at % every === 0 && Math.abs(at - lit) >= every);
+  const { theme, tokens, look, measure } = scene, { x, y, cell, n } = square, right = index_width(square.n_tokens);
+  const named = (at: number, lit: number, every: number) => at === lit || (at % every === 0 && Math.abs(at - lit) >= every);
+  const every_query = Math.ceil(13 / cell), every_key = Math.ceil((square.tall ? 16 : 13) / cell); // leaning names stand closer
   pen.text(key_axis, x, y - square.tall - (square.tall ? 6 : 26), { weight: 500, colour: theme.ink });
   pen.text(query_axis, x - 8, y - 9, { align: "right", weight: 500, colour: theme.ink });
   for (let i = 0; i < n; i++) {
     const query = square.query + i, lit = query === look.query;
-    if (!named(query, look.query)) continue;
+    if (!named(query, look.query, every_query)) continue;
     const at = y + i * cell + cell / 2 + 4;
     const ink = { mono: true, align: "right", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 700 : 400 } as const;
     pen.text(String(query), x - 8, at, { ...ink, mono: false });
     pen.text(ellipsis(tokens[query]!, x - 12 - right, font(theme, ink), measure), x - 4 - right, at, ink);
   }
-  for (let j = 0; j < n; j++) if (named(square.key + j, look.key)) draw_key_name(pen, square, scene, square.key + j, x + j * cell + cell / 2);
+  for (let j = 0; j < n; j++) if (named(square.key + j, look.key, every_key)) draw_key_name(pen, square, scene, square.key + j, x + j * cell + cell / 2);
 }
 
 function draw_key_name(pen: Pen, square: Square, scene: Scene, key: number, x: number): void {
@@ -274,9 +274,10 @@ function draw_callout(pen: Pen, square: Square, scene: Scene): void {
   const meta = { align: "right", colour: theme.ink_2 } as const, wide = w > 380;
   const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern.rounding(look.layer, look.head, look.query, p);
   const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)}, kept in one byte`;
-  pen.text(wide && doubt ? `${pair} · ${doubt}` : pair, x + w - 14, y + 23, meta);
-  const under = !wide && doubt ? 16 : 0;
-  if (under) pen.text(doubt, x + 16, y + 52, { colour: theme.ink_3 });
+  const right = wide && doubt ? `${pair} · ${doubt}` : pair, beside = pen.width(number, { size: 24, weight: 600 }) + pen.width(right) + 42 <= w;
+  if (beside) pen.text(right, x + w - 14, y + 23, meta);
+  const notes = (beside ? [wide ? "" : doubt] : [pair, doubt]).filter(Boolean), under = 16 * notes.length; // below the number
+  notes.forEach((note, i) => pen.text(note, x + 16, y + 52 + 16 * i, { colour: theme.ink_3 }));
   const lines = wrap(sentence(scene), w - 32, font(theme, { size: 13 }), measure), most = Math.floor((h - 48 - under) / 20);
   lines.slice(0, most).forEach((line, i) => pen.text(line, x + 16, y + 62 + under + 20 * i, { size: 13, colour: theme.ink }));
 }

@@ -42,7 +42,7 @@ function chosen_of({ view, options }: Pick<Scene, "view" | "options">): string {
 function layout(scene: Scene, width: number): Plot {
   const { shown, quiet } = curves_of(scene.view, chosen_of(scene)), [first, last] = ends(scene), narrow = width < 560;
   const names = narrow ? 18 * shown.length : 0; // in rows above the chart where there is no room at the right
-  return { width, height: 196 + names, left: 56, right: width - (narrow ? 12 : 136), top: 12 + names, bottom: 152 + names, first, last, shown, quiet };
+  return { width, height: 196 + names, left: 56, right: width - (narrow ? 12 : 152), top: 12 + names, bottom: 152 + names, first, last, shown, quiet };
 }
 
 const x_of = (plot: Plot, step: number) =>

@@ -83,14 +83,18 @@ function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
     pen.stroke(x - 1, y - 1, w + 2, tall + 2, theme.accent, 2, 5);
     pen.text(word, x + w / 2, y + 19, { ...ink, align: "center", weight: 700, colour: ink_on(scene, how, how.values[at]!) });
   }
-  pen.text(ellipsis(summary(scene), strip.width, font(theme, { weight: 500 }), measure), 0, strip.foot + 14, { weight: 500, colour: theme.ink });
-  pen.text(ellipsis(own_value(scene) || expected(scene), strip.width, font(theme), measure), 0, strip.foot + 33);
+  const fitting = (words: (most: number) => string, weight: number) => {
+    const style = font(theme, { weight }), shorter = [24, 12, 6].map(words);
+    return shorter.find((one) => measure(one, style) <= strip.width) ?? ellipsis(shorter.at(-1)!, strip.width, style, measure);
+  };
+  pen.text(fitting((most) => summary(scene, most), 500), 0, strip.foot + 14, { weight: 500, colour: theme.ink });
+  pen.text(fitting((most) => own_value(scene) || expected(scene, most), 400), 0, strip.foot + 33);
 }
 
-/** The token at the query: how likely the model held it, before it was read. */
-export function summary(scene: Scene): string {
+/** The token at the query, cut to so many signs: how likely the model held it, before it was read. */
+export function summary(scene: Scene, most = 24): string {
   const { look, tokens, view } = scene, loss = view.arrays.loss!.values[look.query]!, rank = view.arrays.rank?.values[look.query] ?? 0;
-  const said = quoted(tokens[look.query] ?? "");
+  const said = quoted(tokens[look.query] ?? "", most);
   if (Number.isNaN(loss)) return look.query ? `${said} · loss NaN` : `${said} · first token, no loss`;
   return `${said} · loss ${fixed(loss, 2)} · p ${fixed(Math.exp(-loss), 3)}${rank > 0 ? ` · rank ${whole(rank)}` : ""}`;
 }
@@ -102,9 +106,9 @@ function own_value(scene: Scene): string {
 }
 
 /** What the model expected in the place of the token looked at. */
-export function expected(scene: Pick<Scene, "view" | "look" | "tokens">): string {
+export function expected(scene: Pick<Scene, "view" | "look" | "tokens">, most = 24): string {
   const list = choices_at(scene.view, scene.look.query - 1).slice(0, 3);
-  return list.length ? `expected ${list.map(({ word, p }) => `${quoted(word)} ${fixed(p, 3)}`).join(", ")}` : "";
+  return list.length ? `expected ${list.map(({ word, p }) => `${quoted(word, most)} ${fixed(p, 3)}`).join(", ")}` : "";
 }
 
 const hit = (strip: Strip, x: number, y: number): Hit | null => {

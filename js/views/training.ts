@@ -39,7 +39,7 @@ function layout(scene: Scene, width: number): Plot {
   const values = all.flatMap((one) => Array.from(one.values)).filter(Number.isFinite);
   const high = values.reduce((a, b) => Math.max(a, b), 0), low = values.reduce((a, b) => Math.min(a, b), 0);
   const tick = [0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100].find((one) => (high - low) / one <= 4.5) ?? Math.max(1, (high - low) / 4);
-  return { width, height: 250, left: 56, right: width - (width < 560 ? 12 : 136), top: width < 560 ? 40 : 16, bottom: 170, tick,
+  return { width, height: 250, left: 56, right: width - (width < 560 ? 12 : 152), top: width < 560 ? 40 : 16, bottom: 170, tick,
            first: steps.reduce((a, b) => Math.min(a, b), Infinity), last: steps.reduce((a, b) => Math.max(a, b), 0),
            high: Math.max(Math.ceil(high / tick) * tick, tick), low: Math.floor(low / tick) * tick };
 }
