@@ -4,12 +4,15 @@ The run directory comes first: a replica reads what is committed there and copie
 a whole run: files, then scalars, then the journal that lists them. A copy that is cut off within a file has that one
 damaged until the next attempt (`Run.verify` names it); so may be a step that a resumed run records again.
 
-Where the URL refuses, the replica is "degraded": it says so, tries again ever more rarely, and neither training nor
-recording waits for it.
+Where the URL refuses or does not answer, the replica is "degraded": it says so, tries again ever more rarely, and
+neither training nor recording waits for it. Only its first look is waited for, a few seconds: another run that is there
+must be refused before anything is made.
 """
 
 import contextlib
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,15 @@ from gptviz.runs.history import JOURNAL, METRICS, live_files
 
 EVERY_SECONDS = 10.0  # between two looks for something new
 LONGEST_PAUSE = 300.0  # between two attempts while the URL refuses
+FIRST_LOOK_SECONDS = 5.0  # how long a training waits to hear whether another run is there
 GOODBYE_SECONDS = 60.0  # how long close() waits for the last files
 
 
 class Replica:
-    """Keeps a copy of a run directory up to date, in a thread of its own.
+    """Keeps a copy of a run directory up to date, in a thread of its own, from `start` on.
 
     Args:
-        folder: The run directory.
+        folder: The run directory; it need not be there before `start`.
         url: A folder at any URL that fsspec knows; it is made. It may hold an older copy of the same run.
 
     Attributes:
@@ -34,13 +38,14 @@ class Replica:
         error: Why the last attempt failed, or None.
 
     Raises:
-        ValueError: fsspec knows no such URL or lacks the package for it, or another run, or the run itself, is there.
+        ValueError: fsspec knows no such URL or lacks the package for it, another run is there, or it is the run
+            directory itself, a folder in it, or one around it. Nothing is made or written then.
 
     Example:
         >>> import shutil
         >>> from gptviz.runs import open_run
         >>> folder = getfixture("tmp_path")
-        >>> replica = Replica(open_run("sorter").path, f"file://{folder}/copy")
+        >>> replica = Replica(open_run("sorter").path, f"file://{folder}/copy").start()
         >>> replica.close()
         True
         >>> open_run(folder / "copy").steps == open_run("sorter").steps
@@ -48,27 +53,50 @@ class Replica:
     """
 
     def __init__(self, folder: Path, url: str) -> None:
+        check_place(url, folder)
         self.folder, self.url = folder, url
-        self._files, self._root = open_url(url)
-        if "file" in self._files.protocol and Path(self._root).resolve() == folder.resolve():
-            raise ValueError(f"A mirror must lie outside of the run directory; {url} is {folder} itself. Choose "
-                             "another mirror=.")
         self.error: Exception | None = None
+        self._files: Any = None  # until the URL has answered
+        self._root = ""
         self._there: dict[str, str] = {}  # checksums of the committed files that the copy has
         self._sizes: dict[str, int] = {}  # of the scalars and the journal as they were copied
         self._known = False  # whether we looked what is there already
         self._closing = threading.Event()
-        self._refuse_another_run()
         self._thread = threading.Thread(target=self._work, name="gptviz-replica", daemon=True)
-        self._thread.start()
+        self._first_look()
 
-    def close(self, timeout: float = GOODBYE_SECONDS) -> bool:
+    def start(self) -> "Replica":
+        """Begins to copy."""
+        self._thread.start()
+        return self
+
+    def close(self) -> bool:
         """Copies what is left; True if the copy is whole."""
         self._closing.set()
-        self._thread.join(timeout)
+        self._thread.join(GOODBYE_SECONDS)
         if self._thread.is_alive():
-            self.error = self.error or TimeoutError(f"{self.url} did not answer for {timeout:g} s")
+            self.error = self.error or TimeoutError(f"no answer within {GOODBYE_SECONDS:g} s")
         return self.error is None
+
+    def _first_look(self) -> None:
+        """Refuses another run that is there; a URL that fails or does not answer is looked at again while it trains."""
+        answer = _in_a_thread(self._reach)
+        try:
+            self._files, self._root = answer.result(FIRST_LOOK_SECONDS)
+        except (_NoURL, NotARun):
+            raise
+        except Exception as error:  # of any of a dozen libraries
+            self.error = error if answer.done() else TimeoutError(f"no answer within {FIRST_LOOK_SECONDS:g} s")
+
+    def _reach(self) -> tuple[Any, str]:
+        """The file system, which may connect only now, and the path in it, where no other run is."""
+        files, root = open_url(self.url)
+        with contextlib.suppress(FileNotFoundError):
+            there, own = files.cat_file(f"{root}/run.json"), self.folder / "run.json"
+            if not own.exists() or there != own.read_bytes():
+                raise NotARun(f"A mirror must be new, empty or hold an older copy of the same run; {self.url} holds "
+                              "another run. Choose another mirror=.")
+        return files, root
 
     # --- the replica's thread ---------------------------------------------------------------------------------
 
@@ -113,25 +141,13 @@ class Replica:
 
     def _look(self) -> None:
         """What an earlier life of this run has copied already; its journal lists only files that are whole."""
-        self._refuse_another_run(unreachable=True)
+        self._files, self._root = self._reach()
         with contextlib.suppress(FileNotFoundError):
             known = live_files(self._files.cat_file(f"{self._root}/{JOURNAL}"))
             # names that are not ours stay untouched: whoever writes there must not make us remove other files
             self._there = {name: str(one["crc32"]) for name, one in known.items() if FILE_NAME.fullmatch(str(name))}
         self._put("run.json", (self.folder / "run.json").read_bytes())
         self._known = True
-
-    def _refuse_another_run(self, unreachable: bool = False) -> None:
-        try:
-            there = self._files.cat_file(f"{self._root}/run.json")
-        except FileNotFoundError:
-            return
-        except Exception:
-            if unreachable:
-                raise
-            return  # the thread will say so, and try again
-        if there != (self.folder / "run.json").read_bytes():
-            raise NotARun(_taken(self.url))
 
     def _put_grown(self, name: str, content: bytes) -> None:
         """A file that only grows."""
@@ -145,8 +161,16 @@ class Replica:
         self._files.pipe_file(path, content)
 
 
+class _NoURL(ValueError):
+    """What was given is no URL that fsspec can open."""
+
+    def __init__(self, url: str, error: Exception) -> None:
+        super().__init__("mirror must be a URL that fsspec knows, such as s3://bucket/run or file:///disk/run; "
+                         f"{url!r} is not ({error}). Install the package that it names, or choose another mirror=.")
+
+
 def open_url(url: str) -> tuple[Any, str]:
-    """The file system of a URL and the path in it.
+    """The file system of a URL and the path in it; some file systems connect here, and may not answer.
 
     Raises:
         ValueError: fsspec knows no such URL, or lacks the package for it.
@@ -156,26 +180,56 @@ def open_url(url: str) -> tuple[Any, str]:
     try:
         files, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"mirror must be a URL that fsspec knows, such as s3://bucket/run or file:///disk/run; "
-                         f"{url!r} is not ({error}). Install the package that it names, or choose another mirror=."
-                         ) from error
+        raise _NoURL(url, error) from error
     return files, root.rstrip("/")
 
 
-def check_new(url: str) -> None:
-    """Sees that a new run may be copied there, before anything is made.
+def check_place(url: str, folder: Path) -> None:
+    """Sees that a URL is one, and that its folder and the run directory do not hold each other; connects to nothing.
 
     Raises:
-        ValueError: fsspec knows no such URL, or a run is there.
+        ValueError: fsspec knows no such URL or lacks the package for it, or it is, is in or holds the run directory.
+
+    Example:
+        >>> check_place("file:///disk/copy", Path("/disk/run"))
+        >>> check_place("/disk", Path("/disk/run"))
+        Traceback (most recent call last):
+        ...
+        ValueError: A mirror must lie beside the run directory, not in or around it; /disk holds /disk/run...
     """
-    files, root = open_url(url)
-    taken = False
-    with contextlib.suppress(Exception):  # one that does not answer now: the replica will say so, and try again
-        taken = files.exists(f"{root}/run.json")
-    if taken:
-        raise NotARun(_taken(url))
+    from fsspec.implementations.local import LocalFileSystem
+
+    place = url.rpartition("::")[2]  # of a chain such as simplecache::s3://bucket/run the last is where it is kept
+    if not issubclass(_kinds(url)[-1], LocalFileSystem):
+        return
+    there, own = Path(LocalFileSystem._strip_protocol(place)).resolve(), folder.resolve()
+    relation = "is" if there == own else "lies in" if own in there.parents else "holds" if there in own.parents else ""
+    if relation:
+        raise ValueError(f"A mirror must lie beside the run directory, not in or around it; {url} {relation} {folder}. "
+                         "Choose another mirror=.")
 
 
-def _taken(url: str) -> str:
-    return (f"A mirror must be new, empty or hold an older copy of the same run; {url} holds another run. Choose "
-            "another mirror=.")
+def _kinds(url: str) -> list[type]:
+    """The classes of the file systems that a URL names, without opening any."""
+    import fsspec
+
+    *before, last = url.split("::")
+    names = [fsspec.core.split_protocol(part)[0] or part for part in before]
+    try:
+        return [fsspec.get_filesystem_class(name) for name in [*names, fsspec.core.split_protocol(last)[0] or "file"]]
+    except (ImportError, ValueError) as error:
+        raise _NoURL(url, error) from error
+
+
+def _in_a_thread(work: Callable[[], Any]) -> "Future[Any]":
+    """What `work` gives or raises, later; a process can end while it still hangs."""
+    answer: Future[Any] = Future()
+
+    def answered() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=answered, name="gptviz-replica-look", daemon=True).start()
+    return answer

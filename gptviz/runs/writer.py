@@ -24,7 +24,7 @@ from gptviz.runs.files import FILE_NAME, Arrays, file_name, serialise
 from gptviz.runs.history import JOURNAL, METRICS, History
 from gptviz.runs.journal import LineWriter, Record, encode, lossless
 from gptviz.runs.reader import STOP
-from gptviz.runs.replica import Replica, check_new
+from gptviz.runs.replica import Replica
 from gptviz.whole_files import TEMPORARY, write_whole
 
 QUEUED_ITEMS = 16
@@ -90,7 +90,7 @@ class RunWriter:
         folder: The run directory; it exists and holds run.json (see `create`).
         max_iters: Planned length of the run, which decides which optimizer states are kept.
         from_step: The step at which this segment begins; what was recorded after it no longer counts.
-        mirror: A URL that fsspec knows, where a copy is kept up (`gptviz.runs.replica`).
+        mirror: A URL that fsspec knows, where a copy is kept up (`gptviz.runs.replica`), or the Replica for it.
 
     Attributes:
         state: "recording", "degraded" (the disk refuses; training goes on) or "closed".
@@ -102,11 +102,13 @@ class RunWriter:
 
     Raises:
         RunLocked: If another process writes to it.
-        ValueError: If `mirror` is no such URL, or holds another run.
+        ValueError: If `mirror` is no such URL, holds another run, or lies in or around the run directory.
         OSError: If the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, *, max_iters: int, from_step: int = 0, mirror: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, max_iters: int, from_step: int = 0, mirror: str | Replica | None = None
+    ) -> None:
         self.folder, self.max_iters = folder, max_iters
         self.state: State = "recording"
         self.error: Exception | None = None
@@ -120,18 +122,17 @@ class RunWriter:
         self._closing = False
         self._waited_for = 0  # callers of flush()
         self._unsaved = False
+        self.replica = Replica(folder, mirror) if isinstance(mirror, str) else mirror
         with _told(folder):
             lock.acquire(folder)
-        self.replica: Replica | None = None
         try:
-            self.replica = Replica(folder, mirror) if mirror else None
             with _told(folder):
                 self._begin_segment(from_step)
         except BaseException:
-            if self.replica:
-                self.replica.close()
             lock.release(folder)
             raise
+        if self.replica:
+            self.replica.start()
         self._thread = threading.Thread(target=self._work, name="gptviz-writer", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -144,11 +145,10 @@ class RunWriter:
             ValueError: If the folder holds something already, or `mirror` is no URL for it.
             OSError: If the folder cannot be written.
         """
-        if mirror:
-            check_new(mirror)
+        replica = None if mirror is None else Replica(folder, mirror)  # refuses before anything is made
         with _told(folder):
             cls._make(folder, info)
-        return cls(folder, max_iters=max_iters, mirror=mirror)
+        return cls(folder, max_iters=max_iters, mirror=replica)
 
     @staticmethod
     def _make(folder: Path, info: Record) -> None:

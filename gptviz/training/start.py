@@ -15,6 +15,7 @@ from torch import Tensor
 from gptviz.corpora import DataSource, source_from_spec
 from gptviz.model import GPT, GPTConfig
 from gptviz.runs import Run, RunWriter
+from gptviz.runs.replica import check_place
 from gptviz.training.background import LiveRun, OneTraining, new_requests
 from gptviz.training.budget import Plan, plan_recording
 from gptviz.training.config import TEXT_BLOCK_SIZE, TrainConfig
@@ -55,8 +56,8 @@ def train(
         The run; in the foreground closed: `run.status` says how it ended.
 
     Raises:
-        ValueError: The corpus or task is unknown, a probe does not fit, `config.out` is not empty, or another training
-            of this process is under way.
+        ValueError: The corpus or task is unknown, a probe does not fit, `config.out` is not empty, `config.mirror` is
+            no place for a copy, or another training of this process is under way.
         OSError: `config.out` cannot be written.
 
     Example:
@@ -67,6 +68,8 @@ def train(
     """
     with OneTraining() as claim:
         progress = progress and not background and is_first_process()
+        if config.mirror is not None and config.out:
+            check_place(config.mirror, Path(config.out))
         source = open_source(config, progress=progress)
         accelerator = make_accelerator(config.device)
         ranks = Ranks(accelerator)
