@@ -227,7 +227,12 @@ def test_a_page_of_a_live_board_has_its_newest_curves(live):
 
 def test_messages_are_few_small_and_acknowledged(live, monkeypatch):
     looks, look = [], Follower.look
-    monkeypatch.setattr(Follower, "look", lambda follower: (looks.append(time.monotonic()), look(follower))[1])
+
+    def timed(follower):
+        looks.append((follower.run, time.monotonic()))
+        return look(follower)
+
+    monkeypatch.setattr(Follower, "look", timed)
     run, browser = live()
     browser.until(lambda: sum("push" in content for content in browser.contents()) > 8)
     run.close()
@@ -235,8 +240,9 @@ def test_messages_are_few_small_and_acknowledged(live, monkeypatch):
     painted = [place >= shown for (place, _), shown in zip(sent[1:], browser.painted, strict=False)]
     patient = np.diff([at for _, at in sent]) >= widgets.PATIENCE
     assert np.all(painted | patient[: len(painted)])
-    assert len(sent) <= len(looks)
-    assert min(np.diff(looks)) > 0.99 * LOOK_SECONDS  # a busy machine makes pauses longer, never shorter
+    times = [at for looked_at, at in looks if looked_at is run]  # boards of earlier tests may look a last time
+    assert len(sent) <= len(times)
+    assert min(np.diff(times)) > 0.99 * LOOK_SECONDS  # a busy machine makes pauses longer, never shorter
     assert max(size for _, size in browser.sent) <= 300_000
 
 
