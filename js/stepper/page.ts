@@ -151,10 +151,16 @@ export class Page {
 
   /** Bring the reader to what breaks without a part, and say it. */
   show_breaks(): void {
-    const { breaks, switches, live } = this.el;
-    put(live, `What breaks without it: ${[...switches.querySelectorAll(".gv-switch-head b, .gv-with tr, .gv-note")].map((one) => one.textContent).slice(0, 5).join("; ")}`);
+    const { breaks } = this.el;
+    this.say_breaks();
     breaks.focus({ preventScroll: true });
     breaks.scrollIntoView({ block: "nearest", behavior: this.still.matches ? "auto" : "smooth" });
+  }
+
+  /** What breaks, to a screen reader. */
+  say_breaks(): void {
+    const { switches, live } = this.el;
+    put(live, `What breaks without it: ${[...switches.querySelectorAll(".gv-switch-head b, .gv-with tr, .gv-note")].map((one) => (one.matches("tr") ? [...one.children].map((cell) => cell.textContent).join(" ") : one.textContent)).slice(0, 5).join("; ")}`);
   }
 
   /** Why a place cannot be gone to; "" where it can. */
@@ -259,7 +265,7 @@ export class Page {
     el.breaks.hidden = !here.length;
     if (!this.stale(el.switches, now.number, place.layer, place.head, found.map(({ result, waiting }) => [result?.id, waiting]), pass.tokens)) return;
     const words = (waiting: boolean) => (waiting ? "asking the kernel …" : live ? "" : "not in this page: the notebook runs it");
-    el.switches.replaceChildren(...found.map(({ one, result, waiting }) => switch_parts(pass, one, result, words(waiting), () => this.press.take_away(one))));
+    el.switches.replaceChildren(...found.map(({ one, result, waiting }) => switch_parts(pass, one, result, words(waiting), live ? () => this.press.take_away(one) : null)));
   }
 }
 

@@ -144,9 +144,9 @@ function number_field(question: Question, answer: Answer | undefined, reply: (gi
 }
 
 /** What breaks without it: losses, token by token, and the next token beside the true ones. */
-export function switch_parts(pass: Pass, one: Switch, result: Switched | undefined, waiting: string, press: () => void): HTMLElement {
+export function switch_parts(pass: Pass, one: Switch, result: Switched | undefined, waiting: string, press: (() => void) | null): HTMLElement {
   const el = make("div", "gv-switch"), head = make("div", "gv-switch-head"), place = [result?.layer, result?.head].every((at) => at == null) ? "" : ` (L${result!.layer}${result!.head == null ? "" : ` H${result!.head}`})`;
-  head.append(make("b", "", one.title + place), ...(result ? [] : [button("gv-small", "try it", press)]));
+  head.append(make("b", "", one.title + place), ...(result || !press ? [] : [button("gv-small", "try it", press)])); // a page has no kernel that could run it
   el.append(head, make("p", "gv-note", one.sentence));
   if (waiting && !result) el.append(make("p", "gv-note", waiting));
   if (!result) return el;

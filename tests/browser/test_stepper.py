@@ -9,6 +9,7 @@ import pytest
 import torch
 from by_hand import VARIANTS, make_model
 
+from gptviz.analysis.stepper.questions import questions
 from gptviz.analysis.stepper.receipts import receipt
 from gptviz.analysis.stepper.recorded import recorded_pass
 from gptviz.analysis.stepper.stages import TENSORS
@@ -505,6 +506,7 @@ def test_w_goes_to_what_breaks_or_says_that_there_is_nothing(sorter):
     top = breaks.bounding_box()["y"]
     assert 0 <= top < 500
     assert "without the mask" in said.inner_text()
+    assert re.search(r"loss, mean of all \d+\.\d+ \d+\.\d+", said.inner_text())
     page.keyboard.press("ArrowRight")  # the keys go on
     page.wait_for_function("() => document.querySelector('.gv-state').textContent === 'L1 H0 stage 8 token 4'")
     settle(page)
@@ -572,3 +574,19 @@ def test_numbers_in_cells_are_read_on_their_colours(sorter, scheme):
                     const [a, b] = [light(style.color), light(style.backgroundColor)];
                     return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); })); }""")
         assert 4.5 <= worst < 22
+
+
+def test_where_a_head_has_no_question_the_page_says_which_has(open_page, tmp_path, capsys):
+    """180 heads: one of each layer is asked about; a press goes there."""
+    model = make_model(n_embd=40, n_layer=9, n_head=20, block_size=8, vocab_size=11)
+    trace = record(model, [3, 1, 4, 1, 5])
+    url = page_of(trace, model, tmp_path)
+    asked = next(one.at for one in questions(recorded_pass(trace, model)) if one.stage == "pattern")
+    head = (asked["head"] + 1) % 20
+    page = open_page(f"{url}#L{asked['layer']}-H{head}-stage-8-token-4")
+    page.wait_for_selector(".gv-stepper[data-drawn]")
+    assert page.locator(".gv-ask").count() == 0
+    page.get_by_role("button", name=f"one is about L{asked['layer']} H{asked['head']}").click()
+    settle(page)
+    assert place(page) == f"L{asked['layer']} H{asked['head']} stage 8 token 4"
+    assert f"L{asked['layer']}H{asked['head']}" in page.locator(".gv-ask").inner_text()
