@@ -1,19 +1,23 @@
 """The run directory: what readers see, trust and refuse."""
 
+import contextlib
 import json
 import struct
 import subprocess
 import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from gptviz.model import GPT, GPTConfig
-from gptviz.runs import CorruptSnapshot, NotARun, RunWriter, open_run, resume_points, schedule
+from gptviz.runs import CorruptSnapshot, NotARun, RunWriter, journal, open_run, resume_points, schedule
 from gptviz.runs.cadence import kept_resume_points
 from gptviz.runs.files import file_name, safetensors_bytes
+from gptviz.runs.history import JOURNAL, METRICS, History, Scalars
 from gptviz.runs.journal import LineReader, LineWriter, decode, encode, lossless, restored
 from gptviz.tokenizers import CharTokenizer
 from gptviz.training import Recorder
@@ -72,6 +76,44 @@ def test_at_most_twelve_optimizer_states_are_kept():
 
 
 # --- lines --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Calls a function in two threads, both of which are within the reading of a line where nothing keeps one out."""
+    both, one_by_one = threading.Barrier(2), journal.decode
+
+    def decode_together(line):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1.0)  # in vain, and once, where the other is kept out
+        return one_by_one(line)
+
+    def call(function):
+        monkeypatch.setattr(journal, "decode", decode_together)
+        with ThreadPoolExecutor(2) as threads:
+            return [called.result() for called in [threads.submit(function) for _ in range(2)]]
+
+    return call
+
+
+def test_two_threads_take_in_each_line_of_a_journal_once(tmp_path, at_once):
+    history, lines = History(tmp_path), LineWriter(tmp_path / JOURNAL)
+    lines.append([{"kind": "segment", "from_step": step, "max_iters": 9, "metrics_file": step} for step in range(3)])
+    at_once(history.poll)
+    assert [one["from_step"] for one in history.segments] == [0, 1, 2]
+    assert history.lines.corrupt == []
+    assert history.lines.offset == lines.size
+    lines.close()
+
+
+def test_two_threads_take_in_each_row_of_scalars_once(tmp_path, at_once):
+    (tmp_path / METRICS).mkdir()
+    lines = LineWriter(tmp_path / METRICS / "000000.jsonl")
+    lines.append([{"step": step, "loss": 1.0} for step in range(3)])
+    lines.close()
+    scalars, segments = Scalars(tmp_path), [{"from_step": 0, "metrics_file": 0}]
+    seen = at_once(lambda: scalars.rows(segments))
+    assert [[row["step"] for row in rows] for rows in [*seen, scalars.rows(segments)]] == [[0, 1, 2]] * 3
 
 
 def test_a_line_survives_and_a_flipped_bit_is_noticed():
