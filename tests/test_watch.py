@@ -145,6 +145,24 @@ def test_without_a_task_the_text_judges(tmp_path, run):
     np.testing.assert_array_equal(guesses.arrays["right"][-1], snapshot.top_ids[:-1, 0] == snapshot.ids[1:])
 
 
+@pytest.mark.parametrize(("name", "settings", "why"), [
+    ("induction", {"n_symbols": 4, "n_positions": 48}, "Induction needs n_symbols 8 to 62"),  # as the task was at first
+    ("reverse", {}, "A task is one of sort"),
+])
+def test_a_run_of_a_task_that_is_no_more_opens_without_a_judge(tmp_path, run, name, settings, why):
+    copy = tmp_path / "copy"
+    shutil.copytree(run.path, copy)
+    info = json.loads((copy / "run.json").read_text())
+    info["data"] = {"kind": "task", "name": name, "settings": settings}
+    (copy / "run.json").write_text(json.dumps(info))
+    guesses = one(watch(copy).views, "guesses")
+    assert f". Not judged: this gptviz cannot make the run's task ({why}" in guesses.subtitle
+    assert guesses.subtitle.endswith(").")
+    assert (guesses.arrays["right"] == UNJUDGED).all()
+    shown = np.array(guesses.labels["word"])[guesses.arrays["guess"][-1]]
+    assert shown.tolist() == [run.tokenizer.visible(int(token)) for token in run.snapshot(600).top_ids[:, 0]]
+
+
 def test_a_damaged_snapshot_leaves_the_other_steps(tmp_path, run):
     copy = tmp_path / "copy"
     shutil.copytree(run.path, copy)

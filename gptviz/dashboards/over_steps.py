@@ -93,8 +93,13 @@ def _guesses(run: Any, snapshots: Sequence[Snapshot]) -> View | None:
     """What was likeliest at each step; None where no token of the text can be judged."""
     ids = snapshots[0].ids
     guess = np.stack([one.top_ids[:, 0] for one in snapshots])
-    judge, right, answer = _judged(run, ids, guess)
-    judged = np.flatnonzero((right != UNJUDGED).any(axis=0))[-MOST_GUESSES:]
+    unjudged = _why_unjudged(run.info.get("data", {}))
+    if unjudged:
+        judge, right, answer = "nobody", np.full(guess.shape, UNJUDGED), np.full(len(ids), -1)
+        judged = np.arange(len(ids))[-MOST_GUESSES:]
+    else:
+        judge, right, answer = _judged(run, ids, guess)
+        judged = np.flatnonzero((right != UNJUDGED).any(axis=0))[-MOST_GUESSES:]
     if not len(judged):
         return None
     visible = visible_of(run.tokenizer)
@@ -103,7 +108,20 @@ def _guesses(run: Any, snapshots: Sequence[Snapshot]) -> View | None:
     p = np.stack([one.top_probs[:, 0] for one in snapshots])
     return guesses_view([one.step for one in snapshots], words, short, p[:, shown], right[:, shown], judge=judge,
                         prompt="".join(snapshots[0].tokens[: judged[0] + 1]),
-                        answer=[visible(int(answer[at])) if answer[at] >= 0 else "" for at in shown])
+                        answer=[visible(int(answer[at])) if answer[at] >= 0 else "" for at in shown],
+                        unjudged=unjudged)
+
+
+def _why_unjudged(data: dict[str, Any]) -> str:
+    """A sentence where the run was trained on a task that cannot be made here, as one of an older gptviz; else ""."""
+    if data.get("kind") != "task":
+        return ""
+    try:
+        source_from_spec(data)
+    except ValueError as error:
+        why = str(error).partition(". ")[0].rstrip(".")  # not what to pass instead
+        return f"Not judged: this gptviz cannot make the run's task ({why})."
+    return ""
 
 
 def _judged(

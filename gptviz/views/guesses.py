@@ -16,7 +16,7 @@ def guesses_view(
     guess: Int[np.ndarray, "step pos"],
     p: Float[np.ndarray, "step pos"],
     right: Int[np.ndarray, "step pos"],
-    *, prompt: str = "", answer: Sequence[str] = (), judge: str = "the text",
+    *, prompt: str = "", answer: Sequence[str] = (), judge: str = "the text", unjudged: str = "",
 ) -> View:
     """A row of guesses for each step, each made from the true text before it.
 
@@ -29,6 +29,7 @@ def guesses_view(
         prompt: The text before the first guess, visible.
         answer: The right token of each position; "" where there is none.
         judge: Who knows what is right: "the text", "task sort".
+        unjudged: Why nobody does, as a sentence for the reader.
 
     Raises:
         ValueError: If the arrays do not have a row for each step, or not the same positions.
@@ -43,7 +44,8 @@ def guesses_view(
         raise ValueError(f"guess, p and right must each be [{len(steps)} steps, pos]; they are {guess.shape}, "
                          f"{p.shape} and {right.shape}. Give every step a row.")
     arrays = {"guess": guess.astype(np.int32), "p": p.astype(np.float32), "right": right.astype(np.uint8)}
-    return View("guesses", "Guesses through training", "likeliest next token after the true text before it", arrays,
+    subtitle = ". ".join(filter(None, ["likeliest next token after the true text before it", unjudged]))
+    return View("guesses", "Guesses through training", subtitle, arrays,
                 dict.fromkeys(arrays, ("step", "pos")), labels={"word": tuple(words)}, units={"p": "probability"},
                 range={"p": (0.0, 1.0)},
                 content={"steps": [int(step) for step in steps], "prompt": prompt, "answer": list(answer),
