@@ -4,11 +4,12 @@ export type Measure = (text: string, font: string) => number;
 
 const minus = "\u2212", thin = "\u2009";
 
-/** A number with fixed digits and a true minus; what is not finite by name. */
+/** A number with fixed digits and a true minus, none before zeros; what is not finite by name. */
 export function fixed(value: number, digits: number): string {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "+∞" : `${minus}∞`;
-  return value.toFixed(digits).replace("-", minus);
+  const words = value.toFixed(digits);
+  return words.replace("-", /[1-9]/.test(words) ? minus : "");
 }
 
 /** A number with so many digits that it is not just zeros: 12.34, 0.0021. */

@@ -102,6 +102,7 @@ test("scales are perceptually even, ink reads on every colour", () => {
 
 test("numbers are written one way", () => {
   assert.equal(fixed(-0.5, 2), "−0.50");
+  assert.equal(fixed(-0.004, 2), "0.00");
   assert.equal(fixed(NaN, 4), "NaN");
   assert.equal(fixed(-Infinity, 2), "−∞");
   assert.deepEqual([short(0.914), short(0.9999)], [".91", "1.0"]);

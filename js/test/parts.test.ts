@@ -8,6 +8,7 @@ import { shown_pattern } from "../shown.ts";
 import { strongest } from "../views/composition.ts";
 import { both } from "../views/edits.ts";
 import { found as points_found, project } from "../views/embeddings.ts";
+import { sentence } from "../views/head.ts";
 import { found } from "../views/ruler.ts";
 
 const array = (shape: number[], values: ArrayLike<number>, type: any = Float32Array) => ({ shape, axes: shape.map(() => ""), values: new type(values) });
@@ -37,6 +38,13 @@ test("the difference is the other minus this one, on bytes around 128", () => {
   assert.equal(pattern.byte(0, 0, 0, 0), 128);
   assert.deepEqual([...pattern.tile(0, 0, 1)], [pattern.byte(0, 0, 2, 0)]); // of -.5 and +.5 the first that is farthest from 0
   assert.equal(seen(two(), { compare: "other" }).weight(0, 0, 2, 2).toFixed(1), "0.9");
+});
+
+test("a change too small for its digits is said to stay", () => {
+  const one = two(), here = { views: [one], view: one, pattern: pattern_of([one]), options_of: () => ({ compare: "difference" }), tokens: ["a", "b", "c"], detail_words: "" };
+  const said = (query: number, key: number) => sentence({ ...here, look: { step: 0, layer: 0, head: 0, query, key } } as any);
+  assert.equal(said(1, 1), "At ‘b’ this head's attention on ‘b’ goes from 20 % to 40 %: itself.");
+  assert.equal(said(2, 1), "At ‘c’ this head's attention on ‘b’ stays at 10 %: the token before.");
 });
 
 test("a search finds places across tokens, with spaces as drawn or as typed", () => {

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { decode_view, type RawBoard } from "../payload.ts";
 import { at, panels as bands, scale_of, terse } from "../views/distributions.ts";
 import { curve_of, curves_of, panels as curves } from "../views/head_curves.ts";
+import { panels as loss } from "../views/training.ts";
 
 const golden: RawBoard = JSON.parse(readFileSync("../tests/golden/progress.json", "utf8"));
 const [scores, spread] = golden.views.map((view) => decode_view(view));
@@ -42,6 +43,22 @@ test("a curve that ends in NaN is named so, below the others", () => {
   assert.deepEqual(curves_of(view, "entropy").shown.map(({ head }) => head), [1, 0]);
   assert.equal(words[words.indexOf("entropy L0H0") + 1], "NaN");
   assert.equal(words[words.indexOf("entropy L0H1") + 1], "0.10");
+});
+
+test("the values at a step stand where no curve is, and charts of numbers name their steps", () => {
+  const line_of = (values: number[]) => {
+    const lines = new Map<string, number>(), own: any = { fillText: (text: string, _: number, y: number) => lines.set(text, y), measureText: (text: string) => ({ width: 6 * text.length }) };
+    const steps = Float32Array.from(values, (_, i) => i), array = (numbers: Float32Array) => ({ shape: [numbers.length], axes: ["step"], values: numbers });
+    const view = { kind: "training", labels: { series: ["train"] }, arrays: { steps_0: array(steps), values_0: array(Float32Array.from(values)) } };
+    const here = scene(view, {}, { board: { steps: [...steps] }, look: { step: 10 }, theme: { series: ["red"] } }), plot = loss[0]!.layout(here, 1000);
+    loss[0]!.mark(new Proxy(own, { get: (target, key) => target[key] ?? (() => undefined) }), plot, here);
+    return { line: lines.get("step 10")!, middle: (plot.top + plot.bottom) / 2 };
+  };
+  const high = line_of(Array(11).fill(0.99)), low = line_of([1, ...Array(10).fill(0.01)]);
+  assert.ok(high.line > high.middle);
+  assert.ok(low.line < low.middle);
+  const words = written(bands[0]!, scene(spread, {}, { theme: { series: ["red"] } }));
+  assert.ok(words.includes("step →") && words.includes("10"));
 });
 
 test("a curve leads to its head, the empty chart to its step", () => {

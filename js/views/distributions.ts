@@ -33,7 +33,7 @@ export function scale_of(part: Pick<Part, "rows" | "values">, row: number, n: nu
 function layout(scene: Scene, width: number): Grid {
   const parts = parts_of(scene.view).filter(({ kind }) => kind === chosen(scene)), n = steps_of(scene.view).length, [first, last] = ends(scene);
   const of_blocks = parts.filter((part) => part.rows > 1 || !/^(wte|wpe|lm_head)$/.test(part.name)), alone = parts.filter((part) => !of_blocks.includes(part));
-  const most = Math.max(of_blocks.length, alone.length), columns = Math.max(1, Math.min(most, Math.floor((width + gap_x) / (150 + gap_x)))), wide = Math.floor((width - gap_x * columns) / columns), tiles: Tile[] = [];
+  const most = Math.max(of_blocks.length, alone.length), columns = Math.max(1, Math.min(most, Math.floor((width + gap_x) / (150 + gap_x)))), wide = Math.floor((width - 2 - gap_x * columns) / columns), tiles: Tile[] = [];
   let y = head;
   const place = (list: [Part, number][]) => {
     list.forEach(([part, row], i) => { const [low, high] = scale_of(part, row, n); tiles.push({ part, row, x: gap_x + (i % columns) * (wide + gap_x), y: y + Math.floor(i / columns) * (tall + gap_y), low, high }); });
@@ -69,6 +69,17 @@ function draw(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
     line(pen, grid, tile, steps, 3, theme.series[0]!, 1.5);
     for (const share of [0, 6]) extremes(pen, grid, tile, steps, share);
     pen.line(tile.x, tile.y + tall + 0.5, tile.x + grid.wide, tile.y + tall + 0.5, theme.rule_2);
+  }
+  name_steps(pen, grid);
+}
+
+/** The axis of the steps, below the lowest chart of each column. */
+function name_steps(pen: Pen, { tiles, wide, first, last }: Grid): void {
+  const lowest = new Map(tiles.map((tile) => [tile.x, tile])); // tiles come from the top
+  for (const { x, y } of lowest.values()) {
+    pen.text(whole(first), x, y + tall + 18);
+    pen.text("step →", x + wide / 2, y + tall + 18, { align: "center" });
+    pen.text(whole(last), x + wide, y + tall + 18, { align: "right" });
   }
 }
 

@@ -256,7 +256,8 @@ export function sentence(scene: Scene): string {
   const which = relation(tokens, look.query, look.key);
   if (shown === "difference") {
     const own = scene.pattern!.weight(look.layer, look.head, look.query, look.key), [before, after] = scene.view.content?.since === undefined ? [own, own + p] : [own - p, own];
-    return `At ${from} this head's attention on ${to} goes from ${share(before)} to ${share(after)}: ${which}.`;
+    const change = share(before) === share(after) ? `stays at ${share(after)}` : `goes from ${share(before)} to ${share(after)}`;
+    return `At ${from} this head's attention on ${to} ${change}: ${which}.`;
   }
   return `At ${from} this head puts ${share(p)} of its attention ${shown === "no_sink" ? "beside the first token " : ""}on ${to}: ${which}.`;
 }

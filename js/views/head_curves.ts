@@ -129,9 +129,9 @@ function mark(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {
 
 function ticks(pen: Pen, plot: Plot, { look, board, theme }: Scene): void {
   const taken: [number, number][] = [];
-  pen.text("step →", plot.left - 8, plot.bottom + 20, { align: "right" });
+  pen.text("step →", plot.left - 14, plot.bottom + 20, { align: "right" });
   for (const step of [...(board.steps.length ? [look.step] : []), plot.first, plot.last, ...board.steps]) {
-    const lit = board.steps.length > 0 && step === look.step, words = whole(step), half = pen.width(words, { weight: lit ? 600 : 400 }) / 2, x = x_of(plot, step);
+    const lit = board.steps.length > 0 && step === look.step, words = whole(step), half = pen.width(words, { weight: lit ? 600 : 400 }) / 2, x = Math.min(plot.width - half, x_of(plot, step));
     if (taken.some(([left, right]) => x + half > left - 12 && x - half < right + 12)) continue;
     taken.push([x - half, x + half]);
     pen.text(words, x, plot.bottom + 20, { align: "center", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 600 : 400 });

@@ -121,7 +121,7 @@ function draw_rail(pen: Pen, plot: Plot, scene: Scene): void {
 function draw_ticks(pen: Pen, plot: Plot, scene: Scene): void {
   const { theme, look, board } = scene, taken: [number, number][] = [];
   const write = (step: number, lit: boolean) => {
-    const words = whole(step), half = pen.width(words, { weight: lit ? 600 : 400 }) / 2, x = x_of(plot, step);
+    const words = whole(step), half = pen.width(words, { weight: lit ? 600 : 400 }) / 2, x = Math.min(plot.width - half, x_of(plot, step));
     if (taken.some(([left, right]) => x + half > left - 12 && x - half < right + 12)) return;
     taken.push([x - half, x + half]);
     pen.text(words, x, rail + 28, { align: "center", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 600 : 400 });
@@ -141,13 +141,19 @@ function mark(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {
   const values = series_of(scene.view).map((one) => ({ name: one.name, value: at_step(one, look.step) }));
   for (const { value } of values) if (value != null && Number.isFinite(value)) { pen.dot(x, y_of(plot, value), 5, theme.paper); pen.dot(x, y_of(plot, value), 3.5, theme.accent); }
   pen.dot(x, rail, 9, theme.paper); pen.dot(x, rail, 7, theme.accent);
-  readout(pen, plot, x, look.step, values);
+  readout(pen, plot, x, scene, values);
 }
 
-function readout(pen: Pen, plot: Plot, x: number, step: number, values: { name: string; value: number | null }[]): void {
+/** The values at the step, beside its line: at the top, or at the bottom where the box would cover a curve. */
+function readout(pen: Pen, plot: Plot, x: number, { view, look: { step } }: Scene, values: { name: string; value: number | null }[]): void {
   const { theme } = pen, known = values.filter((one) => one.value != null), lines = known.map((one) => `${one.name} ${fixed(one.value!, 4)}`);
   const w = Math.max(...[`step ${whole(step)}`, ...lines].map((words) => pen.width(words, { weight: 600 }))) + 20, h = 24 + 17 * lines.length;
-  const left = x + 12 + w > plot.right ? x - 12 - w : x + 12, y = plot.top - 4.5;
+  const left = x + 12 + w > plot.right ? x - 12 - w : x + 12;
+  const covers = (top: number) => series_of(view).some(({ steps, values }) => Array.from(steps).some((at, i) => {
+    const [px, py] = [x_of(plot, at), y_of(plot, values[i]!)];
+    return px > left - 8 && px < left + w + 8 && py > top - 4 && py < top + h + 4;
+  }));
+  const above = plot.top - 4.5, below = Math.round(plot.bottom - h) - 7.5, y = covers(above) && !covers(below) ? below : above;
   pen.fill(left, y, w, h, theme.paper, 4); pen.stroke(Math.round(left) + 0.5, y, w, h, theme.rule_2, 1, 4);
   pen.text(`step ${whole(step)}`, left + 10, y + 17, { weight: 600, colour: theme.ink });
   lines.forEach((words, i) => pen.text(words, left + 10, y + 34 + 17 * i));
