@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from playwright.sync_api import sync_playwright
 
 from browser.synthetic import board, story
+from browser.test_hostile import hostile_model
 from gptviz.dashboards import explore, step_through, watch
 from gptviz.export import export_html
 from gptviz.loading import load
@@ -21,6 +22,7 @@ from gptviz.model import GPT, GPTConfig
 from gptviz.runs import open_run
 from gptviz.tokenizers import CharTokenizer
 from gptviz.trace import record
+from gptviz.training import TrainConfig, train
 
 UNFOLD = """() => { for (const button of document.querySelectorAll('.gv-fold[aria-expanded=false]'))
     if (button.offsetParent) button.click(); }"""
@@ -34,10 +36,25 @@ def boards() -> dict:
         "story": lambda: board(title="storyteller", layer=1, head=0, query=11, key=2),
         "explore-8": lambda: explore(trace, model, tokenizer, title="sorter"),
         "explore-500": large,
+        "compare": lambda: explore(trace, model, tokenizer, other=record(model, "ABABBCAB", tokenizer)),
+        "hostile": hostile,
         "watch": lambda: watch(open_run("sorter")),
+        "trained": trained,
         "step": lambda: step_through(trace, model, tokenizer),
         "heads-500": lambda: board(500, 12, 12, steps=[3000], layer=0, head=2, tokens=story(500), title="gpt2"),
     }
+
+
+def hostile():
+    """Tokens that are markup, other scripts, bytes of a sign, or 10,000 signs long."""
+    model, tokenizer = hostile_model()
+    return explore(record(model, "0123456789a0", tokenizer), model, tokenizer, title="hostile tokens")
+
+
+def trained():
+    """What a run of its own adds to `watch`: events, and the spread of weights, gradients and activations."""
+    run = train(TrainConfig(task="induction", max_iters=200, seed=0, out=None))
+    return watch(run)
 
 
 def large():
@@ -83,6 +100,8 @@ def draw(browser, path: Path, width: int, scheme: str) -> Path:
     page.goto(path.as_uri())
     page.wait_for_selector("#gptviz-board canvas")
     page.evaluate(UNFOLD)
+    if page.locator("[data-name=compare]").count():  # two patterns: the change from one to the other
+        page.locator("[data-name=compare]").select_option("difference")
     page.wait_for_timeout(400)
     picture = path.with_name(f"{path.stem}-{width}-{scheme}.png")
     page.screenshot(path=picture, full_page=True)

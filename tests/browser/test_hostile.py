@@ -28,11 +28,14 @@ class HostileTokenizer:
         return WORDS[token]
 
 
+def hostile_model():
+    torch.manual_seed(0)
+    return GPT(GPTConfig(block_size=16, vocab_size=len(WORDS), n_layer=2, n_head=2, n_embd=16)), HostileTokenizer()
+
+
 @pytest.fixture(scope="module")
 def recorded():
-    torch.manual_seed(0)
-    model = GPT(GPTConfig(block_size=16, vocab_size=len(WORDS), n_layer=2, n_head=2, n_embd=16))
-    tokenizer = HostileTokenizer()
+    model, tokenizer = hostile_model()
     return record(model, "0123456789a0", tokenizer), model, tokenizer
 
 
