@@ -7,7 +7,7 @@ import { shown_pattern } from "../shown.ts";
 import { since } from "../since.ts";
 import { Player } from "../player.ts";
 import { liveliest } from "../views/film.ts";
-import { count } from "../views/guesses.ts";
+import { count, is_judged } from "../views/guesses.ts";
 
 const array = (shape: number[], values: ArrayLike<number>, type: any = Float32Array) => ({ shape, axes: shape.map(() => ""), values: new type(values) });
 const view = (kind: string, arrays: View["arrays"], more: Partial<View> = {}): View =>
@@ -56,6 +56,8 @@ test("playing stops at the last step and tells of start and stop", () => {
 test("right ones are counted among the judged", () => {
   const one = view("guesses", { right: array([2, 4], [1, 0, 2, 1, 1, 1, 2, 1], Uint8Array) });
   assert.deepEqual([count(one, 0), count(one, 1)], [[2, 3], [3, 3]]);
+  assert.equal(is_judged(one), true);
+  assert.equal(is_judged(view("guesses", { right: array([1, 4], [2, 2, 2, 2], Uint8Array) })), false);
 });
 
 test("the film says where its head changed most", () => {

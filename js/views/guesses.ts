@@ -18,6 +18,9 @@ export function count(view: View, row: number): [number, number] {
   return [own.filter((one) => one === 1).length, own.filter((one) => one !== 2).length];
 }
 
+/** Whether anybody knows what is right. */
+export const is_judged = (view: View): boolean => view.arrays.right!.values.some((one) => one !== 2);
+
 /** The last columns that fit: each as wide as its widest word. */
 function layout(scene: Scene, width: number): Table {
   const { view, theme, measure } = scene, { steps } = said(scene), n = view.arrays.guess!.shape[1]!, bar_width = width < 480 ? 0 : 64, room = width - from - bar_width - 84;
@@ -37,10 +40,11 @@ function draw(ctx: CanvasRenderingContext2D, table: Table, scene: Scene): void {
   pen.text("after", from - 12, 14, label);
   const before = table.first ? `… ${table.first} before` : prompt, room = table.width - from;
   pen.text(before.length * 8 > room ? `…${before.slice(-Math.floor(room / 8) + 1)}` : before, from, 14, mono);
-  pen.text("right", from - 12, 44, label);
+  if (is_judged(scene.view)) pen.text("right", from - 12, 44, label);
   table.cells.forEach(({ x, w }, i) => pen.text(ellipsis(answer[table.first + i] ?? "", w - 4, font(theme, mono), measure), x + w / 2, 44, { ...mono, align: "center", colour: theme.ink }));
   pen.text("step ↓", from - 12, 62, label);
   steps.forEach((_, row) => draw_row(pen, table, scene, row));
+  if (!is_judged(scene.view)) return;
   const y = table.height - 14;
   pen.fill(from, y - 11, 18, 14, theme.good_soft, 3); pen.line(from, y + 3.5, from + 18, y + 3.5, theme.good, 2);
   pen.text("right", from + 26, y);
@@ -56,6 +60,7 @@ function draw_row(pen: Pen, table: Table, scene: Scene, row: number): void {
     else if (here === 0) pen.line(x + 2, y + tall - 1.5, x + w - 2, y + tall - 1.5, theme.ink_3, 1.5, [1.5, 2.5]);
     pen.text(ellipsis(word(view, row, at), w - 4, font(theme, mono), measure), x + w / 2, y + 16, { ...mono, align: "center", colour: theme.ink });
   });
+  if (!is_judged(view)) return;
   if (table.bar_width) pen.bar(table.bar, y + 7, table.bar_width, 8, right / Math.max(1, judged), theme.good);
   pen.text(`${right} of ${judged}`, table.bar + (table.bar_width ? table.bar_width + 12 : 0), y + 16, { weight: 500 });
 }
@@ -89,7 +94,8 @@ const guesses: Panel<Table> = {
   says(scene) {
     const { steps, answer, judge } = said(scene), row = row_of(scene), [right, judged] = count(scene.view, row), n = answer.length;
     const list = answer.map((_, at) => `${quoted(word(scene.view, row, at))}${verdict(scene.view, row, at) === 0 ? " wrong" : ""}`).slice(0, 12).join(", ");
-    return `Step ${steps[row]}: ${right} of ${judged} guesses right, says ${judge}: ${list}${n > 12 ? " …" : ""}; mean probability ${fixed(mean(scene.view, row), 3)}.`;
+    const score = is_judged(scene.view) ? `${right} of ${judged} guesses right, says ${judge}` : "guesses that nobody judges";
+    return `Step ${steps[row]}: ${score}: ${list}${n > 12 ? " …" : ""}; mean probability ${fixed(mean(scene.view, row), 3)}.`;
   },
 };
 
