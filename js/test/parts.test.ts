@@ -9,6 +9,7 @@ import { strongest } from "../views/composition.ts";
 import { both } from "../views/edits.ts";
 import { found as points_found, project } from "../views/embeddings.ts";
 import { sentence } from "../views/head.ts";
+import { panels as reads } from "../views/reads.ts";
 import { found } from "../views/ruler.ts";
 
 const array = (shape: number[], values: ArrayLike<number>, type: any = Float32Array) => ({ shape, axes: shape.map(() => ""), values: new type(values) });
@@ -45,6 +46,13 @@ test("a change too small for its digits is said to stay", () => {
   const said = (query: number, key: number) => sentence({ ...here, look: { step: 0, layer: 0, head: 0, query, key } } as any);
   assert.equal(said(1, 1), "At ‘b’ this head's attention on ‘b’ goes from 20 % to 40 %: itself.");
   assert.equal(said(2, 1), "At ‘c’ this head's attention on ‘b’ stays at 10 %: the token before.");
+});
+
+test("what a row reads has more decimals where every weight is small", () => {
+  const says = (one: View, n: number) => reads[0]!.says({ view: one, pattern: pattern_of([one]), tokens: ["a", "b", "c"], look: { step: 0, layer: 0, head: 0, query: n, key: 0 } } as any);
+  assert.equal(says(two(), 1), "L0H0 reads from position 1: ‘a’ 0.800, ‘b’ 0.200.");
+  const small = view("attention", { pattern: array([1, 1, 3], [1, 0.0004, 0.0002]) }, { labels: { token: ["a", "b"] } });
+  assert.equal(says(small, 1), "L0H0 reads from position 1: ‘a’ 0.0004, ‘b’ 0.0002.");
 });
 
 test("a search finds places across tokens, with spaces as drawn or as typed", () => {

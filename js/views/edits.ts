@@ -58,8 +58,9 @@ export function both({ view, look }: Pick<Scene, "view" | "look">): Word[] {
 
 function next_token(pen: Pen, { left }: Parts, scene: Scene): void {
   const { theme, tokens, look, measure } = scene, name = 92, bar = Math.max(40, left - name - 108), mono = { mono: true, colour: theme.ink } as const;
-  pen.text("Next token", 0, 14, { weight: 600, colour: theme.ink });
-  pen.text(ellipsis(`after ${quoted(tokens[look.query] ?? "")}: above original, below edited`, left - 76, font(theme), measure), 72, 14, { colour: theme.ink_3 });
+  const title = { weight: 600, colour: theme.ink } as const, beside = pen.width("Next token", title) + 8;
+  pen.text("Next token", 0, 14, title);
+  pen.text(ellipsis(`after ${quoted(tokens[look.query] ?? "")}: above original, below edited`, left - beside, font(theme), measure), beside, 14, { colour: theme.ink_3 });
   both(scene).forEach(({ word, before, after }, i) => {
     const y = 28 + i * 28;
     pen.text(ellipsis(word, name - 8, font(theme, mono), measure), 0, y + 13, mono);
@@ -95,6 +96,7 @@ function losses(pen: Pen, { chart }: Parts, scene: Scene): void {
   pen.stroke(chart.x + at * pitch - 0.5, zero - tall - 6, Math.max(3, Math.min(30, pitch + 1)), 2 * tall + 12, theme.accent, 1.5, 3);
   const words = Number.isFinite(change[at]) ? `${quoted(tokens[at]!)} ${fixed(before[at]!, 3)} → ${fixed(after[at]!, 3)} (${change[at]! >= 0 ? "+" : ""}${fixed(change[at]!, 3)})` : `${quoted(tokens[at]!)} has no loss: nothing stands before it`;
   pen.text(words, chart.x, zero + tall + 28, { colour: theme.ink });
+  if (pen.width(words) + 76 <= chart.w) pen.text("position →", chart.x + chart.w, zero + tall + 28, { align: "right" });
 }
 
 /** The weights of the looked-at row as bars that a mouse sets. */
@@ -112,8 +114,10 @@ function row(pen: Pen, { editor, width }: Parts, scene: Scene): void {
     pen.fill(x, y + bars - tall, w, tall, dragged ? theme.sequential.css[110]! : theme.sequential.css[170]!, pitch > 8 ? 2 : 0);
     if (key === look.key) pen.stroke(x - 1.5, y + bars - tall - 1.5, w + 3, tall + 3, theme.ink, 1, 2);
     if (pitch < 20) continue;
+    const ink = { mono: true, colour: key === look.key ? theme.ink : theme.ink_2 } as const, word = ellipsis(tokens[key]!, 64, font(theme, ink), measure);
+    if (pen.width(word, ink) <= pitch - 4) { pen.text(word, x + w / 2, y + bars + 16, { ...ink, align: "center" }); continue; }
     pen.ctx.save(); pen.ctx.translate(x + w / 2 + 4, y + bars + 12); pen.ctx.rotate(Math.PI / 5);
-    pen.text(ellipsis(tokens[key]!, 64, font(theme, { mono: true }), measure), -6, 4, { mono: true, colour: key === look.key ? theme.ink : theme.ink_2 });
+    pen.text(word, -6, 4, ink);
     pen.ctx.restore();
   }
   if (pitch < 20) pen.text(`key (attended to) →   ${quoted(tokens[look.key] ?? "")} ${fixed(values[look.key] ?? 0, 3)}`, x0, y + bars + 20);

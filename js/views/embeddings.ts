@@ -99,7 +99,7 @@ function axes(pen: Pen, cloud: Cloud, scene: Scene): void {
   const share = part(scene, "share")!.values, { map = "2d" } = scene.options, percent = (i: number) => `${Math.round(100 * share[i]!)} %`;
   const said = map === "2d" ? `→ component 1 (${percent(0)} of the variance)   ↑ component 2 (${percent(1)})`
     : map === "3d" ? `components 1, 2, 3: ${percent(0)}, ${percent(1)}, ${percent(2)} of the variance · drag to turn` : `${map}: distances between groups mean little`;
-  pen.text(ellipsis(said, cloud.side, font(scene.theme), scene.measure), 0, cloud.tall + 20, { colour: scene.theme.ink_3 });
+  pen.text(ellipsis(said, cloud.width, font(scene.theme), scene.measure), 0, cloud.tall + 20, { colour: scene.theme.ink_3 });
 }
 
 function neighbours(scene: Scene, at: number): [number, number][] {

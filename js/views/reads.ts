@@ -16,6 +16,9 @@ export function largest({ pattern, look }: Pick<Scene, "pattern" | "look">): { k
   return { keys, others: row.length - keys.length, rest: sum - keys.reduce((total, [, p]) => total + p, 0), sum };
 }
 
+/** Decimals of the weights: more where even the largest would be 0.00x, as over thousands of tokens. */
+const places = (keys: [number, number][]): number => (keys[0]![1] < 0.01 ? 4 : 3);
+
 function mark(ctx: CanvasRenderingContext2D, rows: Rows, scene: Scene): void {
   const here = scene.pattern!.has(scene.look.layer, scene.look.head, scene.look.query);
   if (!here) return new Pen(ctx, scene.theme).text(scene.detail_words, 0, 18, { colour: scene.theme.ink_3 });
@@ -27,15 +30,15 @@ function mark(ctx: CanvasRenderingContext2D, rows: Rows, scene: Scene): void {
     pen.text(String(key), digits, line(i) + 10, { align: "right" });
     pen.text(ellipsis(tokens[key]!, name - digits - 16, font(theme, { ...ink, weight }), measure), digits + 8, line(i) + 10, { ...ink, weight });
     pen.bar(name, line(i), bar, 11, p, theme.sequential.css[Math.round(255 * Math.sqrt(Math.min(1, Math.max(0, p || 0))))]!);
-    pen.text(fixed(p, 3), rows.width, line(i) + 10, { align: "right", colour: theme.ink, weight: lit ? 600 : 400 });
+    pen.text(fixed(p, places(keys)), rows.width, line(i) + 10, { align: "right", colour: theme.ink, weight: lit ? 600 : 400 });
   });
   if (others > 0) {
     pen.text(`${others} other${others > 1 ? "s" : ""}`, digits + 8, line(most) + 10, { colour: theme.ink_3 });
-    pen.text(fixed(Math.max(0, rest), 3), rows.width, line(most) + 10, { align: "right", colour: theme.ink_3 });
+    pen.text(fixed(Math.max(0, rest), places(keys)), rows.width, line(most) + 10, { align: "right", colour: theme.ink_3 });
   }
   pen.line(0, line(most + 1) - 2.5, rows.width, line(most + 1) - 2.5, theme.rule);
   pen.text(Math.abs(sum - 1) > 5e-4 && !scene.pattern!.exact(look.layer, look.head, look.query) ? "sum of the rounded values" : "sum", digits + 8, line(most + 1) + 16);
-  pen.text(fixed(sum, 3), rows.width, line(most + 1) + 16, { align: "right" });
+  pen.text(fixed(sum, places(keys)), rows.width, line(most + 1) + 16, { align: "right" });
 }
 
 const reads: Panel<Rows> = {
@@ -53,7 +56,7 @@ const reads: Panel<Rows> = {
   says(scene) {
     if (!scene.pattern!.has(scene.look.layer, scene.look.head, scene.look.query)) return scene.detail_words;
     const { keys } = largest(scene), { tokens, look } = scene;
-    const words = keys.map(([key, p]) => `${quoted(tokens[key]!)} ${fixed(p, 3)}`).join(", ");
+    const words = keys.map(([key, p]) => `${quoted(tokens[key]!)} ${fixed(p, places(keys))}`).join(", ");
     return `${head_name(look.layer, look.head)} reads from position ${look.query}: ${words}.`;
   },
 };
