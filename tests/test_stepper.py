@@ -151,6 +151,13 @@ def test_the_payload_is_plain_json(board, large):
         assert all(math.isfinite(end) for ends in view.range.values() for end in ends)
 
 
+def test_equal_numbers_have_equal_colours(board):
+    """The stream that leaves a block is the one that enters the next, and masking changes no score that stays."""
+    ends = board.views[0].range
+    assert ends["resid_pre"] == ends["resid_mid"] == ends["resid_post"]
+    assert ends["raw_scores"] == ends["scores"]
+
+
 def test_a_large_model_says_what_it_leaves_out(large):
     trace, model = large
     view = stepper_view(recorded_pass(trace, model))

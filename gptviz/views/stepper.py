@@ -288,6 +288,10 @@ def _activation_bytes(forward: ForwardPass) -> int:
     return 4 * sum(math.prod(forward.shape(name)[1:]) for name in ACTIVATIONS)
 
 
+ONE_SCALE = (("resid_pre", "resid_mid", "resid_post"), ("raw_scores", "scores"))
+"""Tensors that hold the same numbers at times, side by side: the same number must have the same colour."""
+
+
 def ranges(forward: ForwardPass) -> dict[str, tuple[float, float]]:
     """The ends of the colour scale of each tensor, over all layers."""
     found = {}
@@ -298,6 +302,9 @@ def ranges(forward: ForwardPass) -> dict[str, tuple[float, float]]:
         values = (forward.value(name, layer) for layer in layers)
         top = max(float(np.abs(one, where=np.isfinite(one), out=np.zeros_like(one)).max()) for one in values)
         found[name] = {"share": (0.0, 1.0), "size": (0.0, top)}.get(COLOUR.get(name, ""), (-top, top))
+    for together in ONE_SCALE:
+        widest = max((found[name] for name in together), key=lambda ends: ends[1])
+        found.update(dict.fromkeys(together, widest))
     return found
 
 
