@@ -11,6 +11,7 @@ import itertools
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import PurePath
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
@@ -438,15 +439,21 @@ def task_from_spec(spec: dict[str, Any]) -> Task:
 
 
 def learned(spec: Any) -> str:
-    """What a model learns of the task that ``task.spec()`` described, as a sentence; "" of what is no task.
+    """What a model learns from the data that a spec describes, as a sentence; "" where that says nothing.
 
     Example:
         >>> learned(SortTask(length=4).spec())
         'This model was trained to sort 4 letters: the answer, the same letters in order, follows the input.'
-        >>> learned({"kind": "text"})
+        >>> learned({"kind": "text", "corpus": "python-docs"})
+        'This model was trained to go on with the text of python-docs.'
+        >>> learned({"kind": "text", "corpus": None})
         ''
     """
-    if not isinstance(spec, dict) or spec.get("kind") != "task" or spec.get("name") not in _ABOUT:
+    if not isinstance(spec, dict):
+        return ""
+    if spec.get("kind") == "text" and spec.get("corpus"):
+        return f"This model was trained to go on with the text of {PurePath(str(spec['corpus'])).name}."
+    if spec.get("kind") != "task" or spec.get("name") not in _ABOUT:
         return ""
     return f"This model was trained to {_ABOUT[spec['name']].format(**spec.get('settings', {}))}."
 

@@ -122,7 +122,7 @@ const by_size = (axis: string): boolean => ["d_model", "d_head", "d_mlp"].includ
 /** The columns of the row that is shown. */
 export function columns_of(walk: Walk, width: number, measure: Measure, theme: Theme): number[] {
   const { pass, focus, at } = walk, axis = pass.axes(focus).at(-1)!, layer = walk.layer_of(focus), before = at.slice(0, -1);
-  const row = Array.from({ length: pass.shape(focus).at(-1)! }, (_, i) => pass.value(focus, layer, ...before, i));
+  const row = Array.from({ length: pass.shape(focus).at(-1)! }, (_, i) => (pass.absent(focus, i) ? -Infinity : pass.value(focus, layer, ...before, i)));
   return columns_shown(by_size(axis) ? row.map(Math.abs) : row, at.at(-1)!, room_for(width, axis, measure, theme));
 }
 

@@ -55,7 +55,7 @@ const probs: Finding = ({ pass, place }) => {
 const loss: Finding = ({ pass, place }) => {
   const all = pass.row("loss", null), own = all[place.pos]!, rest = all.slice(1), total = rest.length ? ` The mean of all ${rest.length} is ${shown(mean(rest))} nats.` : "";
   if (!place.pos) return `Nothing comes before ${token(pass, 0)}, so nothing predicts it.${total}`;
-  return `${token(pass, place.pos)} at ${place.pos} had been given the probability ${shown(Math.exp(-own))}: −log of it is ${shown(own)} nats.${total}`;
+  return `${token(pass, place.pos)} at ${place.pos} had been given the probability ${shown(Math.exp(-own))} by the logits at ${place.pos - 1}, the position before: −log of it is ${shown(own)} nats.${total}`;
 };
 
 const gelu: Finding = (walk) => {

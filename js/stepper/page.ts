@@ -247,7 +247,7 @@ export class Page {
     el.predict.hidden = !question && !asked_at;
     if (asked_at && this.stale(el.question, asked_at, walk.state())) this.point_to(asked_at);
     if (!question || !this.stale(el.question, question.id, walk.answers.get(question.id), walk.predicting, walk.score)) return;
-    put(el.predict_words, [walk.predicting ? "the result is hidden until you answer · P shows it" : "P hides the result until you answer", walk.score].filter(Boolean).join(" · "));
+    put(el.predict_words, [walk.hidden ? "the result is hidden until you answer · P shows it" : walk.predicting ? "P no longer hides results" : "P hides the result until you answer", walk.score].filter(Boolean).join(" · "));
     el.question.replaceChildren(...question_parts(question, walk.answers.get(question.id), (given) => this.press.answer(question, given)));
   }
 

@@ -35,11 +35,14 @@ export function overview(pass: Pass, stage: Stage, layer: number, go: Go): HTMLE
   return [...stages.slice(0, first).map(box), ...blocks, ...stages.slice(last + 1).map(box)];
 }
 
+/** The shape of a transposed matrix, or of one for each head. */
+export const turned = (shape: number[]): number[] => [...shape.slice(0, -2), ...shape.slice(-2).reverse()];
+
 /** The equation, each symbol over the shape of what it stands for. */
 export function equation(pass: Pass, stage: Stage, focus: string, choose: (name: string) => void): HTMLElement[] {
   return stage.equation.map(([text, name]) => {
     if (!name) return make("span", "gv-sign", text);
-    const about = pass.content.tensors[name], shape = about ? pass.shape(name) : stage.parameters.find((one) => one.name === name)?.shape;
+    const about = pass.content.tensors[name], own = about ? pass.shape(name) : stage.parameters.find((one) => one.name === name)?.shape, shape = own && text.endsWith("ᵀ") ? turned(own) : own;
     const letter = name === "q" ? " gv-is-q" : name === "k" ? " gv-is-k" : name === "v" ? " gv-is-v" : "";
     const el = about ? button(`gv-symbol${name === focus ? " gv-here" : ""}${letter}`, "", () => choose(name)) : make("span", "gv-symbol");
     el.append(make("b", "", text), make("small", "", shape ? times(shape) : ""));

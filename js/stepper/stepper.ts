@@ -325,7 +325,7 @@ export class Stepper {
     "[": () => this.move({ head: this.walk.place.head - 1 }), "]": () => this.move({ head: this.walk.place.head + 1 }),
     Home: () => { this.walk.place.layer = 0; this.walk.go_to(0); this.changed(); }, End: () => { this.walk.go_to(this.walk.pass.content.stages.length - 1); this.changed(); },
     "/": () => this.open_jump(), g: () => this.open_jump("token "), "?": () => this.toggle_help(), " ": () => this.play(),
-    t: () => { this.walk.next_tensor(); this.changed(); }, p: () => { this.walk.predicting = !this.walk.predicting; this.queue(); },
+    t: () => { if (this.walk.now.tensors.length < 2) return this.page.say("This stage makes one tensor: T has no other to go to."); this.walk.next_tensor(); this.changed(); }, p: () => { this.walk.predicting = !this.walk.predicting; this.queue(); },
     w: () => this.take_first_away(),
     Escape: () => { this.page.el.help.hidden = true; },
   };

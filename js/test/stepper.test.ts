@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { columns_shown } from "../stepper/closeup.ts";
-import { loss_note } from "../stepper/parts.ts";
+import { loss_note, turned } from "../stepper/parts.ts";
 import { aside, crowded_out } from "../stepper/plates.ts";
 import { counted, erf, shown } from "../stepper/receipt.ts";
 import { terms } from "../stepper/terms.ts";
@@ -51,4 +51,9 @@ test("the first use of a word is cut out, later ones are not", () => {
   assert.deepEqual(terms("The stream in nats: two logits, a logit.", glossary, seen), [["The ", ""], ["stream", "residual stream"], [" in nats: two ", ""], ["logits", "logit"], [", a logit.", ""]]);
   assert.deepEqual(terms("The residual stream again", glossary, seen), [["The residual stream again", ""]]);
   assert.deepEqual(terms("", glossary, new Set()), []);
+});
+
+test("a transposed tensor has its last two axes changed over", () => {
+  assert.deepEqual(turned([3, 11, 16]), [3, 16, 11]);
+  assert.deepEqual(turned([144, 48]), [48, 144]);
 });

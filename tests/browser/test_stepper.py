@@ -350,6 +350,26 @@ def test_every_tensor_says_its_shape_with_the_names_of_its_axes(sorter):
         settle(page)
 
 
+def test_the_shapes_of_an_equation_multiply(sorter):
+    """Under a transposed symbol stands the transposed shape: its rows are the columns of what it is multiplied with."""
+    _, opened = sorter
+    products = {5: ("ln_1", "c_attnᵀ"), 6: ("q", "kᵀ"), 13: ("ln_2", "c_fcᵀ"), 19: ("ln_final", "lm_headᵀ")}
+    for stage, (left, right) in products.items():
+        page = opened(f"#L1-H2-stage-{stage}-token-4")
+        said = page.evaluate("""() => Object.fromEntries([...document.querySelectorAll('.gv-symbol')].map(el => [
+            el.querySelector('b').textContent, el.querySelector('small').textContent.split('×').map(Number)]))""")
+        assert said[left][-1] == said[right][-2], (stage, said)
+
+
+def test_t_says_where_there_is_no_other_tensor(sorter):
+    _, opened = sorter
+    page = opened("#L1-H2-stage-8-token-4")
+    page.locator(".gv-stage-box").focus()
+    page.keyboard.press("t")
+    settle(page)
+    assert page.locator(".gv-notice").inner_text() == "This stage makes one tensor: T has no other to go to."
+
+
 @pytest.mark.parametrize("width", [400, 700, 1000, 1300])
 def test_every_stage_stands_on_the_line(sorter, width):
     _, opened = sorter
@@ -472,15 +492,14 @@ def test_a_row_starts_at_the_chosen_column_and_the_largest(sorter):
 def test_words_are_explained_by_keyboard_and_in_the_help(sorter):
     _, opened = sorter
     page = opened("#L1-H0-stage-21-token-4")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
+    for _ in ("d_model", "the stage", "logits", "nats"):
+        page.keyboard.press("Tab")
     focused = page.evaluate("""() => { const el = document.activeElement, tip = getComputedStyle(el, '::after');
         return [el.textContent, el.getAttribute('aria-description'), tip.content, tip.visibility]; }""")
     assert focused[0] == "nats"
     assert focused[1].startswith("unit of the loss")
     assert focused[1] in focused[2].replace("\\", "")
-    assert page.locator(".gv-term").all_inner_texts() == ["d_model", "nats"]  # each once
+    assert page.locator(".gv-term").all_inner_texts() == ["d_model", "logits", "nats"]  # each once
     page.keyboard.press("?")
     assert page.locator(".gv-glossary dt").all_inner_texts() == ["residual stream", "d_model", "logit", "nats", "GELU"]
     assert focused[1] in page.locator(".gv-glossary").inner_text()

@@ -268,7 +268,7 @@ STAGES: tuple[Stage, ...] = (
           "Which token gets the largest logit at the last position?",
           "Every position predicts a next token at once, not only the last one.", False),
     Stage("probs", "Next token",
-          "Softmax makes probabilities of the logits; one token is drawn from them, at a temperature of choice.",
+          "Softmax makes probabilities of the logits, here at temperature 1; one token is drawn from them.",
           _equation("{probs} = softmax({logits} / temperature)"), ("probs",), ("logits",),
           "How likely is the likeliest token?",
           "The model outputs no word but a probability for every token; the choice is made outside of it.", False),
@@ -277,7 +277,8 @@ STAGES: tuple[Stage, ...] = (
           _equation("{loss} = −log {probs}[next token] = log Σ exp({logits}) − {logits}[{ids|next token}]"),
           ("loss",), ("logits", "tokens"),
           "Which token is hardest?",
-          "The loss is a number for every token; the one that training prints is their mean.", False),
+          "The loss is a number for every token. Training prints a mean of those that it learns from: of a task, the "
+          "answer's alone.", False),
     Stage("change", "What changed",
           "The same tensors of another step, text or edit, beside these.",
           _equation("change = this pass − the other pass"), (), (),
