@@ -181,6 +181,8 @@ class GPT(nn.Module):
         ((1, 1, 5), None)
     """
 
+    trained_on: dict[str, Any] | None = None  # what a run says of its data and step: for whoever shows the model
+
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.config = config

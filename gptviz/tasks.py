@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
+from urllib.parse import urlsplit
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
@@ -235,7 +236,7 @@ class AdditionTask(_AnswerTask):
     """
 
     name = "addition"
-    about = "add two numbers of {n_digits} digits: the sum, its last digit first, follows the “=”"
+    about = "add two numbers (digits: {n_digits}): the sum, its last digit first, follows the “=”"
 
     def __init__(self, n_digits: int = 2):
         n_digits = whole_number(n_digits, "n_digits")
@@ -446,16 +447,26 @@ def learned(spec: Any) -> str:
         'This model was trained to sort 4 letters: the answer, the same letters in order, follows the input.'
         >>> learned({"kind": "text", "corpus": "python-docs"})
         'This model was trained to go on with the text of python-docs.'
+        >>> learned({"kind": "text", "corpus": "python-docs", "step": 0})
+        'This model is not trained yet. Its run trains it to go on with the text of python-docs.'
         >>> learned({"kind": "text", "corpus": None})
         ''
     """
-    if not isinstance(spec, dict):
-        return ""
+    does = _does(spec) if isinstance(spec, dict) else ""
+    if does and spec.get("step") == 0:
+        return f"This model is not trained yet. Its run trains it to {does}."
+    return does and f"This model was trained to {does}."
+
+
+def _does(spec: dict[str, Any]) -> str:
     if spec.get("kind") == "text" and spec.get("corpus"):
-        return f"This model was trained to go on with the text of {PurePath(str(spec['corpus'])).name}."
-    if spec.get("kind") != "task" or spec.get("name") not in _ABOUT:
+        path = urlsplit(str(spec["corpus"])).path  # of a URL not its query, which may hold a key
+        return f"go on with the text of {PurePath(path).name}"
+    try:
+        settings = task_from_spec(spec).spec()["settings"]
+    except ValueError:  # no task, or one that cannot be made any more
         return ""
-    return f"This model was trained to {_ABOUT[spec['name']].format(**spec.get('settings', {}))}."
+    return _ABOUT.get(spec["name"], "").format(**settings)
 
 
 def _spec(name: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,9 @@ export class Link {
 
   ask(wish: Ask): void {
     if (this.sent && this.now() - this.sent.at < patience) {
-      this.next = wish;
       clearTimeout(this.timer);
+      this.next = JSON.stringify(wish) === JSON.stringify(this.sent.wish) ? null : wish; // under way already, as when the kernel echoes a step
+      if (!this.next) return;
       this.timer = setTimeout(() => this.flush(), patience);
       return;
     }

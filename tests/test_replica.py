@@ -207,12 +207,21 @@ def test_a_mirror_that_never_answers_is_left_at_the_end(tmp_path, often, slow, m
 def test_another_run_behind_a_url_that_was_silent_at_first_is_not_written_over(tmp_path, often, slow, monkeypatch):
     monkeypatch.setattr(replica, "FIRST_LOOK_SECONDS", 0.05)
     slow.pipe_file("/copy/run.json", b"{}")
-    with pytest.warns(RuntimeWarning, match="slow://copy fails .no answer"):
+    with (pytest.warns(RuntimeWarning, match="holds another run.*; nothing is copied"),
+          pytest.warns(RuntimeWarning, match="slow://copy fails .no answer")):
         run = train(small(tmp_path / "run", mirror="slow://copy"), progress=False,
                     on_step=lambda step, _: step == 39 and Slow.awake.set())
     assert run.status == "finished"
     assert list(slow.store) == ["/copy/run.json"]
     assert slow.cat_file("/copy/run.json") == b"{}"
+
+
+def test_a_folder_is_a_mirror_and_nothing_is_none(tmp_path, often):
+    run = train(small(tmp_path / "run"), progress=False)
+    with pytest.raises(ValueError, match="A mirror must be a folder or a URL that fsspec knows; '' was given"):
+        run.resume(80, progress=False, mirror="")
+    run.resume(80, progress=False, mirror=str(tmp_path / "copy"))
+    same(run, open_run(tmp_path / "copy"))
 
 
 def test_a_resumed_run_goes_on_with_its_mirror(tmp_path, often, memory):

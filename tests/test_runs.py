@@ -421,6 +421,9 @@ def test_arrays_become_the_bytes_of_the_safetensors_library() -> None:
         "ids": np.arange(3, dtype=np.int32),
         "double": rng.normal(size=2),
     }
+    arrays |= {f"u{size}": np.arange(3, dtype=f"u{size}") for size in (2, 4, 8)}
+    with pytest.raises(ValueError, match=r"A run keeps arrays of .*; \{'z': 'complex128'\} were given"):
+        safetensors_bytes({"z": np.zeros(1, complex)})
     for part in ({}, arrays, {"one": arrays["half"]}):
         assert safetensors_bytes(part) == safetensors.numpy.save(part)
     turned = {"turned": rng.normal(size=(2, 3)).T}  # the library writes the numbers of this one in another order

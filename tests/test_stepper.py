@@ -24,6 +24,7 @@ from gptviz.interventions import Edit, ablate_head, intervene, without
 from gptviz.loading import load
 from gptviz.model import GPT, GPTConfig
 from gptviz.naming import UnknownNameError
+from gptviz.runs import open_run
 from gptviz.trace import record
 from gptviz.views.board import payload_json
 from gptviz.views.stepper import ACTIVATIONS, WEIGHTS, stepper_view
@@ -105,12 +106,17 @@ def test_the_payload_alone_pays_for_every_cell(variant, inline):
 
 
 def test_the_page_says_what_the_model_was_trained_to_do(board, large):
-    """From the task's own description; of a model from elsewhere, and of one of a text, nothing."""
+    """From the task's own description, or the name of the text; of a model from elsewhere nothing."""
     assert board.views[0].content["learned"] == (
         "This model was trained to sort 6 letters: the answer, the same letters in order, follows the input.")
-    model, _ = load("sorter")
-    model.__dict__["trained_on"] = {"kind": "text", "name": "python-docs"}
-    assert step_through(record(model, [0, 1, 2]), model).views[0].content["learned"] == ""
+    before, _ = open_run("sorter").load(0)
+    said = step_through(record(before, [0, 1, 2]), before).views[0].content["learned"]
+    assert said.startswith("This model is not trained yet. Its run trains it to sort 6 letters")
+    before.trained_on = {"kind": "task", "name": "sort", "settings": {"length": "six"}}  # of another version
+    assert step_through(record(before, [0, 1, 2]), before).views[0].content["learned"] == ""
+    before.trained_on = {"kind": "text", "corpus": "https://example.org/a.txt?key=secret"}
+    said = step_through(record(before, [0, 1, 2]), before).views[0].content["learned"]
+    assert said == "This model was trained to go on with the text of a.txt."
     assert step_through(*large).views[0].content["learned"] == ""
 
 

@@ -105,15 +105,11 @@ def pass_view(trace: Any, model: Any, tokenizer: Any = None, *, label: str = "")
     forward = recorded_pass(trace, model)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check(model).items())
     visible = visible_of(tokenizer)
-    view = stepper_view(forward, visible=visible, checks=checks, label=label, learned=learned(_trained_on(model)),
+    view = stepper_view(forward, visible=visible, checks=checks, label=label,
+                        learned=learned(getattr(model, "trained_on", None)),
                         switches=switch_results(trace, model, visible) if _is_of(trace, model) else None)
     _check_weights(view.checks[-1], bool(forward.edited))
     return view
-
-
-def _trained_on(model: Any) -> Any:
-    """What a run says that its model learned from; None of a model from elsewhere."""
-    return getattr(model, "trained_on", None)
 
 
 def _check_weights(recomputed: Check, edited: bool) -> None:

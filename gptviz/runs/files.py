@@ -16,8 +16,8 @@ from gptviz.runs.journal import Record
 
 Arrays = dict[str, np.ndarray]
 # Safetensors' names of types, in the order in which it puts arrays: the widest first, so that each one is aligned.
-DTYPES = {"int64": "I64", "float64": "F64", "float32": "F32", "int32": "I32", "float16": "F16", "int16": "I16",
-          "int8": "I8", "uint8": "U8", "bool": "BOOL"}  # fmt: skip
+DTYPES = {"uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "uint32": "U32", "int32": "I32",
+          "float16": "F16", "uint16": "U16", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL"}  # fmt: skip
 
 # A journal may come from anywhere: a name of any other form (a parent folder, a device) is never opened.
 FILE_NAME = re.compile(r"(ckpt|snap)/\d{10}(\.opt)?\.(safetensors|json)")
@@ -60,6 +60,8 @@ def safetensors_bytes(arrays: Arrays) -> bytearray:
         True
     """
     ranks = list(DTYPES)
+    if strange := {name: str(array.dtype) for name, array in arrays.items() if array.dtype.name not in DTYPES}:
+        raise ValueError(f"A run keeps arrays of {', '.join(DTYPES)}; {strange} were given. Convert them.")
     order = sorted(arrays, key=lambda name: (ranks.index(arrays[name].dtype.name), name))
     header, end = {}, 0
     for name in order:

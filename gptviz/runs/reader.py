@@ -346,7 +346,7 @@ class Run:
 
         weights = {name: torch.from_numpy(array) for name, array in self.weights(step).items()}
         model = build_model(fit_weights(GPTConfig(**self.info["model"]), weights))
-        model.__dict__["trained_on"] = self.info.get("data", {})  # no part of the model: for whoever shows it
+        model.trained_on = {**self.info.get("data", {}), "step": self.steps[-1] if step is None else step}
         return model, self.tokenizer
 
     def record(self, text: Any, step: int | None = None, **options: Any) -> Any:

@@ -86,7 +86,8 @@ class Replica:
         except (_NoURL, NotARun):
             raise
         except Exception as error:  # of any of a dozen libraries
-            self.error = error if answer.done() else TimeoutError(f"no answer within {FIRST_LOOK_SECONDS:g} s")
+            silent = isinstance(error, TimeoutError) and not str(error)  # the wait's own
+            self.error = TimeoutError(f"no answer within {FIRST_LOOK_SECONDS:g} s") if silent else error
 
     def _reach(self) -> tuple[Any, str]:
         """The file system, which may connect only now, and the path in it, where no other run is."""
@@ -199,6 +200,9 @@ def check_place(url: str, folder: Path) -> None:
     """
     from fsspec.implementations.local import LocalFileSystem
 
+    if not url.strip():  # fsspec takes it for the current folder
+        raise ValueError(f"A mirror must be a folder or a URL that fsspec knows; {url!r} was given. Leave mirror= "
+                         "out, or name a place, such as s3://bucket/run.")
     place = url.rpartition("::")[2]  # of a chain such as simplecache::s3://bucket/run the last is where it is kept
     if not issubclass(_kinds(url)[-1], LocalFileSystem):
         return

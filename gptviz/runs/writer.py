@@ -83,6 +83,11 @@ def _told(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _replica(folder: Path, mirror: str | Path | None) -> Replica | None:
+    """The copy at a URL or in a folder, not begun."""
+    return None if mirror is None else Replica(folder, os.fspath(mirror))
+
+
 class RunWriter:
     """The one writer of a run directory.
 
@@ -107,7 +112,7 @@ class RunWriter:
     """
 
     def __init__(
-        self, folder: Path, *, max_iters: int, from_step: int = 0, mirror: str | Replica | None = None
+        self, folder: Path, *, max_iters: int, from_step: int = 0, mirror: str | Path | Replica | None = None
     ) -> None:
         self.folder, self.max_iters = folder, max_iters
         self.state: State = "recording"
@@ -122,30 +127,30 @@ class RunWriter:
         self._closing = False
         self._waited_for = 0  # callers of flush()
         self._unsaved = False
-        self.replica = Replica(folder, mirror) if isinstance(mirror, str) else mirror
+        self.replica = mirror if isinstance(mirror, Replica) else _replica(folder, mirror)
         with _told(folder):
             lock.acquire(folder)
         try:
             with _told(folder):
                 self._begin_segment(from_step)
+            if self.replica:
+                self.replica.start()
         except BaseException:
             lock.release(folder)
             raise
-        if self.replica:
-            self.replica.start()
         self._thread = threading.Thread(target=self._work, name="gptviz-writer", daemon=True)
         self._thread.start()
         atexit.register(self.close)
 
     @classmethod
-    def create(cls, folder: Path, info: Record, *, max_iters: int, mirror: str | None = None) -> "RunWriter":
+    def create(cls, folder: Path, info: Record, *, max_iters: int, mirror: str | Path | None = None) -> "RunWriter":
         """Makes a run directory in a folder that is new or empty, and opens it for writing.
 
         Raises:
             ValueError: If the folder holds something already, or `mirror` is no URL for it.
             OSError: If the folder cannot be written.
         """
-        replica = None if mirror is None else Replica(folder, mirror)  # refuses before anything is made
+        replica = _replica(folder, mirror)  # refuses before anything is made
         with _told(folder):
             cls._make(folder, info)
         return cls(folder, max_iters=max_iters, mirror=replica)

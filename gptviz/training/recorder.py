@@ -24,7 +24,7 @@ from gptviz.arguments import briefly
 from gptviz.model import GPT
 from gptviz.naming import AXES
 from gptviz.packing import pack_pattern
-from gptviz.runs import SCHEMA_VERSION, Run, RunWriter
+from gptviz.runs import SCHEMA_VERSION, NotARun, Run, RunWriter
 from gptviz.runs.cadence import POWERS
 from gptviz.trace import Trace, record, unwrapped
 from gptviz.training.optimization import array
@@ -147,7 +147,8 @@ class Recorder:
         self._losses: list[tuple[int, float]] = []  # since the last recorded step
         self._unsent: list[dict[str, Any]] = []
         self._seen = max((one["step"] for one in self.run.observations), default=-1)
-        self._warned = self._saw_nonfinite = self._missed_mirror = False
+        self._warned = self._saw_nonfinite = False
+        self._missed_mirror: type[Exception] | None = None  # what kind of trouble was told
         self._last = -1
 
     def __enter__(self) -> "Recorder":
@@ -258,11 +259,14 @@ class Recorder:
         return saved
 
     def _warn_once(self) -> None:
-        if self.writer.replica and self.writer.replica.error and not self._missed_mirror:
-            self._missed_mirror = True
+        error = self.writer.replica and self.writer.replica.error
+        if self.writer.replica and error and type(error) is not self._missed_mirror:  # another kind is told, too
+            self._missed_mirror = type(error)
+            then = "; nothing is copied" if isinstance(error, NotARun) else (
+                "; the copy is tried again, and is whole once that works")
             warnings.warn(
-                f"The mirror is behind: {self.writer.replica.url} fails ({self.writer.replica.error}). Training and "
-                "recording go on here; the copy is tried again, and is whole once that works.",
+                f"The mirror is behind: {self.writer.replica.url} fails ({error}). Training and recording go on "
+                f"here{then}.",
                 RuntimeWarning,
                 stacklevel=4,
             )

@@ -251,11 +251,11 @@ export class Page {
     el.question.replaceChildren(...question_parts(question, walk.answers.get(question.id), (given) => this.press.answer(question, given)));
   }
 
-  /** Where the question of this stage is, in a model with too many heads to ask about each. */
+  /** Where the question of this stage is, if it has none here: of many heads few are asked about, and nothing about ties. */
   private point_to(at: Partial<Place>): void {
     put(this.el.predict_words, "");
     const place = [["L", at.layer], ["H", at.head]].filter(([, one]) => one !== undefined).map((one) => one.join("")).join(" ");
-    this.el.question.replaceChildren(make("p", "gv-note", "This model has too many heads for a question about each. "), pressable("gv-small", `one is about ${place}`, () => this.press.move(at)));
+    this.el.question.replaceChildren(make("p", "gv-note", "There is no question about this place. "), pressable("gv-small", `one is about ${place}`, () => this.press.move(at)));
   }
 
   private draw_switches({ live, asked }: Around): void {

@@ -118,6 +118,10 @@ test("one request at a time, the latest wins, a silent kernel is not waited for"
   assert.ok(!link.answers({ id: "another picture" }));
   link.painted();
   assert.deepEqual(sent.slice(1).map((one) => one.ack ?? one.step), [sent[0].id, 3]); // 2 was overtaken
+  ask(2); ask(3); // back to what is under way: nothing more is wanted
+  link.painted();
+  assert.deepEqual(sent.slice(3).map((one) => one.ack ?? one.step), [sent[2].id]);
+  ask(3);
   now = 2500;
   ask(4);
   assert.equal(sent.at(-1).step, 4);
