@@ -332,6 +332,10 @@ def _print_account(run: Any) -> None:
         print(f"{total:.0f} s, {speed}: {parts}")
     sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in account["bytes"].items() if size)
     print(f"on disk: {account['steps']} recorded steps: {sizes}")
+    if account["status"] == "killed":  # the end of a run that this process itself trained could not be written
+        print(f"NOT everything of {run.path} is on the disk: what is says the last recorded step was "
+              f"{account['last_step']}. Make room, then go on from there.", file=sys.stderr)
+        raise typer.Exit(1)
     if account["status"] != "finished":
         print(f"Go on:  {_program()} train --resume out={run.path}")
 

@@ -28,7 +28,9 @@ def test_one_row_for_each_run(runs):
     (runs / "c" / "run.json").write_text("{")
     table = runs_table(runs)
     assert [row["name"] for row in table] == ["a", "b", "c"]
-    assert [row["loss"] for row in table] == [3.0, 2.5, None]
+    assert [row["loss"] for row in table[1:]] == [2.5, None]
+    assert math.isnan(table[0]["loss"])  # what came out last, not the last that was a number
+    assert [row["events"] for row in table[:2]] == [1, 0]
     assert table[1]["steps"] == 2
     assert table[1]["status"] == "finished"
     assert table[2]["status"].startswith("damaged: ")

@@ -11,6 +11,8 @@ import torch
 from small_training import TEXT, small
 
 from gptviz.corpora import TextData
+from gptviz.dashboards.over_steps import recorded_over_steps
+from gptviz.dashboards.watch import curve_view
 from gptviz.model import GPT
 from gptviz.runs import open_run
 from gptviz.training import Recorder, TrainConfig, learning_rate, make_optimizer, train
@@ -189,6 +191,22 @@ def test_a_loss_that_is_not_finite_is_recorded_flagged_and_shown(data, tmp_path,
     for line in (tmp_path / "run" / "metrics" / "000000.jsonl").read_text().splitlines():
         json.loads(line[9:], parse_constant=pytest.fail)  # JSON, not JavaScript's NaN
     assert run.status == "finished"
+
+
+def test_what_came_out_last_is_said_also_if_it_is_no_number(data, tmp_path, poison):
+    """Of a run that diverged neither account nor curve nor guesses show its last good numbers as its end."""
+    run = train(small(data, out=tmp_path / "run", max_iters=8, eval_interval=2), progress=False,
+                on_step=poison(3, "transformer.wte.weight"))
+    account = run.summary()
+    assert np.isnan([account["loss"], account["val_loss"]]).all()
+    assert run.nonfinite_steps("val_loss") == [4, 6, 8]
+    curve = curve_view(run)
+    assert np.isfinite(curve.arrays["values_1"]).tolist() == [True] * 2 + [False] * 3
+    guesses = next(view for view in recorded_over_steps(run, 0) if view.kind == "guesses")
+    words = np.array(guesses.labels["word"])[guesses.arrays["guess"]]
+    assert (words[-1] == "NaN").all()
+    assert (guesses.arrays["right"][-1] == 2).all()
+    assert not (words[0] == "NaN").any()
 
 
 def test_training_can_stop_at_nan(data, tmp_path, poison):

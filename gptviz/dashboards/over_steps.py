@@ -93,6 +93,7 @@ def _guesses(run: Any, snapshots: Sequence[Snapshot]) -> View | None:
     """What was likeliest at each step; None where no token of the text can be judged."""
     ids = snapshots[0].ids
     guess = np.stack([one.top_ids[:, 0] for one in snapshots])
+    p = np.stack([one.top_probs[:, 0] for one in snapshots])
     unjudged = _why_unjudged(run.info.get("data", {}))
     if unjudged:
         judge, right, answer = "nobody", np.full(guess.shape, UNJUDGED), np.full(len(ids), -1)
@@ -105,7 +106,8 @@ def _guesses(run: Any, snapshots: Sequence[Snapshot]) -> View | None:
     visible = visible_of(run.tokenizer)
     shown = range(judged[0], judged[-1] + 1)
     short, words = named(guess[:, shown], visible)
-    p = np.stack([one.top_probs[:, 0] for one in snapshots])
+    none = ~np.isfinite(p)  # of a model that gives no numbers nothing is likeliest, whatever stands first
+    short, right, words = np.where(none[:, shown], len(words), short), np.where(none, UNJUDGED, right), [*words, "NaN"]
     return guesses_view([one.step for one in snapshots], words, short, p[:, shown], right[:, shown], judge=judge,
                         prompt="".join(snapshots[0].tokens[: judged[0] + 1]),
                         answer=[visible(int(answer[at])) if answer[at] >= 0 else "" for at in shown],

@@ -154,12 +154,14 @@ def _norms(snapshot: Any) -> dict[str, np.ndarray]:
 def curve_view(run: Any) -> View:
     """Training and validation loss of a run over its steps."""
     metrics, series = run.metrics(), {}
-    diverged = metrics.get("nonfinite", np.zeros(len(metrics["step"]), bool))
+    diverged = metrics.get("nonfinite", np.zeros(len(metrics["step"]), bool)).any()
     for name, column in (("train", "loss"), ("validation", "val_loss")):
         if column not in metrics:
             continue
         values = metrics[column]
-        measured = np.isfinite(values) | (diverged if name == "train" else False)  # NaN elsewhere: not measured
+        measured = np.isfinite(values)  # NaN elsewhere was not measured, but for what came out as NaN
+        if diverged:
+            measured |= np.isin(metrics["step"], run.nonfinite_steps(column))
         at = np.flatnonzero(measured)
         at = at[drawn_points(values[at], N_POINTS)]
         series[name] = (metrics["step"][at], values[at])

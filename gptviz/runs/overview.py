@@ -33,7 +33,7 @@ def runs_table(folder: str | Path) -> RunsTable:
     """One row for each run directory in a folder, by name; without torch.
 
     Returns:
-        A list of dicts: name, status, last_step, steps (recorded), loss and val_loss (the newest finite ones),
+        A list of dicts: name, status, last_step, steps (recorded), loss and val_loss (the newest; NaN if that came),
         tokens_per_second, megabytes, events (found in the model), seed, learns (the corpus or task), created; None
         where a run does not say. A damaged run has its fault as its status.
 
@@ -95,7 +95,7 @@ def _row(path: Path) -> dict[str, Any]:
     known = {name: summary[name] for name in ("status", "last_step", "steps", "loss", "val_loss", "tokens_per_second")}
     return row | known | {
         "megabytes": round(sum(summary["bytes"].values()) / 1e6, 1), "seed": train.get("seed"),
-        "events": sum("score" in event for event in run.events), "learns": train.get("corpus") or train.get("task"),
+        "events": sum("evidence" in event for event in run.events), "learns": train.get("corpus") or train.get("task"),
         "created": run.info.get("created"),
     }  # fmt: skip
 

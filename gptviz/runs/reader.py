@@ -265,11 +265,7 @@ class Run:
             "step" (int64, strictly ascending), "nonfinite" (bool: the row holds a NaN or infinity that training
             produced) and one float64 column for each scalar; NaN also where a scalar was not measured.
         """
-        self._history.poll()
-        rows: dict[int, Record] = {}
-        for row in self._scalars.rows(self._history.segments):
-            rows.setdefault(row["step"], {}).update(row)
-        ordered = [rows[step] for step in sorted(rows)]
+        ordered = self._rows()
         names = sorted({name for row in ordered for name in row} - {"step", "nonfinite"})
         columns = {name: np.array([row.get(name, np.nan) for row in ordered], dtype=np.float64) for name in names}
         return {
@@ -277,6 +273,15 @@ class Run:
             **columns,
             "nonfinite": np.array(["nonfinite" in row for row in ordered], dtype=bool),
         }
+
+    def nonfinite_steps(self, name: str) -> list[int]:
+        """The steps at which this scalar came out as NaN or infinity (elsewhere a NaN in `metrics` was not measured).
+
+        Example:
+            >>> open_run("sorter").nonfinite_steps("val_loss")
+            []
+        """
+        return [row["step"] for row in self._rows() if name in row.get("nonfinite", ())]
 
     def snapshot(self, step: int, probe: int = 0) -> Snapshot:
         """What probe text number `probe` looked like at a recorded step; without torch.
@@ -429,11 +434,11 @@ class Run:
         """The run in numbers: status, steps, last losses, seconds by activity, bytes on disk by kind.
 
         Returns:
+            "loss" and "val_loss" are the newest that were measured: NaN if that is what came out, None if none was.
             "seconds" maps data, forward_backward, optimizer, eval, recording, paused and other to seconds of the newest
             segment; "bytes" maps weights, optimizer, state, snapshot, metrics and journal to bytes.
         """
-        metrics = self.metrics()
-        last = {name: _last_finite(metrics.get(name)) for name in ("loss", "val_loss")}
+        last = {name: self._newest(name) for name in ("loss", "val_loss")}
         end = self._history.end or {}
         return {
             "path": str(self.path),
@@ -453,6 +458,18 @@ class Run:
         """Deletes the folder of a run that was kept in memory (out=None); otherwise nothing."""
         if self._delete is not None:
             self._delete()
+
+    def _rows(self) -> list[Record]:
+        """The scalars by step."""
+        self._history.poll()
+        rows: dict[int, Record] = {}
+        for row in self._scalars.rows(self._history.segments):
+            rows.setdefault(row["step"], {}).update(row)
+        return [rows[step] for step in sorted(rows)]
+
+    def _newest(self, name: str) -> float | None:
+        """The newest value of a scalar that was measured, NaN too."""
+        return next((float(row[name]) for row in reversed(self._rows()) if name in row), None)
 
     def _recorded(self, kind: str, step: int) -> Record:
         self._history.poll()
@@ -532,8 +549,3 @@ def _size(path: Path) -> int:
 def _known_runs() -> str:
     names = ", ".join(packaged_runs())
     return f"Packaged runs: {names}." if names else ""
-
-
-def _last_finite(column: np.ndarray | None) -> float | None:
-    finite = column[np.isfinite(column)] if column is not None else []
-    return float(finite[-1]) if len(finite) else None

@@ -26,6 +26,7 @@ from gptviz.naming import AXES
 from gptviz.packing import pack_pattern
 from gptviz.runs import SCHEMA_VERSION, NotARun, Run, RunWriter
 from gptviz.runs.cadence import POWERS
+from gptviz.token_ids import check_ids
 from gptviz.trace import Trace, record, unwrapped
 from gptviz.training.optimization import array
 from gptviz.training.twin import Twin, inside
@@ -292,7 +293,8 @@ def encode_probes(probes: Sequence[str | Sequence[int]], tokenizer: Any, model: 
     for number, probe in enumerate(probes):
         if isinstance(probe, str) and tokenizer is None:
             raise ValueError(f"Probe {number} is a text and needs a tokenizer; None was given. Pass token ids instead.")
-        ids = tokenizer.encode(probe) if isinstance(probe, str) else [int(token) for token in probe]
+        ids = tokenizer.encode(probe) if isinstance(probe, str) else check_ids(
+            probe, model.config.vocab_size).tolist()
         if not 1 <= len(ids) <= model.config.block_size:
             raise ValueError(f"A probe must have 1 to {model.config.block_size} tokens (block_size); probe {number} "
                              f"has {len(ids)}. Shorten it.")
