@@ -29,9 +29,12 @@ gv.watch(gv.open_run({run!r}))"""
 MOVE = """async (key) => {
   const root = document.querySelector('.gv-board'), slider = root.querySelector('[role=slider]');
   const before = Number(root.dataset.drawn), start = performance.now();
+  const drawn = new Promise((then) => new MutationObserver((_, observer) => {
+    if (Number(root.dataset.drawn) > before) { observer.disconnect(); then(); }
+  }).observe(root, {attributes: true, attributeFilter: ['data-drawn']}));
   slider.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true}));
-  while (Number(root.dataset.drawn) <= before) await new Promise(requestAnimationFrame);
-  await new Promise(requestAnimationFrame);
+  await drawn; // told as soon as it is drawn: a loop over frames would look only in the next one
+  await new Promise(requestAnimationFrame); // begins when that frame is painted
   return performance.now() - start; }"""
 
 
