@@ -94,12 +94,12 @@ def _guesses(run: Any, snapshots: Sequence[Snapshot]) -> View | None:
     ids = snapshots[0].ids
     guess = np.stack([one.top_ids[:, 0] for one in snapshots])
     p = np.stack([one.top_probs[:, 0] for one in snapshots])
-    unjudged = _why_unjudged(run.info.get("data", {}))
+    task, unjudged = _task_of(run)
     if unjudged:
         judge, right, answer = "nobody", np.full(guess.shape, UNJUDGED), np.full(len(ids), -1)
         judged = np.arange(len(ids))[-MOST_GUESSES:]
     else:
-        judge, right, answer = _judged(run, ids, guess)
+        judge, right, answer = _judged(task, ids, guess)
         judged = np.flatnonzero((right != UNJUDGED).any(axis=0))[-MOST_GUESSES:]
     if not len(judged):
         return None
@@ -114,28 +114,26 @@ def _guesses(run: Any, snapshots: Sequence[Snapshot]) -> View | None:
                         unjudged=unjudged)
 
 
-def _why_unjudged(data: dict[str, Any]) -> str:
-    """A sentence where the run was trained on a task that cannot be made here, as one of an older gptviz; else ""."""
+def _task_of(run: Any) -> tuple[Any, str]:
+    """The task that a run was trained on, or None; and why it cannot be made here, as one of an older gptviz, or ""."""
+    data = run.info.get("data", {})  # a Recorder in a loop of one's own knows of none
     if data.get("kind") != "task":
-        return ""
+        return None, ""
     try:
-        source_from_spec(data)
+        return source_from_spec(data), ""
     except ValueError as error:
         why = str(error).partition(". ")[0].rstrip(".")  # not what to pass instead
-        return f"Not judged: this gptviz cannot make the run's task ({why})."
-    return ""
+        return None, f"Not judged: this gptviz cannot make the run's task ({why})."
 
 
 def _judged(
-    run: Any, ids: Int[np.ndarray, "pos"], guess: Int[np.ndarray, "step pos"]
+    task: Any, ids: Int[np.ndarray, "pos"], guess: Int[np.ndarray, "step pos"]
 ) -> tuple[str, Int[np.ndarray, "step pos"], Int[np.ndarray, "pos"]]:
     """Who judges, each guess as 1, 0 or `UNJUDGED`, and the right token or -1: by the task, else by the text itself."""
-    data = run.info.get("data", {})  # a Recorder in a loop of one's own knows of none
-    if data.get("kind") == "task":
-        task = source_from_spec(data)
+    if task is not None:
         answer = np.array([_right_token(task, ids[: at + 1]) for at in range(len(ids))])
         if (answer >= 0).any():
-            return f"task {data.get('name', '')}".strip(), _against(guess, answer), answer
+            return f"task {task.name}", _against(guess, answer), answer
     answer = np.concatenate([ids[1:], [-1]])
     return "the text", _against(guess, answer), answer
 

@@ -438,7 +438,8 @@ class Run:
             "seconds" maps data, forward_backward, optimizer, eval, recording, paused and other to seconds of the newest
             segment; "bytes" maps weights, optimizer, state, snapshot, metrics and journal to bytes.
         """
-        last = {name: self._newest(name) for name in ("loss", "val_loss")}
+        rows = self._rows()
+        last = {name: _newest(rows, name) for name in ("loss", "val_loss")}
         end = self._history.end or {}
         return {
             "path": str(self.path),
@@ -466,10 +467,6 @@ class Run:
         for row in self._scalars.rows(self._history.segments):
             rows.setdefault(row["step"], {}).update(row)
         return [rows[step] for step in sorted(rows)]
-
-    def _newest(self, name: str) -> float | None:
-        """The newest value of a scalar that was measured, NaN too."""
-        return next((float(row[name]) for row in reversed(self._rows()) if name in row), None)
 
     def _recorded(self, kind: str, step: int) -> Record:
         self._history.poll()
@@ -549,3 +546,8 @@ def _size(path: Path) -> int:
 def _known_runs() -> str:
     names = ", ".join(packaged_runs())
     return f"Packaged runs: {names}." if names else ""
+
+
+def _newest(rows: list[Record], name: str) -> float | None:
+    """The newest value of a scalar that was measured, NaN too."""
+    return next((float(row[name]) for row in reversed(rows) if name in row), None)

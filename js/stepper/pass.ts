@@ -32,6 +32,9 @@ export interface Slab { values: ArrayLike<number>; offset: number; shape: number
 /** The numbers of one plate: rows of `n_columns`, from `offset`. */
 export interface Matrix { values: ArrayLike<number>; offset: number; n_rows: number; n_columns: number }
 
+/** Whether a cell holds no number by its nature: nothing comes before the first token, so it has no loss. Any other NaN is the model's. */
+export const absent = (name: string, ...at: number[]): boolean => name === "loss" && at[0] === 0;
+
 export class Pass {
   private raw = new Map<string, Matrix>(); // scores without the mask, which do not travel
   readonly content: Content;
@@ -124,8 +127,7 @@ export class Pass {
     return Math.fround(sum / Math.sqrt(deep));
   }
 
-  /** Whether a cell holds no number by its nature: nothing comes before the first token, so it has no loss. Any other NaN is the model's. */
-  absent = (name: string, ...at: number[]): boolean => name === "loss" && at[0] === 0;
+  readonly absent = absent;
 
   /** Whether every block has this tensor. */
   layered = (name: string): boolean => this.content.tensors[name]?.axes[0] === "layer";

@@ -3,7 +3,7 @@ import { font, Pen } from "../paint.ts";
 import { ellipsis, type Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { axis_words, cell_size, column_tokens, drawn, plate_value, type Cell, type Colours, type Layout, type Plate } from "./layout.ts";
-import type { Pass } from "./pass.ts";
+import { absent, type Pass } from "./pass.ts";
 import type { Source } from "./receipt.ts";
 import { index_of, type Place, type Walk } from "./walk.ts";
 
@@ -28,9 +28,6 @@ function cover(pen: Pen, plate: Plate): boolean {
 /** Shares of later keys are 0 by the mask: hatched, as the scores are. */
 const masked = (plate: Plate, row: number, column: number, share: number): boolean => plate.name === "pattern" && column > row && share === 0;
 
-/** Whether a cell has no number by its nature: the first token has no loss. */
-const absent = (plate: Plate, row: number): boolean => plate.name === "loss" && row === 0;
-
 /** The numbers of a plate; gives whether one of them is none (NaN). */
 function draw_cells(pen: Pen, plate: Plate): boolean {
   const { down, across } = drawn(plate), { cw, ch } = cell_size(plate), { colours } = plate;
@@ -42,7 +39,7 @@ function draw_cells(pen: Pen, plate: Plate): boolean {
     for (let column = 0; column < across; column++) {
       const value = plate_value(plate, row, column), x = plate.x + column * cw, y = plate.y + row * ch;
       if (value === -Infinity || masked(plate, row, column, value)) { hidden.push([x, y]); continue; }
-      if (absent(plate, row)) { if (ch >= 9) pen.text("–", x + cw / 2, y + ch / 2 + 4, { align: "center", colour: pen.theme.ink_2 }); continue; }
+      if (absent(plate.name, row)) { if (ch >= 9) pen.text("–", x + cw / 2, y + ch / 2 + 4, { align: "center", colour: pen.theme.ink_2 }); continue; }
       if (!Number.isFinite(value)) { found = true; strange(pen, x, y, cw - gap, ch - gap); continue; }
       const byte = colours.at(value);
       pen.fill(x, y, cw - gap, ch - gap, colours.scale.css[byte]!, round);
@@ -81,7 +78,7 @@ function draw_image(pen: Pen, plate: Plate, { scale, at }: Colours): boolean {
     const y0 = Math.floor((row * h) / down), y1 = Math.max(y0 + 1, Math.floor(((row + 1) * h) / down));
     if (y0 !== done) { most.fill(-1); line.fill(0); done = y0; }
     for (let column = 0; column < across; column++) {
-      const value = values[offset + row * aside + column * along]!, none = Number.isNaN(value) && !absent(plate, row), size = none ? Infinity : Math.abs(value), x0 = starts[column]!, x1 = Math.max(x0 + 1, starts[column + 1]!);
+      const value = values[offset + row * aside + column * along]!, none = Number.isNaN(value) && !absent(plate.name, row), size = none ? Infinity : Math.abs(value), x0 = starts[column]!, x1 = Math.max(x0 + 1, starts[column + 1]!);
       found ||= none;
       if (!none && (!(size < Infinity) || masked(plate, row, column, value))) continue;
       const colour = none ? loud : scale.rgba[at(value)]!;
