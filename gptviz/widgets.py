@@ -4,6 +4,7 @@ import base64
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ WINDOW = 32  # queries that the browser shows of a long text
 PATIENCE = 2.0  # s: a front end that never answers (nbconvert, a closed tab) must not stop the next push
 
 BASE64 = 4 / 3  # characters of a byte in a page
+PARTS = {("layer", "head"): "heads", ("layer", "head", "rows"): "parts of heads", ("rows",): "stretches of the text",
+         ("query",): "positions", ("query", "key"): "pairs of tokens",
+         ("layer", "head", "query", "key"): "cells of the heads"}  # what the details of a view are, by its axes
 
 # (step, text) -> the board's views at that step for that text
 Source = Callable[[int | None, str], Sequence[View]]
@@ -215,19 +219,20 @@ class Board(anywidget.AnyWidget):
         holders = [(one, view, views) for ones, views in pairs for one, view in zip(ones, views, strict=True)
                    if one is not None and view.detail is not None]
         holders.sort(key=lambda pair: pair[1].nbytes)  # the largest, the heads, may have what the others leave
-        missing: dict[str, tuple[int, int]] = {}
+        missing: dict[tuple[str, str], tuple[int, int]] = {}
         until = time.monotonic() + PAGE_SECONDS
         for i, (one, view, beside) in enumerate(holders):
             left = len(holders) - i
             seconds = max(0.0, (until - time.monotonic()) / left)
             one["details"] = view.details(self._look(beside), room / left, seconds)
             room -= sum(len(array["data"]) for detail in one["details"].values() for array in detail["arrays"].values())
-            kept, whole = missing.get(view.title, (0, 0))
-            missing[view.title] = (kept + len(one["details"]), whole + math.prod(map(len, view.detail_places)))
-        counts = [f"{_number(kept)} of {_number(whole)} {_details_of(title)}"
-                  for title, (kept, whole) in missing.items() if kept < whole]
-        if counts:
-            payload["note"] = "; ".join([*filter(None, [payload.get("note")]), f"details: {', '.join(counts)}"])
+            kept, whole = missing.get((view.title, _parts_of(view)), (0, 0))
+            of_view = (kept + len(one["details"]), whole + math.prod(map(len, view.detail_places)))
+            missing[view.title, _parts_of(view)] = of_view
+        held = [_held(title, parts, kept, whole) for (title, parts), (kept, whole) in missing.items() if kept < whole]
+        if held:
+            said = f"this page holds {', '.join(held)}; the notebook has the others"
+            payload["note"] = "; ".join([*filter(None, [payload.get("note")]), said])
         return payload
 
     def show(
@@ -322,11 +327,15 @@ class Board(anywidget.AnyWidget):
             self._painted()
 
     def _said(self, answer: Callable[[dict], dict], content: dict) -> dict:
-        """What a request is answered, or the sentence that says why not; a mistake of ours shows its traceback."""
+        """What a request is answered, or the sentence that says why not; a mistake of ours shows its traceback, too."""
         try:
             return answer(content)
         except (ValueError, TypeError, OSError) as error:
             return {"error": str(error)}
+        except Exception as error:  # a board that waits for ever says nothing
+            traceback.print_exc()
+            return {"error": f"gptviz made a mistake: {type(error).__name__}: {briefly(str(error))}. Please report it "
+                             "with the traceback, which stands under the cell or in the log of the notebook."}
 
     def _hello(self) -> dict:
         """What a browser that has just opened the board is told: a board grows after its payload was made."""
@@ -444,9 +453,22 @@ def _newer(waiting: dict, message: dict) -> dict:
     return {**waiting, **message} | ({"fresh": list(fresh.values())} if fresh else {})
 
 
-def _details_of(title: str) -> str:
-    """What the details of a view are, in words: heads; "of ‘Text’" for those of a view called Text."""
-    return "heads" if title == "Heads" else f"of ‘{title}’"
+def _held(title: str, parts: str, kept: int, whole: int) -> str:
+    """How much of a view a page holds, in words.
+
+    Example:
+        >>> _held("Heads", "heads", 13, 16), _held("Lens", "positions", 4, 8), _held("Composition", "places", 0, 1)
+        ('13 of 16 heads', '‘Lens’ for 4 of 8 positions', 'no ‘Composition’')
+    """
+    if whole == 1:
+        return f"no ‘{title}’"
+    return f"{'' if title == 'Heads' else f'‘{title}’ for '}{_number(kept)} of {_number(whole)} {parts}"
+
+
+def _parts_of(view: View) -> str:
+    """What the details of a view are, in words."""
+    axes = tuple(axis for axis, places in zip(view.detail_axes, view.detail_places, strict=True) if len(places) > 1)
+    return PARTS.get(axes) or PARTS.get(view.detail_axes, "places")
 
 
 def _number(count: int) -> str:

@@ -13,6 +13,7 @@ import type { RawBoard, RawFrame, Selection, View } from "./payload.ts";
 import type { Act, Corner, Hit, Options, Patch } from "./panel.ts";
 import { follow, look_at, nearest, pattern_of, tokens_of, type Look, type Scene } from "./scene.ts";
 import { Player } from "./player.ts";
+import { compared_words, whose } from "./shown.ts";
 import { since } from "./since.ts";
 import { slider } from "./slider.ts";
 import { size, whole, type Measure } from "./text.ts";
@@ -85,14 +86,34 @@ export class Board {
   // --- state ---------------------------------------------------------------------------------------------
 
   private take_payload(): void {
+    const typed = this.unsent();
     this.raw = this.host.payload();
     this.board = this.raw;
-    for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
+    this.take_choices();
     this.kept.clear();
     this.player.stop();
     this.views = this.shown = this.frames.begin(this.board);
     this.frame_count++;
     this.build();
+    typed?.(this.chrome.form.input);
+  }
+
+  /** What the reader has typed and not yet seen the answer of, to be written into another field. */
+  private unsent(): ((input: HTMLInputElement) => void) | null {
+    const before = this.chrome?.form.input;
+    if (!before || before.value === this.frames.text.replace(/[\r\n]/g, "")) return null; // a field has one line
+    const { value, selectionStart, selectionEnd } = before, focused = before.matches(":focus");
+    return (input) => {
+      input.value = value;
+      if (focused) { input.focus(); input.setSelectionRange(selectionStart, selectionEnd); }
+    };
+  }
+
+  /** What the kernel says is chosen; a step chosen there ends the waiting for another one. */
+  private take_choices(): void {
+    const before = this.selection.step;
+    for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
+    if (this.selection.step !== before) this.following = null;
   }
 
   private show_step(): void {
@@ -148,11 +169,13 @@ export class Board {
   }
 
   private wanted: string | null = null; // a typed text that is not answered yet: the steps of a training must not ask for the old one
+  private following: number | null = null; // the last step, while its frame is waited for
 
   private request(step: number | null): void {
     this.link.ask({ ask: "frame", step, text: this.wanted ?? this.frames.text });
     const asked = this.frame_count;
-    setTimeout(() => { if (this.link.busy && asked === this.frame_count) this.root.classList.add("gv-loading"); }, 200);
+    const missing = (): boolean => this.wanted !== null || !this.frames.at(this.selection.step);
+    setTimeout(() => { if (this.link.busy && missing() && asked === this.frame_count) this.root.classList.add("gv-loading"); }, 200);
   }
 
   private receive = (content: any, buffers: DataView[] = []): void => {
@@ -160,29 +183,38 @@ export class Board {
     if (content.push) return this.pushed(content, buffers);
     if (this.details.receive(content, buffers)) { this.detail_count++; return this.queue(); }
     if (content.acted || (content.error && content.id == null)) return this.acted(content, buffers);
-    if (!this.link.answers(content)) return;
+    if (!this.link.answered(content)) return;
     this.root.classList.remove("gv-loading");
     this.show_error(content.error ?? "");
     if (content.error || content.frame?.text === this.wanted) this.wanted = null;
     if (content.frame) this.accept(content.frame as RawFrame, buffers);
+    if (!content.error && this.following !== null) this.follow(this.following); // a later wish may have overtaken its request
     requestAnimationFrame(() => requestAnimationFrame(() => this.link.painted())); // the second comes after the paint
   };
 
   private accept(frame: RawFrame, buffers: DataView[]): void {
     if (frame.text !== this.frames.text) this.choose({ query: null, key: null });
     const views = this.frames.take(frame, buffers);
+    if (frame.step === this.following) this.choose({ step: frame.step });
     if (frame.step === this.selection.step || !this.board.steps.length) { this.show(views); this.fetch_since(); }
     else if (frame.step === this.since_step) this.compare_with(frame.step); // shows what was waited for
   }
 
   /** News of a training: more steps, and views that belong to every step. Whoever is at the last step goes on to the new last. */
   private freshen(content: any, buffers: DataView[]): void {
-    const at_edge = (this.selection.step ?? this.last_step()) >= this.last_step();
+    const at_edge = this.following !== null || (this.selection.step ?? this.last_step()) >= this.last_step();
     this.frames.freshen(content.fresh ?? [], buffers);
     if (content.steps) this.board.steps = content.steps;
     if (content.frame) this.accept(content.frame, buffers);
-    if (content.steps && at_edge) this.choose({ step: this.last_step() });
+    if (content.steps && at_edge) this.follow(this.last_step());
     this.show(this.shown);
+  }
+
+  /** Go on to the last step when its frame is here: where frames take longer than steps, each that comes is shown. */
+  private follow(step: number): void {
+    if (this.frames.at(step)) return this.choose({ step });
+    this.following = step;
+    this.request(step);
   }
 
   private pushed(content: any, buffers: DataView[]): void {
@@ -202,6 +234,7 @@ export class Board {
   private choose(change: Partial<Selection>): void {
     const before = this.selection;
     this.selection = { ...before, ...change };
+    if ("step" in change) this.following = null;
     const changed = Object.fromEntries(choices.filter((name) => before[name] !== this.selection[name]).map((name) => [name, this.selection[name]]));
     if (!Object.keys(changed).length) return;
     this.host.set(changed);
@@ -258,7 +291,7 @@ export class Board {
   private pull = (): void => {
     if (this.host.payload() !== this.raw) { this.take_payload(); this.resize(this.width); }
     this.hide_picture();
-    for (const name of choices) this.selection[name] = this.host.get(name) ?? null;
+    this.take_choices();
     this.show_step();
     this.recentre();
     this.queue();
@@ -382,10 +415,10 @@ export class Board {
   private draw_panel(mounted: Mounted): void {
     const { panel } = mounted, scene = this.scene(mounted), slot = panel.slot(scene);
     if (panel !== slider && !slot) { mounted.layout = null; return; }
-    if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" ? this.is_folded(mounted) : null);
+    if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" ? this.is_folded(mounted) : null, whose(scene.views, panel.name));
     if (slot === "below" && this.is_folded(mounted)) { mounted.layout = null; mounted.laid = ""; mounted.lines.hidden = true; return; }
     if (panel !== slider) show_lines(mounted, panel.lines?.(scene) ?? []);
-    const { options } = scene, halves = slot === "below" && this.place.width >= 1000 && this.is_half(mounted);
+    const { options } = scene, halves = slot === "below" && this.columns.shares_width(mounted);
     show_controls(mounted, panel.controls?.(scene) ?? [], options, (change) => this.controlled(mounted, change));
     const width = panel === slider ? (this.width < 700 ? 150 : 212) : halves ? Math.floor((this.place.width - gap) / 2) : this.place.widths[slot!];
     const laid = JSON.stringify([width, this.frame_count, panel.by_detail ? this.number_of(scene.detail) : this.detail_count, options, panel.reads?.map(this.options_of), this.corner, this.place, this.theme_name, devicePixelRatio]);
@@ -420,6 +453,7 @@ export class Board {
       for (const [name, value] of [["valuemin", steps[0]], ["valuemax", this.last_step()], ["valuenow", nearest(steps, step)]])
         stage.setAttribute(`aria-${name}`, String(value));
     }
+    put(this.chrome.header.compared, compared_words(this.views));
     put(this.chrome.form.count, `${tokens_of(this.views).length}${limit ? ` of ${whole(limit)}` : ""} tokens`);
     if (this.active) put(this.live_words, this.active.panel.says(this.scene(this.active)));
   }

@@ -1,5 +1,5 @@
 // Parts of a view that are asked for when they are looked at: a head of a long text, the writes at a position.
-import { Link } from "./link.ts";
+import { Link, type Ask } from "./link.ts";
 import type { Corner } from "./panel.ts";
 import { decode_view, type RawView, type View } from "./payload.ts";
 import type { Look } from "./scene.ts";
@@ -52,25 +52,31 @@ export class Details {
   }
 
   private ask(view: View, place: Place, step: number | null, text: string): void {
-    const asked = { kind: view.kind, step, text, at: place }, name = JSON.stringify(asked);
-    if (this.wanted.get(name) === view) return;
-    this.wanted.set(name, view);
+    const wish: Ask = { ask: "detail", kind: view.kind, step, text, at: place };
+    this.wanted.set(JSON.stringify(wish), view);
     if (this.wanted.size > 200) this.wanted.delete(this.wanted.keys().next().value!); // wishes overtaken by later ones
     let link = this.links.get(view.kind);
     if (!link) this.links.set(view.kind, (link = new Link(this.send)));
-    link.ask({ ask: "detail", ...asked });
+    if (!link.awaits(wish)) link.ask(wish);
   }
 
   /** Takes an answer of the kernel; whether it was one of ours. */
   receive(content: any, buffers: DataView[]): boolean {
-    const link = [...this.links.values()].find((one) => one.answers(content));
-    if (!link) return false;
-    const asked = link.asked!, name = JSON.stringify({ kind: asked.kind, step: asked.step, text: asked.text, at: asked.at }), view = this.wanted.get(name);
+    for (const link of this.links.values()) {
+      const wish = link.answered(content);
+      if (!wish) continue;
+      this.keep(wish, content, buffers);
+      link.painted();
+      return true;
+    }
+    return false;
+  }
+
+  private keep(wish: Ask, content: any, buffers: DataView[]): void {
+    const name = JSON.stringify(wish), view = this.wanted.get(name), place = wish.at as Place;
     this.wanted.delete(name);
-    if (view && content.detail) remember(view, name_of(view, asked.at as Place), decode_view(content.detail as RawView, buffers));
-    if (view && content.error) this.errors.set(view, (this.errors.get(view) ?? new Map()).set(name_of(view, asked.at as Place), content.error));
-    link.painted();
-    return true;
+    if (view && content.detail) remember(view, name_of(view, place), decode_view(content.detail as RawView, buffers));
+    if (view && content.error) this.errors.set(view, (this.errors.get(view) ?? new Map()).set(name_of(view, place), content.error));
   }
 
   stop(): void { for (const link of this.links.values()) link.stop(); }

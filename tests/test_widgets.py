@@ -94,6 +94,16 @@ def test_board_without_source_says_so():
     assert "shows one step of one text" in wire.ask(ask="frame", step=0, text="b", id="1")[0]["error"]
 
 
+def test_a_mistake_of_ours_is_answered_too(wire, capsys):
+    def mistaken(step, text):
+        raise KeyError("no such thing")
+
+    wire.board.source = mistaken
+    error = wire.ask(ask="frame", step=1, text=wire.board.text, id="1")[0]["error"]
+    assert "gptviz made a mistake: KeyError: \"'no such thing'\". Please report it" in error
+    assert "mistaken" in capsys.readouterr().err  # the traceback
+
+
 def test_hello_says_whether_text_can_be_edited(wire):
     assert wire.ask(ask="hello")[0] == {"hello": True, "editable": True}
 
@@ -247,7 +257,8 @@ def test_a_page_holds_the_pair_that_the_browser_looks_at_first(chosen, place, n,
     board = Board([attention_view(pattern, [str(at) for at in range(n)]), pairs_view(n)], **chosen)
     payload = board.payload()
     assert list(payload["views"][1]["details"]) == [place.replace("last", str(n - 1))]
-    assert f"1 of {pairs} of ‘Pairs, all’" in payload["note"]
+    assert f"‘Pairs, all’ for 1 of {pairs} pairs of tokens" in payload["note"]
+    assert payload["note"].endswith("; the notebook has the others")
 
 
 def test_a_page_holds_the_text_chosen_in_python_in_every_view():

@@ -97,7 +97,7 @@ export class Stepper {
     if (this.details.receive(content, buffers)) return this.queue();
     if (content.acted === "receipt") { this.walk.paid.set(JSON.stringify(content.receipt.cell), revive(content.receipt)); return this.queue(); }
     if (content.acted === "switch") { this.walk.keep_switched(content.switch as Switched); this.queue(); if (this.page.el.breaks.matches(":focus")) requestAnimationFrame(() => this.page.say_breaks()); return; }
-    if (!this.link.answers(content)) return;
+    if (!this.link.answered(content)) return;
     this.error = content.error ?? "";
     if (content.frame) this.take_frame(content.frame as RawFrame, buffers);
     requestAnimationFrame(() => this.link.painted());

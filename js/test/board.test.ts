@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { arrange, bands } from "../arrange.ts";
+import { Details } from "../details.ts";
 import { Link } from "../link.ts";
 import type { Panel } from "../panel.ts";
 import type { RawBoard, View } from "../payload.ts";
@@ -114,11 +115,13 @@ test("one request at a time, the latest wins, a silent kernel is not waited for"
   const ask = (step: number) => link.ask({ ask: "frame", step, text: "" });
   ask(1); ask(2); ask(3);
   assert.deepEqual(sent.map((one) => one.step), [1]);
-  assert.ok(link.answers({ id: sent[0].id }));
-  assert.ok(!link.answers({ id: "another picture" }));
+  assert.deepEqual(link.answered({ id: sent[0].id }), { ask: "frame", step: 1, text: "" });
+  assert.equal(link.answered({ id: "another picture" }), null);
   link.painted();
   assert.deepEqual(sent.slice(1).map((one) => one.ack ?? one.step), [sent[0].id, 3]); // 2 was overtaken
   ask(2); ask(3); // back to what is under way: nothing more is wanted
+  assert.ok(!link.awaits({ ask: "frame", step: 2, text: "" }));
+  link.answered({ id: sent[2].id });
   link.painted();
   assert.deepEqual(sent.slice(3).map((one) => one.ack ?? one.step), [sent[2].id]);
   ask(3);
@@ -128,12 +131,38 @@ test("one request at a time, the latest wins, a silent kernel is not waited for"
   link.stop();
 });
 
+test("a kernel slower than our patience comes to show something: late answers count, in their order", () => {
+  let now = 0;
+  const sent: any[] = [], link = new Link((message) => sent.push(message), () => now);
+  for (const step of [1, 2, 3]) { link.ask({ ask: "frame", step, text: "" }); now += 2500; }
+  assert.deepEqual(sent.map((one) => one.step), [1, 2, 3]);
+  assert.equal(link.answered({ id: sent[1].id })!.step, 2);
+  assert.equal(link.answered({ id: sent[0].id }), null); // older than what is shown
+  link.painted();
+  assert.ok(link.busy); // the last is still under way
+  assert.equal(link.answered({ id: sent[2].id })!.step, 3);
+  link.painted();
+  assert.ok(!link.busy);
+});
+
+test("a detail that another overtook is asked for again when the reader is back", () => {
+  const sent: any[] = [], details = new Details(true, (message) => sent.push(message)), view = { kind: "attention", detail_axes: ["head"] } as unknown as View;
+  const look = (head: number) => details.find(view, { head }, null, "");
+  for (const head of [0, 1, 2]) look(head);
+  const answer = () => details.receive({ id: sent.findLast((one) => one.ask).id, error: "none" }, []);
+  answer(); answer();
+  assert.deepEqual(sent.filter((one) => one.ask).map((one) => one.at.head), [0, 2]);
+  look(1); look(1);
+  assert.deepEqual(sent.filter((one) => one.ask).map((one) => one.at.head), [0, 2, 1]);
+  details.stop();
+});
+
 test("panels that need half the width fill two columns, and one that needs all of it stands alone", () => {
   const tall: Record<string, number> = { lens: 300, lines: 700, writes: 300, full: 100, tree: 100 };
   const found = bands(["lens", "lines", "writes", "full", "tree"], (one) => one !== "full", (one) => tall[one]!);
-  assert.deepEqual(found, [[["lens", "writes"], ["lines"]], "full", [["tree"], []]]);
+  assert.deepEqual(found, [[["lens", "writes"], ["lines"]], "full", "tree"]); // the last has nothing beside it
 });
 
 test("a small number keeps digits that tell it from zero", () => {
-  assert.deepEqual([0.0021, -0.0034, 0.5, 12.345, 0].map((one) => precise(one)), ["0.0021", "\u22120.0034", "0.50", "12.35", "0.00"]);
+  assert.deepEqual([0.0021, -0.0034, 0.5, 12.345, 0].map((one) => precise(one)), ["0.0021", "\u22120.0034", "0.50", "12.35", "0"]);
 });

@@ -3,6 +3,7 @@
 import json
 import time
 
+import playwright.sync_api
 import pytest
 
 pytestmark = pytest.mark.browser
@@ -20,6 +21,23 @@ def note():
         time.sleep(0.05)
 threading.Thread(target=note, daemon=True).start()
 board = gv.watch(run)
+board
+"""
+
+# A machine under load: what a text needs takes longer than steps are apart; and the page begins anew while one types.
+SLOW = TRAIN.replace("live.", "text.") + """
+quick, probe = board.source, board.text
+def slowly(step, text):
+    if text != probe:
+        time.sleep(2.5)
+    return quick(step, text)
+board.source = slowly
+def begin():
+    while not pathlib.Path("begin").exists():
+        time.sleep(0.05)
+    with board.turn:
+        board.begin(quick(board.steps[-1], probe), step=board.steps[-1], steps=board.steps)
+threading.Thread(target=begin, daemon=True).start()
 board
 """
 
@@ -48,6 +66,15 @@ def press(page, name):
 def says(page, words):
     page.wait_for_function("words => document.querySelector('.gv-panel-controls .gv-stage')"
                            "?.getAttribute('aria-label')?.includes(words)", arg=words, timeout=30_000)
+
+
+def appears(page, selector):
+    try:
+        page.wait_for_selector(selector, timeout=60_000)
+    except playwright.sync_api.TimeoutError:
+        board = page.locator(".gv-board").first
+        raise AssertionError(f"{selector} did not appear; the board is {board.get_attribute('class')}, its field holds "
+                             f"{page.locator('.gv-text').input_value()!r}, and it says: {board.inner_text()}") from None
 
 
 def test_a_reader_pauses_steps_resumes_and_stops_a_training(lab, open_page, reader):
@@ -92,7 +119,7 @@ def test_a_reader_pauses_steps_resumes_and_stops_a_training(lab, open_page, read
 
 
 def test_another_text_takes_the_probes_place_while_it_trains(lab, open_page, reader):
-    page = open_page(lab.write("text.ipynb", TRAIN.replace("live.", "text.")), offline=False)
+    page = open_page(lab.write("text.ipynb", SLOW), offline=False)
     lab.run_all(page)  # the kernel of another notebook goes on noting into its own file
     board, kernel = reader(page, ".jp-OutputArea"), Kernel(lab, page, "text")
     kernel.until(lambda now: len(now["steps"]) > 3 and now["status"] == "running", "it does not train")
@@ -101,8 +128,12 @@ def test_another_text_takes_the_probes_place_while_it_trains(lab, open_page, rea
                            "?.includes('Entropy')", timeout=60_000)  # of the probe, from the weights of the step
     field = page.locator(".gv-text")
     field.fill("CABBAC")
-    field.press("Enter")
-    page.wait_for_selector(".gv-panel-writes", timeout=60_000)
+    old = field.element_handle()
+    (lab.folder / "begin").touch()
+    page.wait_for_function("old => !old.isConnected", arg=old)
+    assert field.input_value() == "CABBAC"  # what is typed stays, and the caret in it
+    page.keyboard.press("Enter")
+    appears(page, ".gv-panel-writes")
     before = board.step()
     page.wait_for_function("step => Number(document.querySelector('.gv-steps .gv-stage')"
                            "?.getAttribute('aria-valuenow')) > step", arg=before, timeout=60_000)
