@@ -39,6 +39,16 @@ def briefly(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}…"
 
 
+def span(least: int, most: int) -> str:
+    """A range of whole numbers as a sentence says it.
+
+    Example:
+        >>> span(1, 8), span(1, 1)
+        ('1 to 8', '1')
+    """
+    return f"{least} to {most}" if most > least else str(least)
+
+
 def whole_number(value: Any, what: str, least: int = 0, most: int | None = None) -> int:
     """A count, a seed or a size as an int.
 

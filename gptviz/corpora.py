@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64, UInt
 
+from gptviz.arguments import span
 from gptviz.byte_pairs import whole_words
 from gptviz.texts import IN_MEMORY_BYTES, Corpus, cache_folder, load_corpus
 from gptviz.token_files import dtype_for, fingerprint, map_ids, take_characters, write_ids
@@ -208,9 +209,10 @@ class TextData:
             raise ValueError(f'A split is "train" or "val"; got {split!r}. Pass one of them.')
         ids = self.ids[split]
         if block_size < 1 or len(ids) < block_size + 1:
+            room = f"; with this one block_size must be {span(1, len(ids) - 1)}" if len(ids) > 1 else ""
             raise ValueError(
                 f"A split must have at least block_size + 1 tokens; {split!r} has {len(ids):,} and block_size is"
-                f" {block_size}. Pass a longer text, or a block_size of 1 to {max(1, len(ids) - 1)}."
+                f" {block_size}. Pass a longer text{room}."
             )
         return ids
 

@@ -1,17 +1,20 @@
 r"""What a token looks like on the screen.
 
-Space is ``·``, newline ``⏎``, tab ``⇥``; ``\xNN`` is one byte (a control character, or a byte of a cut character);
-``\u{...}`` is a character that cannot be seen alone: invisible, a bidi control, a combining mark without a base, a
-real ``·``. Two different tokens never get the same form: a backslash of the text is doubled (unless it is the whole
-token), and where Unicode calls a text equivalent to another (e + accent, é) the unusual spelling is written out.
+Space is ``·``, newline ``⏎``, tab ``⇥``, a token without any text ``∅``; ``\xNN`` is one byte (a control character,
+or a byte of a cut character); ``\u{...}`` is a character that cannot be seen alone: invisible, a bidi control, a
+combining mark without a base, a real ``·`` or ``∅``. Two different tokens never get the same form: a backslash of the
+text is doubled (unless it is the whole token), and where Unicode calls a text equivalent to another (e + accent, é) the
+unusual spelling is written out.
 """
 
 import unicodedata
 
+EMPTY = "∅"  # a token whose text is empty would be invisible everywhere
 _GLYPHS = {" ": "·", "\n": "⏎", "\t": "⇥", "\\": "\\\\"}
 # Printable by Python's account, and yet: the glyphs themselves, the replacement character, and what draws nothing.
 _ESCAPED = frozenset(
-    "·⏎⇥\ufffd\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+    f"·⏎⇥{EMPTY}"
+    + "\ufffd\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
     + "".join(map(chr, [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
 )
 
@@ -22,7 +25,11 @@ def visible_text(text: str) -> str:
     Example:
         >>> print(visible_text(" a\n"), visible_text("\x00"), visible_text("\u202e"))
         ·a⏎ \x00 \u{202e}
+        >>> print(visible_text(""), visible_text("∅"))
+        ∅ \u{2205}
     """
+    if not text:
+        return EMPTY
     if text == "\\":
         return text
     unusual = unicodedata.normalize("NFC", text) != text

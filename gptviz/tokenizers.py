@@ -24,7 +24,7 @@ from gptviz.byte_pairs import (
     learn_pairs,
     whole_words,
 )
-from gptviz.glyphs import character_name, visible_bytes, visible_text
+from gptviz.glyphs import EMPTY, character_name, visible_bytes, visible_text
 from gptviz.token_ids import check_ids, check_text
 
 # GPT-2's pre-tokenizer as tiktoken writes it. The only pattern: one read from a file could be made to run for ever.
@@ -391,6 +391,22 @@ def _field(data: Any, name: str, kind: type) -> Any:
 # --- many tokens --------------------------------------------------------------------------------------------
 
 
+def drawn(tokenizer: Tokenizer, token_id: SupportsIndex) -> str:
+    r"""The visible form of a token by anybody's tokenizer: never nothing, and "∅" only for a token without text.
+
+    Example:
+        >>> class Foreign(CharTokenizer):
+        ...     def visible(self, token_id):
+        ...         return ["", "∅", "a"][token_id]
+        >>> [drawn(Foreign("∅ab"), token_id) for token_id in range(3)]
+        ['∅', '\\u{2205}', 'a']
+    """
+    word = tokenizer.visible(token_id)
+    if word == EMPTY and tokenizer.decode([token_id]):
+        return visible_text(EMPTY)
+    return word or EMPTY
+
+
 def visible_tokens(tokenizer: Tokenizer, ids: Iterable[SupportsIndex]) -> list[str]:
     """The visible form of each id; labels for axes, cells and strips.
 
@@ -398,7 +414,7 @@ def visible_tokens(tokenizer: Tokenizer, ids: Iterable[SupportsIndex]) -> list[s
         >>> visible_tokens(CharTokenizer("a b"), [1, 0])
         ['a', '·']
     """
-    return [tokenizer.visible(token_id) for token_id in check_ids(ids, tokenizer.vocab_size).tolist()]
+    return [drawn(tokenizer, token_id) for token_id in check_ids(ids, tokenizer.vocab_size).tolist()]
 
 
 def encode_stream(tokenizer: Tokenizer, chunks: Iterable[str]) -> Iterator[list[int]]:

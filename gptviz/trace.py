@@ -42,6 +42,7 @@ from gptviz.naming import (
     our_spelling,
 )
 from gptviz.prompts import token_rows
+from gptviz.tokenizers import drawn
 
 __all__ = ["AXES", "Check", "Trace", "describe", "record", "unwrapped"]
 
@@ -360,7 +361,7 @@ def _trace(recording: Recording, row: int, tokenizer: Any, notes: tuple[str, ...
         recording.kept[row],
         names=recording.plan.names,
         ids=ids,
-        tokens=None if tokenizer is None else tuple(map(tokenizer.visible, ids.tolist())),
+        tokens=None if tokenizer is None else tuple(drawn(tokenizer, token_id) for token_id in ids.tolist()),
         config=recording.model.config,
         layers=recording.plan.layers,
         heads=selection.heads,

@@ -584,8 +584,20 @@ def test_a_folder_without_weights(tmp_path):
 
 
 def test_a_folder_without_a_config(tmp_path):
-    with pytest.raises(ValueError, match=r"config.json must be a file, but there is no such file"):
-        read_checkpoint(tmp_path)
+    what = r"must be a run directory \(it holds run.json\) or a Hugging Face model's \(config.json beside the weights\)"
+    with pytest.raises(ValueError, match=rf"{what}; .* is neither, it holds nothing. Correct the path."):
+        load(tmp_path)
+    for number in range(6):
+        (tmp_path / f"photo{number}.jpg").touch()
+    with pytest.raises(ValueError, match=r"it holds 'photo0.jpg', .*'photo3.jpg', .... Correct the path."):
+        load(tmp_path)
+    (tmp_path / "ckpt.pt").touch()
+    with pytest.raises(ValueError, match=r"Perhaps gv.load\('.*/ckpt.pt'\) was meant."):
+        load(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "run.json").touch()
+    with pytest.raises(ValueError, match=r"Perhaps gv.load\('.*/demo'\) was meant."):
+        load(tmp_path)
 
 
 def test_a_checkpoint_shows_its_config_and_not_its_weights():

@@ -259,11 +259,14 @@ def test_a_text_shorter_than_the_block_is_refused(call):
             return next(data.windows(split, block_size))
         return data.batch(split, 1, block_size, np.random.default_rng(0))
 
-    with pytest.raises(ValueError, match=r"block_size \+ 1 tokens; 'train' has 9 and block_size is 9.* 1 to 8"):
+    with pytest.raises(ValueError, match=r"block_size \+ 1 tokens; 'train' has 9 and block_size is 9.* must be 1 to 8"):
         ask("train", 9)
     assert ask("train", 8)[0].shape == (1, 8)
-    with pytest.raises(ValueError, match="'val' has 1 "):
+    with pytest.raises(ValueError, match=r"'val' has 1 and block_size is 1\. Pass a longer text\.$"):
         ask("val", 1)
+    data = TextData.from_text("abcdefghij" * 2)
+    with pytest.raises(ValueError, match=r"'val' has 2 and .* longer text; with this one block_size must be 1\.$"):
+        ask("val", 2)
     with pytest.raises(ValueError, match='"train" or "val"; got \'test\''):
         ask("test", 4)
 

@@ -13,11 +13,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from gptviz.corpora import TextData
+from gptviz.model import GPT, GPTConfig
 from gptviz.runs import NotARun, open_run, replica
 from gptviz.runs.history import JOURNAL, live_files
 from gptviz.runs.journal import encode
 from gptviz.runs.replica import Replica
-from gptviz.training import TrainConfig, train
+from gptviz.training import Recorder, TrainConfig, train
 
 TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen jugs. " * 30
 
@@ -158,6 +159,27 @@ def test_a_mirror_that_fails_is_told_and_stops_nothing(tmp_path, often, monkeypa
     with pytest.warns(RuntimeWarning, match="The mirror is behind: memory://copy fails .no key for this bucket"):
         run = train(small(tmp_path / "run", mirror="memory://copy"), progress=False)
     assert (run.status, run.verify()) == ("finished", [])
+
+
+def test_each_kind_of_trouble_with_a_mirror_is_told_once(tmp_path, often, monkeypatch):
+    kinds = [PermissionError]
+
+    def refuse(self, path, *args, **options):
+        raise kinds[-1]("not now")
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
+    model = GPT(GPTConfig(block_size=8, vocab_size=5, n_layer=1, n_head=1, n_embd=4))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with Recorder(model, None, [], tmp_path / "run", steps=range(6), mirror="memory://copy") as recorder:
+            for step in range(6):
+                kinds.append((PermissionError, ConnectionError)[step % 2])
+                deadline = time.monotonic() + 60
+                while type(recorder.writer.replica.error) is not kinds[-1]:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+                recorder.step(step)
+    assert [str(one.message).split(" is behind")[0] for one in told] == ["The mirror"] * 2
 
 
 def test_a_mirror_that_comes_back_is_made_whole(tmp_path, often, memory, monkeypatch):

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import re
 import struct
 import subprocess
 import sys
@@ -13,8 +15,18 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from gptviz.loading import load
 from gptviz.model import GPT, GPTConfig
-from gptviz.runs import CorruptSnapshot, NotARun, RunWriter, journal, open_run, resume_points, schedule
+from gptviz.runs import (
+    CorruptSnapshot,
+    NotARun,
+    RunLocked,
+    RunWriter,
+    journal,
+    open_run,
+    resume_points,
+    schedule,
+)
 from gptviz.runs.cadence import kept_resume_points
 from gptviz.runs.files import file_name, safetensors_bytes
 from gptviz.runs.history import JOURNAL, METRICS, History, Scalars
@@ -152,6 +164,27 @@ def test_the_next_writer_says_that_it_cut_a_torn_line(run):
     assert "was torn" in writer.notice
     assert "10 bytes were cut off" in writer.notice
     assert open_run(run.path).verify() == []
+
+
+def test_a_torn_last_line_is_told_by_whoever_opens_the_run(run):
+    with open(run.path / "journal.jsonl", "ab") as journal:
+        journal.write(b"00000000 {")
+    with pytest.warns(RuntimeWarning, match=r"last line of .*journal.jsonl is torn .* its 10 bytes are passed over"):
+        again = open_run(run.path)
+    assert again.steps == run.steps
+    with pytest.warns(RuntimeWarning, match="is torn"):
+        load(run.path)
+    RunWriter(run.path, max_iters=10, from_step=4).close()
+    assert again.torn == ""
+
+
+def test_a_line_that_is_being_written_is_not_called_torn(run):
+    writer = RunWriter(run.path, max_iters=10, from_step=4)
+    with open(run.path / "journal.jsonl", "ab") as journal:
+        journal.write(b"00000000 {")
+    assert open_run(run.path).torn == ""
+    os.truncate(run.path / "journal.jsonl", (run.path / "journal.jsonl").stat().st_size - 10)
+    writer.close()
 
 
 # --- reading ------------------------------------------------------------------------------------------------
@@ -375,9 +408,54 @@ def test_a_new_run_needs_an_empty_folder(run, tmp_path):
         RunWriter.create(run.path, INFO, max_iters=1)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
+    info = json.loads((run.path / "run.json").read_text())
+    for content, why in ((json.dumps(info | {"schema_version": 2}), r"a newer gptviz \(run format 2\).*Upgrade gptviz"),
+                         ("{", "run.json must be what gptviz wrote")):
+        (run.path / "run.json").write_text(content)
+        with pytest.raises(NotARun, match=f"holds a run that cannot be read.*Choose another out=.*{why}") as refused:
+            RunWriter.create(run.path, INFO, max_iters=1)
+        assert "delete" not in str(refused.value)
     with pytest.raises(NotARun, match=r"A new run needs a new or empty folder; .* is not empty"):
         RunWriter.create(tmp_path / "photos", INFO, max_iters=1)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+
+
+def test_the_folder_of_a_live_run_is_not_offered_for_deletion(run):
+    writer = RunWriter(run.path, max_iters=10, from_step=4)
+    sentence = rf"a training is writing to .* \(process {os.getpid()} on .*Choose another out=, or stop that training"
+    with pytest.raises(RunLocked, match=sentence) as refused:
+        RunWriter.create(run.path, INFO, max_iters=1)
+    assert "delete" not in str(refused.value)
+    writer.close()
+    with pytest.raises(NotARun, match="or delete the folder"):
+        RunWriter.create(run.path, INFO, max_iters=1)
+
+
+def test_a_stop_that_cannot_be_asked_for_is_a_sentence(run):
+    with pytest.raises(ValueError, match=r"Only a run that is training can be stopped; .* is not\. Finished"):
+        run.stop()
+    assert not (run.path / "STOP").exists()
+    writer = RunWriter(run.path, max_iters=10, from_step=4)
+    (run.path / "STOP").symlink_to(run.path / "no" / "such" / "folder")  # cannot be touched, not even by root
+    with pytest.raises(OSError, match=rf"must be writable; .* Stop it where it trains \(process {os.getpid()} on"):
+        run.stop()
+    (run.path / "STOP").unlink()
+    run.stop()
+    assert (run.path / "STOP").exists()
+    writer.close()
+
+
+def test_weights_that_are_not_finite_are_named_with_their_run_and_step(model, run_dir):
+    with Recorder(model, TOKENIZER, [], run_dir, steps=[0, 7]) as recorder:
+        recorder.step(0)
+        for parameter in model.parameters():
+            parameter.data.fill_(float("nan"))
+        recorder.step(7)
+    sentence = rf"^Step 7 of the run {re.escape(str(run_dir))} holds 'transformer.wte.weight' with 40 values that"
+    for step in (None, 7, 7, 7):  # the library gives the arrays of a file in another order each time
+        with pytest.raises(ValueError, match=sentence):
+            open_run(run_dir).load(step)
+    assert open_run(run_dir).load(0)[0].config.n_layer == 2
 
 
 @pytest.mark.parametrize("name", ["a space", "émoji 🙂", "<img src=x onerror=alert(1)>", "x" * 200])
@@ -401,8 +479,6 @@ def test_metrics_files_are_rotated(run_dir, monkeypatch):
 
 
 def test_load_finds_runs_and_says_when_a_step_makes_no_sense(run, tmp_path):
-    from gptviz.loading import load
-
     model, _ = load(run.path, step=2)
     assert model.config.n_layer == 2
     with pytest.raises(ValueError, match="step must be left out unless a run is loaded"):

@@ -213,6 +213,27 @@ def test_training_can_stop_at_nan(data, tmp_path, poison):
     config = small(data, out=tmp_path / "run", max_iters=20, on_nan="stop")
     run = train(config, progress=False, on_step=poison(3, "transformer.ln_f.weight"))
     assert (run.status, run.steps[-1]) == ("stopped", 5)
+    assert run.outcome == 'Stopped at step 5: the loss of step 4 was NaN (on_nan="stop").'
+
+
+def test_the_last_line_says_that_the_loss_was_nan(data, tmp_path, poison, capsys):
+    train(small(data, out=tmp_path / "run", max_iters=20, on_nan="stop"), on_step=poison(3, "transformer.ln_f.weight"))
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith('Stopped at step 5: the loss of step 4 was NaN (on_nan="stop"). It would come out again')
+    assert "resume" not in last
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_torn_line_that_a_resume_cuts_off_is_told_without_a_progress_bar_too(data, tmp_path, background):
+    train(small(data, out=tmp_path / "run", max_iters=4), progress=False)
+    run = open_run(tmp_path / "run")
+    with open(run.path / "journal.jsonl", "ab") as journal:
+        journal.write(b"00000000 {")
+    with pytest.warns(RuntimeWarning, match="was torn .*10 bytes were cut off. Nothing that was committed is lost"):
+        going = run.resume(8, background=background, progress=False)
+    if background:
+        going.wait()
+    assert going.verify() == []
 
 
 # --- the configuration --------------------------------------------------------------------------------------

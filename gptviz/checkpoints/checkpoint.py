@@ -184,7 +184,8 @@ def fit_weights(
     if converted:
         notes += (f"The weights were stored as {', '.join(converted)} and are used as float32.",)
     unembedding = weights.pop("lm_head.weight") if config.tie_weights else None
-    checked = {name: _float32(name, weight, source) for name, weight in weights.items()}
+    ordered = [name for name in expected_shapes(config) if name in weights]  # so that a message names the first
+    checked = {name: _float32(name, weights[name], source) for name in ordered}
     if unembedding is not None:
         if not torch.equal(unembedding.float().cpu(), checked["transformer.wte.weight"]):
             raise ValueError(

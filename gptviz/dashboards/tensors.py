@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int
 
+from gptviz.tokenizers import drawn
+
 
 def as_numpy(tensor: Any) -> Float32[np.ndarray, "..."]:
     """A tensor as a float32 array in main memory.
@@ -27,7 +29,7 @@ def visible_of(tokenizer: Any) -> Callable[[int], str]:
     """
     if tokenizer is None:
         return str
-    return lambda token: tokenizer.visible(token) if token < tokenizer.vocab_size else f"[{token}]"
+    return lambda token: drawn(tokenizer, token) if token < tokenizer.vocab_size else f"[{token}]"
 
 
 def named(

@@ -79,6 +79,7 @@ class LineReader:
         try:
             with open(self.path, "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size == self.offset:
+                    self.torn = 0
                     return []
                 file.seek(self.offset)
                 data = file.read()

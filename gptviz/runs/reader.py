@@ -5,6 +5,7 @@ Nothing here writes, except that `stop` leaves a request. Any number of readers 
 
 import json
 import shutil
+import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32, Shaped, UInt8
 
-from gptviz.arguments import path_of, whole_number
+from gptviz.arguments import path_of, span, whole_number
 from gptviz.packaged import packaged_runs
-from gptviz.packing import unpack_pattern
+from gptviz.packing import restore_pattern
 from gptviz.runs import lock
 from gptviz.runs.faults import CorruptSnapshot, NotARun
 from gptviz.runs.files import Arrays, read_arrays, read_committed, read_state
@@ -61,8 +62,11 @@ class Snapshot:
     nonfinite: Shaped[np.ndarray, "layer head query"] | None = None
 
     def attention(self) -> Float32[np.ndarray, "layer head query key"]:
-        """The pattern as probabilities, exact to 0.004 (0.0002 where p < 0.002); NaN in rows that were not finite."""
-        pattern = unpack_pattern(self.pattern, len(self.ids))
+        """The pattern as probabilities, rows summing to 1, each value one that its byte stands for.
+
+        As a rule exact to 0.004 (0.0002 where p < 0.002); NaN in rows that were not finite.
+        """
+        pattern = restore_pattern(self.pattern, len(self.ids))
         if self.nonfinite is not None:
             pattern[self.nonfinite.astype(bool)] = np.nan
         return pattern
@@ -84,6 +88,8 @@ class Problem:
 def open_run(name_or_path: str | Path) -> "Run":
     """Opens a run directory, or a run that comes with gptviz, for reading.
 
+    Warns if the last line of its record is torn, which a killed process leaves.
+
     Args:
         name_or_path: A run directory, or the name of a packaged run.
 
@@ -96,7 +102,10 @@ def open_run(name_or_path: str | Path) -> "Run":
         gptviz.runs.faults.NotARun: A run directory holds a run.json; no/such/run does not exist. ...
     """
     packaged = packaged_runs()
-    return Run(packaged.get(str(name_or_path), path_of(name_or_path)))
+    run = Run(packaged.get(str(name_or_path), path_of(name_or_path)))
+    if run.torn:
+        warnings.warn(run.torn, RuntimeWarning, stacklevel=2)
+    return run
 
 
 class Run:
@@ -128,7 +137,7 @@ class Run:
         self.path = path_of(path)
         # A run kept "in memory" is a temporary folder that goes when the Run does.
         self._delete = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True) if temporary else None
-        self.info = _read_info(self.path)
+        self.info = read_info(self.path)
         self.config = SimpleNamespace(**self.info["model"])
         self.probes: list[str] = [probe["text"] for probe in self.info["probes"]]
         self._history = History(self.path)
@@ -237,7 +246,22 @@ class Run:
             return f"Its run directory is gone: {self.path} was deleted or moved. What was read of it is still shown."
         if status == "killed":
             return f"Its process was killed after step {max(self.steps, default=0)}."
-        return f"{status.capitalize()}{at}."
+        return f"{status.capitalize()}{at}{': ' if 'cause' in end else ''}{end.get('cause', '')}."
+
+    @property
+    def torn(self) -> str:
+        """A sentence if the last line of the journal was never finished, and nobody is writing it; else "".
+
+        Example:
+            >>> open_run("sorter").torn
+            ''
+        """
+        self._history.poll()
+        lines = self._history.lines
+        if not lines.torn or lock.holder(self.path):
+            return ""
+        return (f"The last line of {lines.path} is torn (the process that wrote it was killed); its {lines.torn} bytes "
+                "are passed over. Nothing that was committed is lost, and the run can be read and resumed.")
 
     @property
     def now(self) -> dict[str, Any]:
@@ -291,7 +315,7 @@ class Run:
             CorruptSnapshot: If the file is damaged.
         """
         if not isinstance(probe, int) or not 0 <= probe < len(self.probes):
-            raise ValueError(f"probe must be 0 to {len(self.probes) - 1} (see run.probes); {probe} was given.")
+            raise ValueError(f"probe must be {span(0, len(self.probes) - 1)} (see run.probes); {probe} was given.")
         arrays = read_arrays(self.path, self._recorded("snapshot", step))
         prefix = f"probe{probe}."
         fields = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
@@ -341,7 +365,7 @@ class Run:
             (GPT, tokenizer), independent of this Run and of other calls.
 
         Raises:
-            ValueError: If the step is not recorded.
+            ValueError: If the step is not recorded, or its weights are not finite (those can be had by `weights`).
             CorruptSnapshot: If its file is damaged.
         """
         import torch
@@ -349,9 +373,11 @@ class Run:
         from gptviz.checkpoints import build_model, fit_weights
         from gptviz.model import GPTConfig
 
+        step = self._step(step)
         weights = {name: torch.from_numpy(array) for name, array in self.weights(step).items()}
-        model = build_model(fit_weights(GPTConfig(**self.info["model"]), weights))
-        model.trained_on = {**self.info.get("data", {}), "step": self.steps[-1] if step is None else step}
+        source = f"Step {step} of the run {self.path}"
+        model = build_model(fit_weights(GPTConfig(**self.info["model"]), weights, source))
+        model.trained_on = {**self.info.get("data", {}), "step": step}
         return model, self.tokenizer
 
     def record(self, text: Any, step: int | None = None, **options: Any) -> Any:
@@ -410,8 +436,28 @@ class Run:
     # --- care -------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Asks the process that trains this run, whichever it is, to stop cleanly after its current step."""
-        (self.path / STOP).touch()
+        """Asks the process that trains this run, whichever it is, to stop cleanly after its current step.
+
+        Raises:
+            ValueError: If nobody trains it.
+            OSError: If the run directory cannot be written.
+
+        Example:
+            >>> open_run("sorter").stop()
+            Traceback (most recent call last):
+            ValueError: Only a run that is training can be stopped; ...sorter is not. Finished at step 600.
+        """
+        owner = lock.holder(self.path)
+        if owner is None:
+            raise ValueError(f"Only a run that is training can be stopped; {self.path} is not. {self.outcome}")
+        try:
+            (self.path / STOP).touch()
+        except OSError as error:
+            raise type(error)(
+                f"A run is stopped by a file {STOP} in its run directory, which must be writable; {self.path} is not "
+                f"({error.strerror or error}). Stop it where it trains (process {owner['pid']} on {owner['host']}): "
+                "Ctrl-C there ends it cleanly."
+            ) from error
 
     def verify(self) -> list[Problem]:
         """Reads every committed file and line and lists what is damaged; an empty list means all is whole."""
@@ -489,8 +535,9 @@ class Run:
 
     def _snapshot(self, step: int, probe: int, fields: Arrays) -> Snapshot:
         ids = np.array(self.info["probes"][probe]["ids"], dtype=np.int32)
-        visible = self.tokenizer.visible if self.tokenizer else str
-        tokens = tuple(visible(int(token)) for token in ids)
+        from gptviz.tokenizers import visible_tokens
+
+        tokens = tuple(visible_tokens(self.tokenizer, ids) if self.tokenizer else map(str, ids))
         main = {name: fields.pop(name) for name in ("pattern", "loss", "top_ids", "top_probs")}
         nonfinite = fields.pop("nonfinite", None)
         return Snapshot(step, probe, ids, tokens, **main, statistics=fields, nonfinite=nonfinite)
@@ -512,8 +559,12 @@ class Run:
         return sizes
 
 
-def _read_info(path: Path) -> dict[str, Any]:
-    """The content of run.json, checked as far as a reader depends on it."""
+def read_info(path: Path) -> dict[str, Any]:
+    """The content of run.json, checked as far as a reader depends on it.
+
+    Raises:
+        NotARun: If there is none, it is damaged, or a newer version wrote it.
+    """
     file = path / "run.json"
     if not path.exists():
         raise NotARun(f"A run directory holds a run.json; {path} does not exist. {_known_runs()}")

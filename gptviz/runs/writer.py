@@ -19,11 +19,11 @@ from typing import Any, Literal
 
 from gptviz.runs import lock
 from gptviz.runs.cadence import kept_resume_points
-from gptviz.runs.faults import NotARun
+from gptviz.runs.faults import NotARun, RunLocked
 from gptviz.runs.files import FILE_NAME, Arrays, file_name, serialise
 from gptviz.runs.history import JOURNAL, METRICS, History
 from gptviz.runs.journal import LineWriter, Record, encode, lossless
-from gptviz.runs.reader import STOP
+from gptviz.runs.reader import STOP, read_info
 from gptviz.runs.replica import Replica
 from gptviz.whole_files import TEMPORARY, write_whole
 
@@ -81,6 +81,21 @@ def _told(folder: Path) -> Iterator[None]:
             f"A run must be kept in a folder that can be written; {folder} cannot ({error.strerror or error}). "
             "Choose another out=, or make it writable and free some space."
         ) from error
+
+
+def _taken(folder: Path) -> ValueError:
+    """Why no new run can begin where one is, and what to do: a run is not offered for deletion unless it is at rest."""
+    if owner := lock.holder(folder):
+        return RunLocked(f"A new run needs a new folder; a training is writing to {folder} (process {owner['pid']} on "
+                         f"{owner['host']}, since {owner['started']}). Choose another out=, or stop that training "
+                         f"first: open_run({str(folder)!r}).stop().")
+    try:
+        read_info(folder)
+    except NotARun as error:
+        return NotARun(f"A new run needs a new folder; {folder} holds a run that cannot be read. Choose another out=. "
+                       f"What is there: {error}")
+    return NotARun(f"A new run needs a new folder; {folder} holds a run already. Choose another out=, go on with "
+                   f"open_run({str(folder)!r}).resume(), or delete the folder.")
 
 
 def _replica(folder: Path, mirror: str | Path | None) -> Replica | None:
@@ -147,6 +162,7 @@ class RunWriter:
         """Makes a run directory in a folder that is new or empty, and opens it for writing.
 
         Raises:
+            RunLocked: If a training is writing to the folder.
             ValueError: If the folder holds something already, or `mirror` is no URL for it.
             OSError: If the folder cannot be written.
         """
@@ -158,8 +174,7 @@ class RunWriter:
     @staticmethod
     def _make(folder: Path, info: Record) -> None:
         if (folder / "run.json").exists():
-            raise NotARun(f"A new run needs a new folder; {folder} holds a run already. Choose another out=, go on "
-                          f"with open_run({str(folder)!r}).resume(), or delete the folder.")
+            raise _taken(folder)
         if folder.exists() and (not folder.is_dir() or not all(map(_is_unfinished, folder.iterdir()))):
             raise NotARun(f"A new run needs a new or empty folder; {folder} is not empty. Choose another out=.")
         try:

@@ -79,6 +79,7 @@ class Trainer:
 
     Attributes:
         reason: Why it ends, or None while it goes on.
+        cause: What made it stop by itself, as a phrase, or "".
         paused: Whether it waits for requests instead of training.
         rate: The learning rate that was set by hand, or None for the schedule.
         latest: The scalars of the last step.
@@ -111,6 +112,7 @@ class Trainer:
         self.clock = Clock()
         self.val_loss: float | None = None
         self.reason: str | None = None
+        self.cause = ""
         self._asked = ""  # why this process wants to end; the others do not know yet
         self.paused = False
         self.rate: float | None = None
@@ -355,12 +357,15 @@ class Trainer:
         seconds = self.clock.total()
         tokens = (self.step - self._first) * self.config.batch_size * self.model.config.block_size
         rate = tokens / max(1e-9, sum(seconds.values()) - seconds["eval"] - seconds["paused"])
+        why = {"cause": self.cause} if self.cause and self.reason == "stopped" else {}
         return {"seconds": seconds, "tokens_per_second": rate, "threads": self.threads.count,
-                "processes": self.ranks.count}
+                "processes": self.ranks.count, **why}
 
     def _not_finite(self, loss: float, x: Tensor) -> None:
-        if self.config.on_nan == "stop":
+        if self.config.on_nan == "stop" and not self.cause:
             self.stop("stopped")
+            value = "NaN" if math.isnan(loss) else loss
+            self.cause = f'the loss of step {self.step} was {value} (on_nan="stop")'
         if self._saw_nonfinite:
             return
         self._saw_nonfinite = True

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gptviz.analysis.distributions import distributions
 from gptviz.analysis.events import Detector, loss_bins
 from gptviz.analysis.measures import ProgressMeasures
-from gptviz.arguments import briefly
+from gptviz.arguments import briefly, span
 from gptviz.model import GPT
 from gptviz.naming import AXES
 from gptviz.packing import pack_pattern
@@ -149,7 +149,7 @@ class Recorder:
         self._unsent: list[dict[str, Any]] = []
         self._seen = max((one["step"] for one in self.run.observations), default=-1)
         self._warned = self._saw_nonfinite = False
-        self._missed_mirror: type[Exception] | None = None  # what kind of trouble was told
+        self._told_of_mirror: set[type[Exception]] = set()  # the kinds of trouble that were told
         self._last = -1
 
     def __enter__(self) -> "Recorder":
@@ -261,8 +261,8 @@ class Recorder:
 
     def _warn_once(self) -> None:
         error = self.writer.replica and self.writer.replica.error
-        if self.writer.replica and error and type(error) is not self._missed_mirror:  # another kind is told, too
-            self._missed_mirror = type(error)
+        if self.writer.replica and error and type(error) not in self._told_of_mirror:
+            self._told_of_mirror.add(type(error))
             then = "; nothing is copied" if isinstance(error, NotARun) else (
                 "; the copy is tried again, and is whole once that works")
             warnings.warn(
@@ -296,8 +296,9 @@ def encode_probes(probes: Sequence[str | Sequence[int]], tokenizer: Any, model: 
         ids = tokenizer.encode(probe) if isinstance(probe, str) else check_ids(
             probe, model.config.vocab_size).tolist()
         if not 1 <= len(ids) <= model.config.block_size:
-            raise ValueError(f"A probe must have 1 to {model.config.block_size} tokens (block_size); probe {number} "
-                             f"has {len(ids)}. Shorten it.")
+            most = model.config.block_size
+            raise ValueError(f"A probe must have {span(1, most)} token{'s' * (most > 1)} (block_size); probe {number} "
+                             f"has {len(ids)}. {'Shorten' if ids else 'Lengthen'} it.")
         encoded.append(ids)
     return encoded
 

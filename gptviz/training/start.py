@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,8 @@ def resume(
             model = GPT(GPTConfig(**run.info["model"]))
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
         show = progress and not background and is_first_process()
+        if writer.notice and not show:  # else the progress says it
+            warnings.warn(writer.notice, RuntimeWarning, stacklevel=3)
         start = _Start(config, source, accelerator, ranks, writer, show, on_step, claim)
         probes = [probe["ids"] for probe in run.info["probes"]]
         going = start.run(background) if background else run
@@ -258,6 +261,9 @@ class _Start:
             return
         if not saved:
             progress.say(f"NOT everything is on the disk: {self.writer.error}. {run!r}.")
+        elif trainer.cause and trainer.reason == "stopped":
+            progress.say(f"Stopped at step {trainer.step}: {trainer.cause}. It would come out again: look at the steps "
+                         f"before it, gptviz.open_run({str(run.path)!r}), and train anew with a smaller learning_rate.")
         elif trainer.reason != "finished":
             progress.say(f"Stopped at step {trainer.step} ({trainer.reason}). Go on with "
                          f"gptviz.open_run({str(run.path)!r}).resume()")
