@@ -13,6 +13,9 @@ from jaxtyping import Float, Float32, UInt8
 WORST_ERROR = 2 / 510 - 1 / 510**2
 
 _VALUES = (np.arange(256) / 255.0) ** 2
+# What a byte may stand for: at most so much more, at most so much less than its value.
+_MORE = np.append(((np.arange(255) + 0.5) / 255.0) ** 2, 1.0) - _VALUES
+_LESS = _VALUES - np.append(0.0, ((np.arange(1, 256) - 0.5) / 255.0) ** 2)
 # A softmax may overshoot 1 by rounding (half precision most); this is as much as one byte step lets through unseen.
 _OVERSHOOT = 1e-3
 _BLOCK = 32  # rows looked at together
@@ -55,7 +58,7 @@ def pack_pattern(pattern: Float[np.ndarray, "*batch query key"]) -> UInt8[np.nda
 
 
 def unpack_pattern(packed: UInt8[np.ndarray, "*batch cell"], n_tokens: int) -> Float32[np.ndarray, "*batch query key"]:
-    """Unpack what `pack_pattern` packed; rows sum to 1 only as nearly as bytes allow.
+    """Unpack what `pack_pattern` packed, each value by its byte alone; see `restore_pattern` for rows that sum to 1.
 
     Args:
         packed: ``n_tokens * (n_tokens + 1) // 2`` bytes per pattern.
@@ -79,6 +82,42 @@ def unpack_pattern(packed: UInt8[np.ndarray, "*batch cell"], n_tokens: int) -> F
     for query in range(n_tokens):
         start = triangle_cells(query)
         pattern[..., query, : query + 1] = values[packed[..., start : start + query + 1]]
+    return pattern
+
+
+def restore_pattern(
+    packed: UInt8[np.ndarray, "*batch cell"], n_tokens: int, sums: Float[np.ndarray, "*batch query"] | None = None
+) -> Float32[np.ndarray, "*batch query key"]:
+    """Unpack what `pack_pattern` packed, and give each row its sum again.
+
+    A row of thousands of small weights is rounded the same way again and again: 5,000 equal ones come back as 1.23
+    together. What is too much is taken from the cells, from each the same share of what its byte leaves open. So every
+    value stays one that packs to the same byte. The browser does the same (`js/pattern.ts`).
+
+    Args:
+        packed: ``n_tokens * (n_tokens + 1) // 2`` bytes per pattern.
+        n_tokens: the pattern's side.
+        sums: of each row before it was packed; 1 by default. A sum out of reach of the bytes is met as nearly as they
+            allow.
+
+    Raises:
+        ValueError: if the number of bytes does not belong to `n_tokens`.
+
+    Example:
+        >>> packed = pack_pattern(np.tril(np.ones((500, 500))) / np.arange(1, 501)[:, None])
+        >>> unpack_pattern(packed, 500)[-1].sum().round(3), restore_pattern(packed, 500)[-1].sum().round(3)
+        (np.float32(0.93), np.float32(1.0))
+    """
+    pattern = unpack_pattern(packed, n_tokens)
+    more, less = _MORE.astype(np.float32), _LESS.astype(np.float32)
+    for query in range(n_tokens):
+        start = triangle_cells(query)
+        row, cells = pattern[..., query, : query + 1], packed[..., start : start + query + 1]
+        wanted = 1.0 if sums is None else sums[..., query, None]
+        missing = wanted - row.sum(axis=-1, keepdims=True, dtype=np.float64)
+        room = np.where(missing > 0, more[cells], less[cells])
+        share = missing / np.maximum(room.sum(axis=-1, keepdims=True, dtype=np.float64), 1e-12)
+        row += np.clip(share, -1.0, 1.0) * room
     return pattern
 
 

@@ -46,7 +46,7 @@ function two(width: number) {
   return { columns: 2 as const, left, centre: left, right: width - left - gap };
 }
 
-/** Panels below the heads in their order: one that needs the whole width alone, others as two columns of about equal height. */
+/** Panels below the heads in their order: one that needs the whole width, or has nothing beside it, alone; others as two columns of about equal height. */
 export type Band<P> = P | [P[], P[]];
 
 /** Heights are what a panel takes as a rule, not what it takes now: no panel changes sides because another was folded. */
@@ -60,7 +60,7 @@ export function bands<P>(panels: P[], half: (panel: P) => boolean, height: (pane
     (all.at(-1) as [P[], P[]])[side].push(panel);
     tall[side] += height(panel) + 24;
   }
-  return all;
+  return all.map((band) => (Array.isArray(band) && !band[1].length ? band[0][0]! : band)); // the second panel of a band begins its second column
 }
 
 const one = (width: number) => ({ columns: 1 as const, left: width, centre: width, right: width });

@@ -32,10 +32,10 @@ export function mount(panel: Panel): Mounted {
   return { panel, section, title, subtitle, fold, controls, stage, lines, base, over, layout: null, laid: "", drawn: "" };
 }
 
-/** `folded` is null for a panel that cannot fold. */
-export function show_heading(mounted: Mounted, heading: Heading, folded: boolean | null): void {
+/** `folded` is null for a panel that cannot fold; `whose`: of two passes that are compared, the one that it shows. */
+export function show_heading(mounted: Mounted, heading: Heading, folded: boolean | null, whose = ""): void {
   put(mounted.title, heading.title);
-  put(mounted.subtitle, folded ? "" : heading.subtitle);
+  put(mounted.subtitle, folded ? "" : [whose, heading.subtitle].filter(Boolean).join(" · "));
   mounted.fold.hidden = folded === null;
   put(mounted.fold, folded ? "▸ show" : "▾ hide");
   mounted.fold.setAttribute("aria-expanded", String(!folded));
@@ -82,13 +82,13 @@ export function put(el: HTMLElement, words: string): void {
   if (el.textContent !== words) el.textContent = words;
 }
 
-export function header(board: RawBoard): { el: HTMLElement; saved: HTMLElement; steps: HTMLElement; readout: HTMLElement } {
+export function header(board: RawBoard): { el: HTMLElement; saved: HTMLElement; compared: HTMLElement; steps: HTMLElement; readout: HTMLElement } {
   const el = make("header", "gv-header"), mark = make("span", "gv-mark", "gpt"), steps = make("div", "gv-steps"), readout = make("span", "gv-readout");
   mark.append(make("b", "", "viz"));
-  const facts = make("span", "gv-facts"), saved = make("span", "gv-saved", "saved picture");
+  const facts = make("span", "gv-facts"), saved = make("span", "gv-saved", "saved picture"), compared = make("span", "gv-compared");
   facts.append(make("strong", "", board.title), document.createTextNode(board.facts.length ? `  ${board.facts.join(" · ")}` : ""));
-  el.append(mark, make("span", "gv-name", board.name), make("span", "gv-bar"), facts, saved, steps);
-  return { el, saved, steps, readout };
+  el.append(mark, make("span", "gv-name", board.name), make("span", "gv-bar"), facts, compared, saved, steps);
+  return { el, saved, compared, steps, readout };
 }
 
 export function text_form(board: RawBoard): { el: HTMLElement; input: HTMLInputElement; run: HTMLButtonElement; count: HTMLElement; error: HTMLElement } {

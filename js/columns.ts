@@ -15,10 +15,14 @@ const rank = ({ mounted }: Placing): number => { const at = order.indexOf(mounte
 export class Columns {
   private readonly holders = Object.fromEntries(slots.map((slot) => [slot, make("div", `gv-slot gv-${slot}`)])) as unknown as Record<Slot, HTMLElement>;
   private placed = "";
+  private beside = new Set<Mounted>(); // that stand in one of two columns
 
   constructor(private readonly root: HTMLElement) {}
 
   get all(): HTMLElement[] { return slots.map((slot) => this.holders[slot]); }
+
+  /** Whether a panel below the heads has half of the width. */
+  shares_width(mounted: Mounted): boolean { return this.beside.has(mounted); }
 
   /** Place the sections anew the next time: there are others. */
   forget(): void { this.placed = ""; }
@@ -37,7 +41,9 @@ export class Columns {
     for (const slot of columns === 1 ? one_column : slots) {
       const here = placings.filter((one) => one.slot === slot).sort((a, b) => rank(a) - rank(b)), holder = this.holders[slot];
       this.root.insertBefore(holder, footer);
-      holder.replaceChildren(...(slot === "below" && width >= 1000 ? bands(here, (one) => one.half, (one) => one.tall).map(band) : here.map(section)));
+      const parts = slot === "below" && width >= 1000 ? bands(here, (one) => one.half, (one) => one.tall) : here;
+      if (slot === "below") this.beside = new Set(parts.flatMap((part) => (Array.isArray(part) ? part.flat().map((one) => one.mounted) : [])));
+      holder.replaceChildren(...parts.map(band));
       holder.hidden = !here.length;
     }
   }

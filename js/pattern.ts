@@ -1,13 +1,33 @@
 // Attention as it travels: the lower triangle row by row, one byte of 255*sqrt(p) per cell, or a float32 where the text is
 // short or a value is not finite. Read by offset, never unpacked. Of a large model and text only tiles come at first, and
-// the rows of a head when they are looked at.
+// the rows of a head when they are looked at. A row of bytes is given its sum again, as in gptviz/packing.py.
 import { detail_at } from "./details.ts";
 import type { NumberArray, Values, View } from "./payload.ts";
 
 /** Rows `first` to `last` of a head: cell (query, key) is at `start` + query (query + 1) / 2 + key. */
-interface Rows { values: Values; start: number; first: number; last: number }
+interface Rows { values: Values; start: number; first: number; last: number; sum(query: number): number; shares: Float64Array }
 
 const triangle = (n: number) => (n * (n + 1)) / 2;
+
+const per_byte = (of: (byte: number) => number) => Float64Array.from({ length: 256 }, (_, byte) => of(byte));
+/** The probability that a byte stands for by itself. */
+export const values_of = per_byte((byte) => (byte / 255) ** 2);
+// What a byte may stand for: at most so much more, at most so much less than its value.
+const more = per_byte((byte) => (Math.min(255, byte + 0.5) / 255) ** 2 - values_of[byte]!);
+const less = per_byte((byte) => values_of[byte]! - (Math.max(0, byte - 0.5) / 255) ** 2);
+
+/** The share of `more` (or, below 0, of `less`) that every cell of a row takes on, so that they have its sum. */
+export function share_of(bytes: ArrayLike<number>, from: number, to: number, wanted: number): number {
+  let sum = 0, above = 0, below = 0;
+  for (let i = from; i < to; i++) { const byte = bytes[i]!; sum += values_of[byte]!; above += more[byte]!; below += less[byte]!; }
+  const missing = wanted - sum, room = missing > 0 ? above : below;
+  return room > 1e-12 ? Math.max(-1, Math.min(1, missing / room)) : 0;
+}
+
+const restored = (byte: number, share: number): number => values_of[byte]! + share * (share > 0 ? more : less)[byte]!;
+
+/** Of the bytes of one or all heads, by where a head starts: the share of every row, NaN until it is read. */
+const kept_shares = new WeakMap<Values, Map<number, Float64Array>>();
 
 export class Pattern {
   readonly n_layer: number;
@@ -33,6 +53,9 @@ export class Pattern {
   /** Whether weights are differences: bytes then count from 128, which is 0. */
   get around_zero(): boolean { return false; }
 
+  /** The weight at the end of the colour scale. */
+  get most(): number { return 1; }
+
   /** Whether a cell was taken out of the picture, as the first key is without its sink. */
   removed(_layer: number, _head: number, _query: number, _key: number): boolean { return false; }
 
@@ -45,7 +68,8 @@ export class Pattern {
   }
 
   private own_rows(layer: number, head: number): Rows {
-    return { values: this.own("pattern")!.values, start: (layer * this.n_head + head) * triangle(this.n_tokens), first: 0, last: this.n_tokens };
+    const at = layer * this.n_head + head, sums = this.own("sums")?.values, sum = (query: number) => sums?.[at * this.n_tokens + query] ?? 1;
+    return this.kept_rows(this.own("pattern")!.values, { start: at * triangle(this.n_tokens), first: 0, last: this.n_tokens, sum });
   }
 
   private asked_rows(layer: number, head: number, query: number): Rows | null {
@@ -54,9 +78,25 @@ export class Pattern {
       const detail = block >= 0 ? detail_at(this.view, { layer, head, rows: block }) : null;
       if (!detail) continue;
       const [first, last] = detail.arrays.rows!.values as unknown as [number, number];
-      if (query < last) return { values: detail.arrays[`${this.prefix}cells`]!.values, start: -triangle(first), first, last };
+      const sums = detail.arrays[`${this.prefix}sums`]?.values, sum = (query: number) => sums?.[query - first] ?? 1;
+      if (query < last) return this.kept_rows(detail.arrays[`${this.prefix}cells`]!.values, { start: -triangle(first), first, last, sum });
     }
     return null;
+  }
+
+  /** Rows with the shares of their cells, which are worked out when a row is read and kept for as long as the bytes are. */
+  private kept_rows(values: Values, rows: Omit<Rows, "values" | "shares">): Rows {
+    let shares = kept_shares.get(values)?.get(rows.start);
+    if (!shares) {
+      shares = new Float64Array(values instanceof Float32Array ? 0 : rows.last - rows.first).fill(NaN);
+      kept_shares.set(values, (kept_shares.get(values) ?? new Map()).set(rows.start, shares));
+    }
+    return { values, shares, ...rows };
+  }
+
+  private share(rows: Rows, query: number): number {
+    const at = query - rows.first, from = rows.start + triangle(query), known = rows.shares[at]!;
+    return Number.isNaN(known) ? (rows.shares[at] = share_of(rows.values, from, from + query + 1, rows.sum(query))) : known;
   }
 
   /** Whether the row of a head is here; else its weights are NaN and its bytes those of the tile. */
@@ -71,7 +111,7 @@ export class Pattern {
     const rows = this.rows(layer, head, query);
     if (!rows) return NaN;
     const value = rows.values[rows.start + triangle(query) + key]!;
-    return rows.values instanceof Float32Array ? value : (value / 255) ** 2;
+    return rows.values instanceof Float32Array ? value : restored(value, this.share(rows, query));
   }
 
   /** 0..255, the index in the colour scale. */
@@ -87,9 +127,12 @@ export class Pattern {
     return values[((layer * this.n_head + head) * side + at(query)) * side + at(key)]!;
   }
 
-  /** How far a weight may be from the model's float: half a step of sqrt(p). */
-  rounding(layer: number, head: number, query: number, p: number): number {
-    return this.exact(layer, head, query) ? 0 : Math.sqrt(p) / 255 + (0.5 / 255) ** 2;
+  /** How far a weight may be from the model's float: to the farther end of what its byte may stand for. */
+  rounding(layer: number, head: number, query: number, key: number): number {
+    const rows = key > query ? null : this.rows(layer, head, query);
+    if (!rows || rows.values instanceof Float32Array) return 0;
+    const byte = rows.values[rows.start + triangle(query) + key]!, moved = restored(byte, this.share(rows, query)) - values_of[byte]!;
+    return Math.max(more[byte]! - moved, less[byte]! + moved);
   }
 
   /** The key that this query attends to most; without the row, the first key under the brightest place of the tile. */

@@ -1,6 +1,6 @@
 // Which attention the heads show: as recorded, without the first token, of the other trace, or the difference of both.
-import { Pattern, spread } from "./pattern.ts";
-import type { View } from "./payload.ts";
+import { Pattern, spread, values_of } from "./pattern.ts";
+import type { NumberArray, View } from "./payload.ts";
 import type { Scene } from "./scene.ts";
 
 const least_mass = 0.01; // what is left of a row without the first token, below which its shares would be rounding, magnified
@@ -23,8 +23,8 @@ class WithoutSink extends Pattern {
     return Math.round(255 * Math.sqrt(Math.min(1, Math.max(0, this.weight(layer, head, query, key) || 0))));
   }
 
-  override rounding(layer: number, head: number, query: number, p: number): number {
-    return super.rounding(layer, head, query, p) / Math.max(least_mass, this.left(layer, head, query));
+  override rounding(layer: number, head: number, query: number, key: number): number {
+    return super.rounding(layer, head, query, key) / Math.max(least_mass, this.left(layer, head, query));
   }
 
   override peak(layer: number, head: number, query: number): number {
@@ -32,13 +32,29 @@ class WithoutSink extends Pattern {
   }
 }
 
-/** The other trace's weight minus this one's, or, where the other is an earlier step, minus that; bytes of 128 + 127 sign(d) sqrt|d|. */
+/** The largest change of any weight, where Python did not say it: of two steps, which are compared here. 1 where nothing changes. */
+function largest_change({ pattern, other_pattern }: View["arrays"]): number {
+  const value = ({ values }: NumberArray) => (values instanceof Float32Array ? (i: number) => values[i]! : (i: number) => values_of[values[i]!]!);
+  const before = value(pattern!), after = value(other_pattern!);
+  let most = 0;
+  for (let i = 0; i < pattern!.values.length; i++) { const change = Math.abs(after(i) - before(i)); if (change > most) most = change; }
+  return most || 1;
+}
+
+/** The other trace's weight minus this one's, or, where the other is an earlier step, minus that; bytes of 128 + 127 sign(d) sqrt|d / most|. */
 class Difference extends Pattern {
   private other: Pattern;
   private sign: number;
-  constructor(view: View) { super(view); this.other = new Pattern(view, "other_"); this.sign = view.content?.since === undefined ? 1 : -1; }
+  private readonly end: number;
+  constructor(view: View) {
+    super(view);
+    this.other = new Pattern(view, "other_");
+    this.sign = view.content?.since === undefined ? 1 : -1;
+    this.end = view.range.change?.[1] ?? largest_change(view.arrays);
+  }
 
   override get around_zero(): boolean { return true; }
+  override get most(): number { return this.end; }
 
   override weight(layer: number, head: number, query: number, key: number): number {
     return this.sign * (this.other.weight(layer, head, query, key) - super.weight(layer, head, query, key));
@@ -47,11 +63,11 @@ class Difference extends Pattern {
   override byte(layer: number, head: number, query: number, key: number): number {
     if (!this.has(layer, head, query)) return 128;
     const change = this.weight(layer, head, query, key) || 0;
-    return Math.round(128 + 127 * Math.sign(change) * Math.sqrt(Math.min(1, Math.abs(change))));
+    return Math.round(128 + 127 * Math.sign(change) * Math.sqrt(Math.min(1, Math.abs(change) / this.end)));
   }
 
-  override rounding(layer: number, head: number, query: number): number {
-    return this.exact(layer, head, query) ? 0 : 2 / 255; // two bytes, each at most 1/255 off
+  override rounding(layer: number, head: number, query: number, key: number): number {
+    return super.rounding(layer, head, query, key) + this.other.rounding(layer, head, query, key);
   }
 
   /** The key whose weight changed most. */
@@ -82,6 +98,29 @@ const made = new WeakMap<View, Partial<Record<Shown, Pattern>>>();
 
 /** Whether the view holds a second trace's pattern. */
 export const has_other = (view: View): boolean => Boolean(view.arrays.other_pattern ?? view.arrays.other_tiles);
+
+/** What the two patterns are called. */
+export const names_of = (view: View): [string, string] => (view.labels.compared as [string, string] | undefined) ?? ["this", "the other"];
+
+/** Which minus which the difference is. */
+export function minus_words(view: View): string {
+  const [first, second] = names_of(view);
+  return view.content?.since === undefined ? `${second} − ${first}` : `${first} − ${second}`;
+}
+
+/** Two that are compared, and which minus which; nothing where there is one. */
+export function compared_words(views: View[]): string {
+  const view = views.find((one) => one.kind === "attention");
+  return view && has_other(view) ? `comparing ${names_of(view).join(" and ")} · difference: ${minus_words(view)}` : "";
+}
+
+const of_one_pass = new Set(["reads", "lines", "text", "ruler", "after", "next", "tree", "scores", "lens", "writes", "querykey", "decomposition"]);
+
+/** Where two are compared, whose numbers a panel shows that knows only one of them; else nothing. */
+export function whose(views: View[], panel: string): string {
+  const view = views.find((one) => one.kind === "attention");
+  return view && has_other(view) && of_one_pass.has(panel) ? `of ${names_of(view)[0]}` : "";
+}
 
 /** What the reader chose in the heading of the large head. */
 export function shown_of({ options_of, views }: Pick<Scene, "options_of" | "views">): Shown {

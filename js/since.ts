@@ -22,7 +22,7 @@ const comparable = (view: View, other: View): boolean =>
   (view.kind === "tokens" && view.arrays.loss!.values.length === other.arrays.loss!.values.length);
 
 const with_other = (view: View, other: View, now: number, before: number): View =>
-  ({ ...view, arrays: { ...view.arrays, other_pattern: other.arrays.pattern! }, labels: { ...view.labels, compared: [`step ${now}`, `step ${before}`] }, content: { ...view.content, since: before } });
+  ({ ...view, arrays: { ...view.arrays, other_pattern: other.arrays.pattern!, ...(other.arrays.sums ? { other_sums: other.arrays.sums } : {}) }, labels: { ...view.labels, compared: [`step ${now}`, `step ${before}`] }, content: { ...view.content, since: before } });
 
 function with_change(view: View, other: View, before: number): View {
   const values = view.arrays.loss!.values.map((loss, i) => loss - other.arrays.loss!.values[i]!);

@@ -21,6 +21,12 @@ export function precise(value: number, digits = 2): string {
 /** A weight for a cell: .91, 1.0. */
 export const short = (p: number): string => (p >= 0.995 ? "1.0" : p.toFixed(2).replace(/^0/, ""));
 
+/** The words of a change's size with its sign: +0.15, −.15; what its digits round to zero may be either, ±0.00. */
+export function signed(value: number, size: string): string {
+  if (!Number.isFinite(value)) return fixed(value, 0);
+  return `${/[1-9]/.test(size) ? (value < 0 ? minus : "+") : "±"}${size}`;
+}
+
 /** An integer with a thin space between thousands. */
 export const whole = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, thin).replace("-", minus);
 

@@ -61,6 +61,8 @@ def test_two_patterns_travel_side_by_side():
     rows, columns = np.tril_indices(6)
     np.testing.assert_array_equal(view.arrays["other_pattern"], b[..., rows, columns])
     assert view.labels["compared"] == ("original", "edited")
+    assert view.range["change"] == (-np.abs(b - a).max(), np.abs(b - a).max())
+    assert attention_view(a, tokens, other=a).range["change"] == (-1, 1)  # nothing changes: no scale of its own
 
 
 def test_of_two_large_patterns_the_change_of_each_head_travels_as_a_tile(monkeypatch):
@@ -69,7 +71,9 @@ def test_of_two_large_patterns_the_change_of_each_head_travels_as_a_tile(monkeyp
     view = attention_view(a, tokens, other=b)
     shown = view.arrays["change_tiles"].astype(np.float64) - 128
     change = b - a
-    np.testing.assert_allclose(np.sign(shown) * (shown / 127) ** 2, change, atol=2 / 127)
+    low, most = view.range["change"]
+    assert -low == most == np.abs(change).max()
+    np.testing.assert_allclose(most * np.sign(shown) * (shown / 127) ** 2, change, atol=most * 2 / 127)
     detail = view.detail_of(layer=1, head=2, rows=0)
     assert len(detail.arrays["other_cells"]) == triangle_cells(16)
     np.testing.assert_allclose(detail.arrays["other_cells"], b[1, 2][np.tril_indices(16)])

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gptviz.packing import WORST_ERROR, pack_pattern, triangle_cells, unpack_pattern, unpack_value
+from gptviz.packing import (
+    WORST_ERROR,
+    pack_pattern,
+    restore_pattern,
+    triangle_cells,
+    unpack_pattern,
+    unpack_value,
+)
 
 
 def causal_softmax(shape, seed=0, dtype=np.float32):
@@ -36,6 +43,35 @@ def test_unpacking_is_causal_and_within_the_worst_error(n_tokens):
     assert again.dtype == np.float32
     assert np.abs(again - pattern).max() <= WORST_ERROR + 1e-6
     assert not np.triu(again, 1).any()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 6.0])
+def test_restored_rows_sum_to_1_and_pack_to_the_same_bytes(scale):
+    scores = np.random.default_rng(3).normal(scale=scale, size=(2, 600, 600))
+    weights = np.where(np.tril(np.ones((600, 600), dtype=bool)), np.exp(scores), 0)
+    pattern = weights / weights.sum(-1, keepdims=True)
+    packed = pack_pattern(pattern)
+    restored, unpacked = restore_pattern(packed, 600), unpack_pattern(packed, 600)
+    assert np.abs(unpacked.sum(-1, dtype=np.float64) - 1).max() > 0.003
+    np.testing.assert_allclose(restored.sum(-1, dtype=np.float64), 1, atol=1e-6)
+    assert np.array_equal(pack_pattern(restored), packed)
+    assert np.abs(restored - pattern).sum() <= np.abs(unpacked - pattern).sum()
+
+
+def test_five_thousand_equal_weights_are_restored_exactly():
+    row = np.full(5000, round(255 * np.sqrt(1 / 5000)), np.uint8)  # the last row alone: the whole triangle is 12.5 MB
+    assert np.square(row / 255).sum() == pytest.approx(1.23, abs=0.005)
+    packed = np.zeros(triangle_cells(5000), np.uint8)
+    packed[-5000:] = row
+    np.testing.assert_allclose(restore_pattern(packed, 5000)[-1], 1 / 5000, rtol=1e-5)
+
+
+def test_rows_that_had_another_sum_are_given_that_one_as_nearly_as_bytes_allow():
+    half = pack_pattern(0.5 * causal_softmax((1, 300, 300)))
+    sums = np.full((1, 300), 0.5)
+    np.testing.assert_allclose(restore_pattern(half, 300, sums).sum(-1, dtype=np.float64), sums, atol=1e-6)
+    beyond = restore_pattern(half, 300) - unpack_pattern(half, 300)  # 1 is out of reach: no byte is left for it
+    assert 0 < beyond.max() <= WORST_ERROR
 
 
 def test_bytes_survive_unpacking_and_packing_again():

@@ -53,6 +53,8 @@ def test_nan_survives_to_the_browser():
     sent = attention_view(pattern, ["x"] * 64).arrays["pattern"]
     assert sent.dtype == np.float32
     assert np.isnan(sent[3, 4, 15:21]).all()
+    rows, columns = np.tril_indices(64)
+    np.testing.assert_array_equal(sent[2], pattern[2][:, rows, columns].astype(np.float32))  # floats in every layer
 
 
 @pytest.mark.parametrize("n_tokens", [4, 64])
@@ -143,6 +145,19 @@ def test_a_large_pattern_travels_as_tiles_and_its_heads_in_rows(n_tokens, monkey
     np.testing.assert_allclose((view.arrays["tiles"][0, 0, -1, 0] / 255) ** 2, pattern[0, 0, -3:, :3].max(), atol=0.02)
 
 
+@pytest.mark.parametrize(("n_tokens", "whole"), [(64, True), (1500, False)])
+def test_rows_that_travel_as_bytes_come_back_with_their_sums(n_tokens, whole, monkeypatch):
+    monkeypatch.setattr("gptviz.views.attention.EXACT", 10_000)
+    monkeypatch.setattr("gptviz.views.attention.WHOLE", 1_000_000 if whole else 10_000)
+    even = np.ascontiguousarray(causal(1, 2, n_tokens))
+    view, edited = (attention_view(pattern, ["x"] * n_tokens) for pattern in (even, even * np.float32(0.97)))
+    for one, pattern, told in ((view, even, False), (edited, even * 0.97, True)):
+        sent = one.arrays if whole else one.detail_of(layer=0, head=1, rows=0).arrays
+        assert sent["pattern" if whole else "cells"].dtype == np.uint8
+        assert ("sums" in sent) == told  # a softmax's rows sum to 1: nobody needs to be told
+        np.testing.assert_allclose(head_pattern(one, 0, 1), pattern[0, 1], rtol=1e-3)
+
+
 def test_the_strongest_key_is_the_first_of_equals_and_never_nan(monkeypatch):
     pattern = np.zeros((1, 1, 4, 4), np.float32)
     pattern[0, 0] = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [np.nan, 0.2, 0.8, 0], [np.nan] * 4]
@@ -157,7 +172,7 @@ def test_packed_and_float_patterns_give_the_same_rows(monkeypatch):
     pattern = np.tril(np.ones((1, 1, 30, 30), np.float32)) / np.arange(1, 31, dtype=np.float32)[:, None]
     words = [str(i) for i in range(30)]
     floats, packed = attention_view(pattern, words), attention_view(pack_pattern(pattern), words)
-    np.testing.assert_allclose(head_pattern(packed, 0, 0), head_pattern(floats, 0, 0), atol=0.004)
+    np.testing.assert_allclose(head_pattern(packed, 0, 0), head_pattern(floats, 0, 0), rtol=1e-5)
     np.testing.assert_array_equal(packed.arrays["tiles"], floats.arrays["tiles"])
 
 

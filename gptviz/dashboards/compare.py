@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from gptviz.analysis.comparison import common_probe, common_steps, differences, match_heads
 from gptviz.dashboards.explore import facts, picture
 from gptviz.dashboards.watch import curve_view, snapshot_views
@@ -56,15 +54,10 @@ def compare(a: Any, b: Any) -> Board:
 def _heads(a: Any, b: Any, step: int, probes: tuple[int, int], names: tuple[str, str]) -> View:
     """The heads of the first run, each with the one of the second that attends most like it."""
     snapshots = a.snapshot(step, probes[0]), b.snapshot(step, probes[1])
-    ours, theirs = (_whole(snapshot.attention()) for snapshot in snapshots)
+    ours, theirs = (snapshot.attention() for snapshot in snapshots)
     if all(snapshot.nonfinite is None for snapshot in snapshots):
         theirs = theirs[[[layer] for layer in range(len(theirs))], match_heads(ours, theirs)]
     return attention_view(ours, snapshots[0].tokens, other=theirs, compared=names)
-
-
-def _whole(pattern: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1 again: each weight was kept in one byte."""
-    return pattern / pattern.sum(-1, keepdims=True)
 
 
 def _curves(a: Any, b: Any, names: tuple[str, str]) -> View:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from gptviz.packing import attends_ahead, pack_pattern, triangle_cells, unpack_pattern
+from gptviz.packing import attends_ahead, pack_pattern, restore_pattern, triangle_cells, unpack_pattern
 from gptviz.views.view import Check, View
 
 EXACT = 300_000  # bytes up to which a pattern travels as the model's own floats
@@ -15,7 +15,10 @@ TILES = 1_000_000  # bytes that all tiles may have together
 LARGEST_TILE = 64
 CHUNK = 1_000_000  # bytes of the rows of a head that are sent at once
 MARGIN = 64  # rows sent beyond those asked for, so that a window over the edge of a block is whole
-AXES = {"tiles": ("layer", "head", "y", "x"), "peaks": ("layer", "head", "pos"), "block": ("one",)}
+AXES = {"pattern": ("layer", "head", "packed"), "sums": ("layer", "head", "pos"), "tiles": ("layer", "head", "y", "x"),
+        "peaks": ("layer", "head", "pos"), "block": ("one",)}
+ROW_AXES = {"cells": ("packed",), "sums": ("row",), "rows": ("end",)}
+ONE = 1e-4  # the sum of a row that a softmax made is as near as this to 1
 HALF_STEP = 0.5 / 255  # a stored byte is off by at most this in sqrt(p)
 
 
@@ -27,10 +30,11 @@ def attention_view(
     """The attention pattern of all heads, with the real tokens on both axes.
 
     The lower triangle travels. Short texts as float32, so that the shown digits are the model's; longer ones as bytes
-    of 255*sqrt(p), and the browser says how far such a value may be off. A pattern with a NaN or infinity is
-    float32, so that each shows its own glyph. Beyond `WHOLE` bytes only a tile of every head travels, each pixel the
-    largest of its cells, and the largest weight of every row; a head itself is the view's detail, by layer, head and
-    block of rows.
+    of 255*sqrt(p). From those the browser restores rows with their sums, as `restore_pattern` does, and says how far
+    a value may be off; the sums travel where they are not 1. A pattern with a NaN or infinity is float32, so that
+    each shows its own glyph. Beyond `WHOLE` bytes only a tile of every head travels, each pixel the largest of its
+    cells, and the largest weight of every row; a head itself is the view's detail, by layer, head and block of rows.
+    Of two patterns the range of "change" is the largest change of any weight.
 
     Args:
         pattern: [layer, head, query, key], probabilities, or one such [head, query, key] per layer; or what
@@ -54,19 +58,58 @@ def attention_view(
     packed = bool(layers) and layers[0].dtype == np.uint8 and layers[0].ndim == 2
     _check_shapes(layers, n, packed)
     cells = len(layers) * len(layers[0]) * triangle_cells(n)
-    checks = (_check_packed(layers, n),) if packed else (_check_rows(layers),)
     others = [] if other is None else list(other)
     if other is not None:
         _check_other(layers, others, n, packed)
-    labels = {"token": tuple(tokens)} | ({"compared": compared} if others else {})
-    shared: dict[str, Any] = dict(labels=labels, checks=checks)
+    sums = None if packed else _row_sums(layers)
+    shared: dict[str, Any] = dict(
+        labels={"token": tuple(tokens)} | ({"compared": compared} if others else {}),
+        checks=(_check_packed(layers, n) if sums is None else _check_rows(sums),))
+    most = {"change": _most_changed(layers, others)} if others else {}
     if cells * (2 if others else 1) > WHOLE:
-        return _in_parts(layers, others, n, title, shared)
-    arrays = {name: np.stack([one if packed else _travelling(one, cells * 4 <= EXACT) for one in those])
-              for name, those in (("pattern", layers), ("other_pattern", others)) if those}
-    return View("attention", title, "hover looks, click locks", arrays,
-                dict.fromkeys(arrays, ("layer", "head", "packed")), units={"pattern": "probability"},
-                range={"pattern": (0.0, 1.0)}, **shared)
+        return _in_parts(layers, others, n, title, most, shared)
+    arrays = _whole("", layers, sums, cells * 4 <= EXACT)
+    if others:
+        arrays |= _whole("other_", others, _row_sums(others), cells * 4 <= EXACT)
+    return View("attention", title, "hover looks, click locks", arrays, _axes(arrays, AXES),
+                units={"pattern": "probability"}, range={"pattern": (0.0, 1.0)} | most, **shared)
+
+
+def _axes(arrays: dict[str, np.ndarray], axes: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The axes of arrays that may be those of the other pattern: other_cells has those of cells."""
+    return {name: axes[name.split("_")[-1]] for name in arrays}
+
+
+def _whole(
+    prefix: str, layers: list[np.ndarray], sums: np.ndarray | None, short: bool
+) -> dict[str, np.ndarray]:
+    """All heads at once: what was packed as it is, else floats where they are few or not all finite, else bytes."""
+    if sums is None:
+        return {f"{prefix}pattern": np.stack(layers)}
+    exact = short or not np.isfinite(sums).all()
+    arrays = {f"{prefix}pattern": np.stack([_travelling(one, exact) for one in layers])}
+    return arrays if exact else arrays | _unusual(f"{prefix}sums", sums)
+
+
+def _row_sums(layers: list[np.ndarray]) -> Float[np.ndarray, "layer *row"]:
+    """The sum of every row, not finite where a value of it is not; a product with ones is ten times as fast."""
+    return np.stack([one @ np.ones(one.shape[-1], np.float32) for one in layers])
+
+
+def _unusual(name: str, sums: np.ndarray) -> dict[str, np.ndarray]:
+    """Sums that the reader of the bytes must be told: those of a softmax are 1."""
+    return {name: sums.astype(np.float32)} if np.abs(sums - 1).max(initial=0.0) > ONE else {}
+
+
+def _most_changed(layers: list[np.ndarray], others: list[np.ndarray]) -> tuple[float, float]:
+    """The largest change of a weight, as the ends of a scale; 1 where nothing changes."""
+    most = max(float(np.abs(_change(a, b)).max()) for a, b in zip(layers, others, strict=True)) or 1.0
+    return -most, most
+
+
+def _change(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """From a to b, and 0 where that is not a finite number, which is told apart where the head itself is shown."""
+    return np.nan_to_num(b - a, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _check_other(layers: list[np.ndarray], others: list[np.ndarray], n: int, packed: bool) -> None:
@@ -90,7 +133,8 @@ def _check_shapes(layers: list[np.ndarray], n: int, packed: bool) -> None:
 
 
 def _in_parts(
-    layers: list[np.ndarray], others: list[np.ndarray], n: int, title: str, shared: dict[str, Any]
+    layers: list[np.ndarray], others: list[np.ndarray], n: int, title: str, most: dict[str, tuple[float, float]],
+    shared: dict[str, Any],
 ) -> View:
     """Tiles of all heads and the largest weight of every row; the rows of one head as the detail."""
     side = max(16, min(LARGEST_TILE, n, int((TILES / (len(layers) * len(layers[0]))) ** 0.5)))
@@ -101,22 +145,23 @@ def _in_parts(
             arrays |= {f"{prefix}tiles": np.stack([tile for tile, _ in made]),
                        f"{prefix}peaks": np.stack([peak for _, peak in made])}
     if others:
-        arrays["change_tiles"] = np.stack([_change_tile(b - a, side) for a, b in zip(layers, others, strict=True)])
+        arrays["change_tiles"] = np.stack([_change_tile(_change(a, b) / most["change"][1], side)
+                                           for a, b in zip(layers, others, strict=True)])
     exact = layers[0].dtype != np.uint8 and triangle_cells(n) * 4 <= CHUNK
     block = n if triangle_cells(n) <= CHUNK else max(1, CHUNK // n - MARGIN)
     arrays["block"] = np.array([block], np.int32)
 
     def rows(at: dict[str, int]) -> View:
         first, last = at["rows"], min(n, at["rows"] + block + (0 if block == n else MARGIN))
-        here = {f"{prefix}cells": _rows_of(those[at["layer"]][at["head"]], first, last, exact)
-                for prefix, those in (("", layers), ("other_", others)) if those}
-        return View("attention", title, "", here | {"rows": np.array([first, last], np.int32)},
-                    dict.fromkeys(here, ("packed",)) | {"rows": ("end",)})
+        here = {"rows": np.array([first, last], np.int32)}
+        for prefix, those in (("", layers), ("other_", others)):
+            if those:
+                here |= _rows_of(prefix, those[at["layer"]][at["head"]], first, last, exact)
+        return View("attention", title, "", here, _axes(here, ROW_AXES))
 
     places = (range(len(layers)), range(len(layers[0])), range(0, n, block))
-    return View("attention", title, "hover looks, click locks", arrays,
-                {name: AXES[name.split("_")[-1]] for name in arrays},
-                units={"tiles": "probability"}, range={"tiles": (0.0, 1.0)}, detail=rows,
+    return View("attention", title, "hover looks, click locks", arrays, _axes(arrays, AXES),
+                units={"tiles": "probability"}, range={"tiles": (0.0, 1.0)} | most, detail=rows,
                 detail_axes=("layer", "head", "rows"), detail_places=places, **shared)
 
 
@@ -128,8 +173,7 @@ def _tile_and_peaks(one: np.ndarray, n: int, side: int) -> tuple[UInt8[np.ndarra
 
 
 def _change_tile(change: Float[np.ndarray, "head query key"], side: int) -> UInt8[np.ndarray, "head y x"]:
-    """Differences as `side` x `side` bytes, 128 + 127 sign(d) sqrt|d| of the cell that changed most."""
-    change = np.nan_to_num(change)
+    """Changes of -1 to 1 as `side` x `side` bytes, 128 + 127 sign(d) sqrt|d| of the cell that changed most."""
     up, down = largest_of(np.maximum(change, 0), side), largest_of(np.maximum(-change, 0), side)
     most = np.where(up >= down, up, -down)
     return np.rint(128 + 127 * np.sign(most) * np.sqrt(np.minimum(1, np.abs(most)))).astype(np.uint8)
@@ -161,17 +205,21 @@ def _bytes(p: Shaped[np.ndarray, "*cells"]) -> UInt8[np.ndarray, "*cells"]:
     return np.rint(255 * np.sqrt(np.fmax(np.fmin(p, 1), 0))).astype(np.uint8)  # fmin(NaN, 1) is 1
 
 
-def _rows_of(head: np.ndarray, first: int, last: int, exact: bool) -> Shaped[np.ndarray, "cell"]:
+def _rows_of(prefix: str, head: np.ndarray, first: int, last: int, exact: bool) -> dict[str, np.ndarray]:
     """Rows `first` to `last` of a head's lower triangle: the model's floats where few or not finite, else bytes."""
     if head.ndim == 1:
-        return head[triangle_cells(first) : triangle_cells(last)]
+        return {f"{prefix}cells": head[triangle_cells(first) : triangle_cells(last)]}
     rows = [head[query, : query + 1] for query in range(first, last)]
     cells = np.concatenate(rows).astype(np.float32)
-    return cells if exact or not np.isfinite(cells).all() else _bytes(cells)
+    if exact or not np.isfinite(cells).all():
+        return {f"{prefix}cells": cells}
+    return {f"{prefix}cells": _bytes(cells)} | _unusual(f"{prefix}sums", _row_sums([head[first:last]])[0])
 
 
 def head_pattern(view: View, layer: int, head: int) -> Float[np.ndarray, "query key"]:
     """The pattern of one head of an attention view, float32; zero above the diagonal.
+
+    What travels as bytes is restored as the browser does it.
 
     Example:
         >>> view = attention_view(np.tril(np.ones((1, 2, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
@@ -182,20 +230,25 @@ def head_pattern(view: View, layer: int, head: int) -> Float[np.ndarray, "query 
     n = len(view.labels["token"])
     if "pattern" in view.arrays:
         cells = view.arrays["pattern"][layer, head]
+        sums = view.arrays["sums"][layer, head] if "sums" in view.arrays else None
     else:
-        blocks = [view.detail_of(layer=layer, head=head, rows=first) for first in view.detail_places[2]]
-        cells = np.concatenate([_without_margin(one, first, view.detail_places[2], n)
-                                for one, first in zip(blocks, view.detail_places[2], strict=True)])
+        cells, sums = _joined(view, layer, head, n)
     if cells.dtype == np.uint8:
-        return unpack_pattern(cells, n)
+        return restore_pattern(cells, n, sums)
     pattern = np.zeros((n, n), np.float32)
     pattern[np.tril_indices(n)] = cells
     return pattern
 
 
-def _without_margin(block: View, first: int, firsts: Sequence[int], n: int) -> np.ndarray:
-    later = [one for one in firsts if one > first]
-    return block.arrays["cells"][: triangle_cells(later[0] if later else n) - triangle_cells(first)]
+def _joined(view: View, layer: int, head: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of a head that comes in blocks of rows, and the sums of its rows."""
+    cells, sums, firsts = [], np.ones(n, np.float32), list(view.detail_places[2])
+    for first, end in zip(firsts, [*firsts[1:], n], strict=True):  # without what a block holds of the next
+        block = view.detail_of(layer=layer, head=head, rows=first).arrays
+        cells.append(block["cells"][: triangle_cells(end) - triangle_cells(first)])
+        if "sums" in block:
+            sums[first:end] = block["sums"][: end - first]
+    return np.concatenate(cells), sums
 
 
 def strongest_key(view: View, layer: int, head: int, query: int) -> int:
@@ -230,8 +283,8 @@ def full_pattern(view: View) -> Float[np.ndarray, "layer head query key"]:
 
 
 def _travelling(pattern: Float[np.ndarray, "head pos pos"], exact: bool) -> Shaped[np.ndarray, "head cell"]:
-    """[head, packed], float32 where that is small or the values are not all finite, else bytes."""
-    if exact or not np.isfinite(pattern).all():
+    """[head, packed], as float32 or as bytes."""
+    if exact:
         rows, columns = np.tril_indices(pattern.shape[-1])
         return np.ascontiguousarray(pattern[..., rows, columns], dtype=np.float32)
     return pack_pattern(pattern)
@@ -249,10 +302,9 @@ def _refuse_future(pattern: Float[np.ndarray, "head query key"], layer: int) -> 
                          f"Pass the pattern after the mask and the softmax.")
 
 
-def _check_rows(layers: list[np.ndarray]) -> Check:
-    """How far a row is from summing to 1, in float; a product with ones is ten times as fast as a float64 sum."""
-    errors = [np.abs(one @ np.ones(one.shape[-1], np.float32) - 1).max() for one in layers]
-    return Check("rows sum to 1", float(np.max(errors)), 1e-4)
+def _check_rows(sums: Float[np.ndarray, "layer head pos"]) -> Check:
+    """How far a row is from summing to 1, in float."""
+    return Check("rows sum to 1", float(np.abs(sums - 1).max()), ONE)
 
 
 def _check_packed(packed: list[np.ndarray], n_tokens: int) -> Check:

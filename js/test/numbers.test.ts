@@ -48,13 +48,29 @@ function bytes_pattern(n: number, p: (query: number, key: number) => number): Pa
   return new Pattern(view_of({ pattern: { shape: [1, 1, values.length], axes: ["layer", "head", "packed"], values } }, n));
 }
 
-test("a byte is off by no more than it says", () => {
-  const truth = (query: number, key: number) => ((query * 7 + key * 13) % 100) / 100, pattern = bytes_pattern(40, truth);
-  for (let query = 0; query < 40; query++)
-    for (let key = 0; key <= query; key++) {
-      const p = pattern.weight(0, 0, query, key);
-      assert.ok(Math.abs(p - truth(query, key)) <= pattern.rounding(0, 0, query, p) + 1e-12);
-    }
+const row_sum = (pattern: Pattern, query: number): number => Array.from({ length: query + 1 }, (_, key) => pattern.weight(0, 0, query, key)).reduce((a, b) => a + b, 0);
+
+test("a byte is off by no more than it says, and its row has its sum", () => {
+  const part = (query: number, key: number) => ((query * 7 + key * 13) % 100) / 100 + 1e-4;
+  const total = (query: number) => Array.from({ length: query + 1 }, (_, key) => part(query, key)).reduce((a, b) => a + b, 0);
+  const truth = (query: number, key: number) => part(query, key) / total(query), pattern = bytes_pattern(40, truth);
+  for (let query = 0; query < 40; query++) {
+    assert.ok(Math.abs(row_sum(pattern, query) - 1) < 1e-9, `${query}: ${row_sum(pattern, query)}`);
+    for (let key = 0; key <= query; key++) assert.ok(Math.abs(pattern.weight(0, 0, query, key) - truth(query, key)) <= pattern.rounding(0, 0, query, key) + 1e-12);
+  }
+});
+
+test("of 5,000 equal weights, which are 1.23 as bytes, each is right", () => {
+  const bytes = new Uint8Array(5000).fill(Math.round(255 * Math.sqrt(1 / 5000))), first = 4999;
+  assert.equal(bytes.reduce((sum, byte) => sum + (byte / 255) ** 2, 0).toFixed(2), "1.23");
+  const block = (sums: object) => ({ kind: "attention", title: "", subtitle: "", labels: {}, units: {}, range: {}, checks: [], arrays: {
+    cells: { dtype: "uint8", shape: [5000], axes: ["packed"], data: bytes }, rows: { dtype: "int32", shape: [2], axes: ["end"], data: new Int32Array([first, 5000]) }, ...sums } });
+  const seen = (sums = {}) => new Pattern(view_of({ tiles: { shape: [1, 1, 1, 1], axes: [], values: new Uint8Array(1) }, block: { shape: [1], axes: [], values: new Int32Array([first]) } }, 5000,
+                                                  { detail_axes: ["layer", "head", "rows"], details: { [`0,0,${first}`]: block(sums) } }));
+  assert.ok(Math.abs(seen().weight(0, 0, first, 17) - 1 / 5000) < 1e-9);
+  assert.ok(Math.abs(row_sum(seen(), first) - 1) < 1e-9);
+  const told = seen({ sums: { dtype: "float32", shape: [1], axes: ["row"], data: new Float32Array([1.25]) } }); // a row of another sum says so
+  assert.ok(Math.abs(row_sum(told, first) - 1.25) < 1e-6);
 });
 
 test("a tile keeps the largest cell and the triangle", () => {

@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { beats_null, score_of } from "../head_scores.ts";
 import type { View } from "../payload.ts";
 import { pattern_of } from "../scene.ts";
-import { shown_pattern } from "../shown.ts";
+import { compared_words, shown_pattern, whose } from "../shown.ts";
+import { signed } from "../text.ts";
 import { strongest } from "../views/composition.ts";
 import { both } from "../views/edits.ts";
 import { found as points_found, project } from "../views/embeddings.ts";
@@ -32,13 +33,32 @@ test("without the first token each row is shared out again", () => {
   assert.ok(seen(all_on_first, { sink: false }).removed(0, 0, 1, 1)); // half a percent is left: rounding, magnified
 });
 
-test("the difference is the other minus this one, on bytes around 128", () => {
+test("the difference is the other minus this one, on bytes around 128 whose ends are the largest change", () => {
   const pattern = seen(two(), { compare: "difference" });
   assert.equal(pattern.weight(0, 0, 2, 0).toFixed(4), "-0.5000");
-  assert.equal(pattern.byte(0, 0, 2, 0), Math.round(128 - 127 * Math.SQRT1_2));
+  assert.deepEqual([pattern.most, pattern.byte(0, 0, 2, 0), pattern.byte(0, 0, 2, 2)].map((one) => Number(one.toFixed(6))), [0.5, 1, 255]);
+  assert.equal(pattern.byte(0, 0, 1, 0), Math.round(128 - 127 * Math.sqrt(0.2 / 0.5)));
   assert.equal(pattern.byte(0, 0, 0, 0), 128);
   assert.deepEqual([...pattern.tile(0, 0, 1)], [pattern.byte(0, 0, 2, 0)]); // of -.5 and +.5 the first that is farthest from 0
   assert.equal(seen(two(), { compare: "other" }).weight(0, 0, 2, 2).toFixed(1), "0.9");
+  const told = seen({ ...two(), range: { change: [-2, 2] } }, { compare: "difference" }); // what Python says, which also knows the heads that are not here
+  assert.deepEqual([told.most, told.byte(0, 0, 2, 0)], [2, Math.round(128 - 127 * 0.5)]);
+  const same = { ...two(), arrays: { pattern: two().arrays.pattern!, other_pattern: two().arrays.pattern! } };
+  assert.deepEqual([seen(same, { compare: "difference" }).most, seen(same, { compare: "difference" }).byte(0, 0, 1, 0)], [1, 128]);
+});
+
+test("who is compared with whom is said, and whose numbers a panel shows that knows only one", () => {
+  const named = { ...two(), labels: { token: ["a", "b", "c"], compared: ["red", "blue"] } }, steps = { ...named, content: { since: 20 } };
+  assert.equal(compared_words([named]), "comparing red and blue · difference: blue − red");
+  assert.equal(compared_words([steps]), "comparing red and blue · difference: red − blue"); // the shown step minus the one before
+  assert.deepEqual([whose([named], "reads"), whose([named], "head"), whose([named], "compare")], ["of red", "", ""]);
+  const alone = view("attention", { pattern: two().arrays.pattern! }, { labels: { token: ["a", "b", "c"] } });
+  assert.deepEqual([compared_words([alone]), whose([alone], "reads")], ["", ""]);
+});
+
+test("a change has its sign, and none is clear where its digits are zeros", () => {
+  assert.deepEqual([0.151, -0.151, 0.001, -0.001, 0].map((one) => signed(one, Math.abs(one).toFixed(2))), ["+0.15", "−0.15", "±0.00", "±0.00", "±0.00"]);
+  assert.deepEqual([signed(-0.2, ".20"), signed(NaN, "NaN"), signed(-Infinity, "∞")], ["−.20", "NaN", "−∞"]);
 });
 
 test("a change too small for its digits is said to stay", () => {

@@ -3,16 +3,20 @@ import { beats_null, chosen_score, score_of, scores_of } from "../head_scores.ts
 import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
-import { shown_of, shown_pattern } from "../shown.ts";
-import { fixed, head_name, quoted, short } from "../text.ts";
+import { has_other, minus_words, names_of, shown_of, shown_pattern } from "../shown.ts";
+import { fixed, head_name, precise, quoted, short, signed, wrap } from "../text.ts";
 import { is_muted, mute } from "./edits.ts";
 
 interface Grid extends Sized {
   left: number; top: number; tile: number; pitch_x: number; pitch_y: number; n_layer: number; n_head: number;
   n_tokens: number; words: boolean;
+  /** What the number below a tile is, in lines below the grid. */
+  foot: string[];
   /** Sorted: the place of each head, layer by layer, in rows of `across`; else they stand by layer and head. */
   sorted: { place: number[]; across: number } | null;
 }
+
+const foot_line = 17;
 
 const brief: Record<string, string> = { previous_token: "prev", current_token: "self", first_token: "first", duplicate_token: "dup", induction: "induct", distance: "dist", entropy: "entr" };
 
@@ -25,17 +29,28 @@ function layout(scene: Scene, width: number): Grid {
     tile = n_tokens * Math.floor(tile / n_tokens); // cells of whole pixels
   const name = scene.measure(head_name(n_layer - 1, n_head - 1), font(scene.theme));
   const words = tile >= name + scene.measure(".00", font(scene.theme, { weight: 600 })) + 4;
-  const shape = { width, left, top, tile, n_layer, n_head, n_tokens, words }, place = ranked(scene);
+  const foot = words ? wrap(number_words(scene), width - 8, font(scene.theme), scene.measure) : [];
+  const shape = { width, left, top, tile, n_layer, n_head, n_tokens, words, foot }, place = ranked(scene);
   if (place) return in_order(shape, place, Math.ceil(name));
   const pitch_x = Math.min(room, tile + (words ? 24 : 8)), pitch_y = tile + (words ? 34 : 8);
-  return { ...shape, height: top + n_layer * pitch_y + (words ? 0 : 4) + 8, pitch_x, pitch_y, sorted: null };
+  return { ...shape, height: top + n_layer * pitch_y + (words ? 0 : 4) + 8 + foot.length * foot_line, pitch_x, pitch_y, sorted: null };
 }
 
 /** Rows of as many heads as fit, each with its name: the axes of layer and head are gone. */
 function in_order(shape: Omit<Grid, "height" | "pitch_x" | "pitch_y" | "sorted">, place: number[], name: number): Grid {
   const { width, tile, words } = shape, left = words ? 8 : 4, top = 8;
   const pitch_x = Math.max(tile, name) + (words ? 24 : 10), pitch_y = tile + (words ? 34 : 24), across = Math.max(1, Math.floor((width - left + 6) / pitch_x));
-  return { ...shape, left, top, pitch_x, pitch_y, sorted: { place, across }, height: top + Math.ceil(place.length / across) * pitch_y + 8 };
+  return { ...shape, left, top, pitch_x, pitch_y, sorted: { place, across }, height: top + Math.ceil(place.length / across) * pitch_y + 8 + shape.foot.length * foot_line };
+}
+
+/** What stands below a tile, in words. */
+function number_words(scene: Scene): string {
+  const chosen = chosen_score(scene), scores = scores_of(scene), name = scores?.labels.words![scores.labels.score!.indexOf(chosen)];
+  const of = has_other(scene.view) ? ` in ${names_of(scene.view)[0]}` : "", tick = "tick: what 97.5 % of shuffled texts stay below";
+  if (scores && chosen === "stands_out") return `Below a head: the score that stands out${of}, and its value; ${tick}; mixed: none stands out.`;
+  if (scores && name) return `Below a head: its ${name} score${of}; ${tick}.`;
+  if (shown_of(scene) === "difference") return "Below a head: the largest change of the chosen query's weights.";
+  return "Below a head: the largest weight of the chosen query.";
 }
 
 /** The place of every head when the highest score comes first; null where nothing is sorted. */
@@ -109,6 +124,7 @@ function mark(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
       pen.line(column, y + grid.tile + 1, column, y + grid.tile + 5, theme.ink, Math.max(1.5, Math.min(3, cell)));
       label(pen, grid, scene, layer, head, x, y + grid.tile + 18);
     }
+  grid.foot.forEach((line, i) => pen.text(line, 0, grid.height - 6 - foot_line * (grid.foot.length - 1 - i), { colour: theme.ink_3 }));
   outline(pen, grid, hover.layer != null && hover.head != null ? [hover.layer, hover.head] : null, false);
   outline(pen, grid, selection.layer != null && selection.head != null ? [selection.layer, selection.head] : null, true);
 }
@@ -118,7 +134,7 @@ function label(pen: Pen, grid: Grid, scene: Scene, layer: number, head: number, 
   const { theme, look } = scene, at = layer * grid.n_head + head, score = score_of(scene, at), waiting = chosen_score(scene) !== "most" && !scores_of(scene);
   const most = score || (chosen_score(scene) !== "most" && !waiting) ? NaN : shown_pattern(scene).peak(layer, head, look.query);
   const value = score ? score.value[at]! : most, full = score?.most ?? 1, bright = kept(scene, at);
-  const number = !Number.isFinite(value) ? "" : score?.unit ? fixed(value, 1) : value < 0 ? `−${short(-value)}` : short(value);
+  const size = short(Math.abs(value)), number = !Number.isFinite(value) ? "" : score?.unit ? fixed(value, 1) : value < 0 || (!score && shown_pattern(scene).around_zero) ? signed(value, size) : size;
   const lit = layer === look.layer && head === look.head, ink = bright ? theme.ink : theme.ink_3;
   const names = !grid.sorted && chosen_score(scene) === "stands_out" && !waiting;
   pen.text(names ? (score ? brief[score.name]! : "mixed") : head_name(layer, head), x, y, { colour: lit ? theme.ink : bright ? theme.ink_2 : theme.ink_3, weight: lit ? 600 : 400 });
@@ -161,9 +177,10 @@ function press(key: string, scene: Scene): Patch | null {
 }
 
 function subtitle(scene: Scene): string {
-  const sink = shown_of(scene) === "no_sink" && !scene.pattern!.whole ? "; tiles keep the first token" : "";
-  if (shown_of(scene) === "difference") return "difference: blue less, orange more";
-  return scene.tokens.length > 96 ? `one tile per head, each pixel the largest of its cells${sink}` : scene.view.subtitle;
+  const shown = shown_of(scene), pattern = shown_pattern(scene);
+  if (shown === "difference") return `difference: ${minus_words(scene.view)}; blue less, orange more, to ±${precise(pattern.most)}`;
+  const of = has_other(scene.view) ? `of ${names_of(scene.view)[shown === "other" ? 1 : 0]}; ` : "", sink = shown === "no_sink" && !scene.pattern!.whole ? "; tiles keep the first token" : "";
+  return of + (scene.tokens.length > 96 ? `one tile per head, each pixel the largest of its cells${sink}` : scene.view.subtitle);
 }
 
 function controls(scene: Scene): Control[] {

@@ -2,9 +2,10 @@
 import { score_of } from "../head_scores.ts";
 import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
+import type { Pattern } from "../pattern.ts";
 import type { Scene } from "../scene.ts";
-import { has_other, shown_of, shown_pattern } from "../shown.ts";
-import { ellipsis, fixed, head_name, quoted, relation, short, whole, wrap } from "../text.ts";
+import { has_other, minus_words, names_of, shown_of, shown_pattern } from "../shown.ts";
+import { ellipsis, fixed, head_name, precise, quoted, relation, short, signed, whole, wrap } from "../text.ts";
 import { mute } from "./edits.ts";
 
 interface Legend { x: number; y: number; w: number; stacked: boolean }
@@ -21,8 +22,12 @@ const query_axis = "query (attends) ↓", key_axis = "key (attended to) →";
 const sums_height = 44;
 const windows = [8, 16, 24, 32, 48, 64]; // tokens along a side
 const legend_words = (scene: Scene): string => ({
-  this: "attention, colour by √p", other: "attention of the other, by √p", difference: "change, colour by √|Δ|", no_sink: "without token 0, rows again 1, by √p",
+  this: "attention, colour by √p", other: "attention, colour by √p", difference: "by √|Δ|; ends: largest of all heads", no_sink: "without token 0, rows again 1, by √p",
 })[shown_of(scene)];
+/** What the ticks of the colour scale say: at even distances of its root. */
+const ticks_of = ({ around_zero, most }: Pattern): string[] =>
+  around_zero ? [-1, -0.25, 0, 0.25, 1].map((share) => (share ? signed(share, precise(most * Math.abs(share))) : "0")) : ["0", ".06", ".25", ".56", "1"];
+const least_pitch = 14; // px between leaning names, whose lines are then 11.6 px apart
 const index_width = (n_tokens: number) => 10 + 7.5 * String(n_tokens - 1).length;
 
 function layout(scene: Scene, width: number): Square {
@@ -88,14 +93,14 @@ function draw(ctx: CanvasRenderingContext2D, square: Square, scene: Scene): void
   draw_sums(pen, square, scene);
 }
 
-/** Below the cells: what each key receives from all queries, on the scale of the largest one shown. */
+/** Below the cells: what each key receives from all queries, on the scale of the largest one shown; of a change, more is up. */
 function draw_sums(pen: Pen, square: Square, scene: Scene): void {
   const sums = (square.sums = column_sums(scene, square.key, square.n)), { x, y, cell, n } = square, top = y + n * cell + 6, tall = 22, { theme } = scene, around = shown_pattern(scene).around_zero;
   if (!sums) return pen.text("column sums need all rows of the head", x, top + 14, { colour: theme.ink_3 });
   const most = Math.max(...sums.map(Math.abs)) || 1, zero = around ? top + tall / 2 : top;
   sums.forEach((sum, i) => {
     const long = ((around ? tall / 2 : tall) * Math.abs(sum)) / most;
-    pen.fill(x + i * cell, sum < 0 ? zero - long : zero, Math.max(1, cell - 1), Math.max(1, long), around ? theme.diverging.css[sum < 0 ? 40 : 216]! : theme.ink_3);
+    pen.fill(x + i * cell, around && sum > 0 ? zero - long : zero, Math.max(1, cell - 1), Math.max(1, long), around ? theme.diverging.css[sum < 0 ? 40 : 216]! : theme.ink_3);
   });
   pen.line(x, zero - 0.5, x + n * cell - 1, zero - 0.5, theme.rule_2);
 }
@@ -121,15 +126,16 @@ function draw_cell(pen: Pen, square: Square, scene: Scene, query: number, key: n
   if (!here) pen.ctx.globalAlpha = 0.55; // the tile's colour, pale, until the row is here
   pen.fill(x, y, size, size, scale.css[byte]!, square.cell > 10 ? 2 : 0);
   pen.ctx.globalAlpha = 1;
-  if (square.cell >= (p < 0 ? 30 : 24) && Math.abs(p) >= (pattern.around_zero ? 0.195 : 0.395)) {
+  const around = pattern.around_zero, size_words = short(Math.abs(p));
+  if (square.cell >= (around ? 30 : 24) && Math.abs(p) >= (around ? Math.max(0.005, 0.195 * pattern.most) : 0.395)) {
     const ink = { align: "center", weight: 500, colour: scale.ink[byte]! } as const;
-    pen.text(p < 0 ? `−${short(-p)}` : short(p), x + size / 2, y + size / 2 + 4.5, ink);
+    pen.text(around ? signed(p, size_words) : size_words, x + size / 2, y + size / 2 + 4.5, ink);
   }
 }
 
 function draw_legend(pen: Pen, square: Square, scene: Scene): void {
-  const { x, y, w, stacked } = square.legend, words = legend_words(scene), { around_zero } = shown_pattern(scene);
-  pen.legend(x, y, w, around_zero ? scene.theme.diverging : scene.theme.sequential, around_zero ? ["−1", "−.25", "0", ".25", "1"] : ["0", ".06", ".25", ".56", "1"]);
+  const { x, y, w, stacked } = square.legend, words = legend_words(scene), pattern = shown_pattern(scene);
+  pen.legend(x, y, w, pattern.around_zero ? scene.theme.diverging : scene.theme.sequential, ticks_of(pattern));
   const left = stacked ? x : x + w + 16, line = stacked ? y + 42 : y + 9;
   pen.text(words, left, line);
   if (!square.map) swatch(pen, left + pen.width(words) + 28, line - 11);
@@ -200,9 +206,10 @@ function mark_sums(pen: Pen, square: Square, scene: Scene): void {
   const { x, y, cell, n, sums, key } = square, { look, theme } = scene, top = y + n * cell + 6, column = within(key, n, look.key);
   pen.text("sum over queries", x - 8, top + 10, { align: "right", colour: theme.ink_3 });
   if (!sums) return;
-  pen.text(`row ${fixed(Math.round(1000 * row_sum(scene)) / 1000 + 0, 3)}`, x - 8, top + 26, { align: "right", colour: theme.ink_3 });
+  const { around_zero } = shown_pattern(scene), written = (sum: number, digits: number) => (around_zero ? signed(sum, fixed(Math.abs(sum), digits)) : fixed(sum, digits));
+  pen.text(`row ${written(row_sum(scene), 3)}`, x - 8, top + 26, { align: "right", colour: theme.ink_3 });
   if (!column) return;
-  const middle = x + (look.key - key + 0.5) * cell, words = fixed(sums[look.key - key]!, 2), half = pen.width(words, { weight: 600 }) / 2 + 3;
+  const middle = x + (look.key - key + 0.5) * cell, words = written(sums[look.key - key]!, 2), half = pen.width(words, { weight: 600 }) / 2 + 3;
   const at = Math.max(x + half, Math.min(square.width - half, middle));
   pen.text(words, at, top + 36, { align: "center", weight: 600, colour: theme.ink });
 }
@@ -217,18 +224,22 @@ function mark_cell(pen: Pen, x: number, y: number, cell: number, scene: Scene): 
 function draw_names(pen: Pen, square: Square, scene: Scene): void {
   const { theme, tokens, look, measure } = scene, { x, y, cell, n } = square, right = index_width(square.n_tokens);
   const named = (at: number, lit: number, every: number) => at === lit || (at % every === 0 && Math.abs(at - lit) >= every);
-  const every_query = Math.ceil(13 / cell), every_key = Math.ceil((square.tall ? 16 : 13) / cell); // leaning names stand closer
+  const every_query = Math.ceil(13 / cell), every_key = Math.ceil((square.tall ? least_pitch : 13) / cell);
   pen.text(key_axis, x, y - square.tall - (square.tall ? 6 : 26), { weight: 500, colour: theme.ink });
   pen.text(query_axis, x - 8, y - 9, { align: "right", weight: 500, colour: theme.ink });
   for (let i = 0; i < n; i++) {
     const query = square.query + i, lit = query === look.query;
-    if (!named(query, look.query, every_query)) continue;
+    if (!named(query, look.query, every_query)) { pen.line(x - 7, y + (i + 0.5) * cell - 0.5, x - 3, y + (i + 0.5) * cell - 0.5, theme.rule_2); continue; }
     const at = y + i * cell + cell / 2 + 4;
     const ink = { mono: true, align: "right", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 700 : 400 } as const;
     pen.text(String(query), x - 8, at, { ...ink, mono: false });
     pen.text(ellipsis(tokens[query]!, x - 12 - right, font(theme, ink), measure), x - 4 - right, at, ink);
   }
-  for (let j = 0; j < n; j++) if (named(square.key + j, look.key, every_key)) draw_key_name(pen, square, scene, square.key + j, x + j * cell + cell / 2);
+  for (let j = 0; j < n; j++) {
+    const middle = x + (j + 0.5) * cell;
+    if (named(square.key + j, look.key, every_key)) draw_key_name(pen, square, scene, square.key + j, middle);
+    else pen.line(middle - 0.5, y - 7, middle - 0.5, y - 3, theme.rule_2); // no room for the name: a tick keeps its place
+  }
 }
 
 function draw_key_name(pen: Pen, square: Square, scene: Scene, key: number, x: number): void {
@@ -270,10 +281,10 @@ function draw_callout(pen: Pen, square: Square, scene: Scene): void {
   pen.stroke(x, y, w, h, theme.rule_2, 1, 8);
   pen.fill(x - 0.5, y + 16, 3, h - 32, theme.accent);
   const waiting = !masked && !pattern.has(look.layer, look.head, look.query), p = masked ? 0 : pattern.weight(look.layer, look.head, look.query, look.key);
-  const number = masked ? (look.key > look.query ? "masked" : "removed") : waiting ? "…" : `${pattern.around_zero && p > 0 ? "+" : ""}${fixed(p, 4)}`;
+  const number = masked ? (look.key > look.query ? "masked" : "removed") : waiting ? "…" : pattern.around_zero ? signed(p, fixed(Math.abs(p), 4)) : fixed(p, 4);
   pen.text(number, x + 16, y + 33, { size: 24, weight: 600, colour: theme.ink });
   const meta = { align: "right", colour: theme.ink_2 } as const, wide = w > 380;
-  const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern.rounding(look.layer, look.head, look.query, p);
+  const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern.rounding(look.layer, look.head, look.query, look.key);
   const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)}, kept in one byte`;
   const right = wide && doubt ? `${pair} · ${doubt}` : pair, beside = pen.width(number, { size: 24, weight: 600 }) + pen.width(right) + 42 <= w;
   if (beside) pen.text(right, x + w - 14, y + 23, meta);
@@ -331,9 +342,9 @@ function press(key: string, scene: Scene): Patch | null {
 }
 
 function controls(scene: Scene): Control[] {
-  const { view, tokens, pattern } = scene, [first, second] = view.labels.compared ?? ["this", "the other"], n = tokens.length;
+  const { view, tokens, pattern } = scene, [first, second] = names_of(view), n = tokens.length;
   const sizes = windows.filter((size) => size < n).map((size): [string, string] => [String(size), `${size} tokens`]);
-  const compare: Control = { kind: "choice", name: "compare", label: "show", choices: [["this", first!], ["other", second!], ["difference", "difference"]] };
+  const compare: Control = { kind: "choice", name: "compare", label: "show", choices: [["this", first], ["other", second], ["difference", "difference"]] };
   const alone = ["this", "no_sink"].includes(shown_of(scene));
   return [
     ...(has_other(view) ? [compare] : []),
@@ -349,7 +360,9 @@ const head: Panel<Square> = {
     const { selection, look, place, tokens, view } = scene, shown = shown_of(scene), at = look.layer * scene.pattern!.n_head + look.head, score = score_of(scene, at);
     const locked = selection.layer === look.layer && selection.head === look.head;
     const bars = place.window < tokens.length && place.widths.right < 460 ? " · grey bars: share outside the window" : "";
-    return { title: head_name(look.layer, look.head), subtitle: `${shown === "this" ? "pattern" : shown === "no_sink" ? "without the first token" : shown === "other" ? view.labels.compared?.[1] ?? "the other" : "difference"}${score ? ` · ${score.words} ${fixed(score.value[at]!, 2)} vs null ${fixed(score.high[at]!, 2)}` : ""} · ${locked ? "locked" : "click a head to lock it"}${bars}`,
+    const [first, second] = names_of(view), of = (name: string) => (has_other(view) ? ` of ${name}` : "");
+    const what = { this: `pattern${of(first)}`, no_sink: `without the first token${of(first)}`, other: `pattern${of(second)}`, difference: `difference: ${minus_words(view)}` }[shown];
+    return { title: head_name(look.layer, look.head), subtitle: `${what}${score ? ` · ${score.words} ${fixed(score.value[at]!, 2)} vs null ${fixed(score.high[at]!, 2)}` : ""} · ${locked ? "locked" : "click a head to lock it"}${bars}`,
              keys: [["head", ["[", "]"]], ["unlock", ["Esc"]]] };
   },
   layout, draw, mark, hit, drag, press,
