@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { around, make_diverging, points } from "../colour.ts";
+import { filter_of, gates_of, heads_of, lines_of, marginal, thinned, token_shares, type Found, type Line } from "../line_weights.ts";
 import { Pattern } from "../pattern.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { table_of } from "../views/decomposition.ts";
-import { filter_of, heads_of, lines_of, marginal, token_shares, walk_lines } from "../views/lines.ts";
+import { walk_lines } from "../views/lines.ts";
 import { scores_of } from "../views/querykey.ts";
 import { choice_of, listed, split, top_of } from "../views/writes.ts";
 
@@ -53,19 +54,46 @@ test("lines are the weights that pass the filter", () => {
   assert.deepEqual(lines_of(scene, [0, 0], { side: "key", at: 0 }, whole).lines, [[0, 0, 1], [1, 0, 0.25], [2, 0, 0.5]]);
   assert.equal(lines_of(scene, [0, 1], null, whole).broken, 1);
   assert.deepEqual(lines_of(scene, [0, 0], null, { query: 2, key: 1, n: 1 }).lines, []); // 0.001 is too faint for a whole window
+  assert.deepEqual(lines_of(scene, [0, 0], { side: "key", at: 2 }, { query: 2, key: 0, n: 1 }).outside.map(([query, key]) => [query, key]), [[2, 2]]);
   assert.equal(marginal(scene, [0, 0], null, whole), 0.5);
   assert.ok(Math.abs(marginal(scene, [0, 0], { side: "key", at: 0 }, whole) - 1.75 / 3) < 1e-6);
 });
 
+test("no weight that the caption counts in is lost: what goes to keys outside the window is found there", () => {
+  const long = new Pattern({ ...base, kind: "attention", labels: { token: Array(40).fill("t") }, arrays: { pattern: floats([1, 1, 820], Array.from({ length: 40 }, (_, query) => Array.from({ length: query + 1 }, (_, key) => (key === 0 ? 0.6 : key === 5 ? 0.3 : 0.1 / query))).flat()) } });
+  const window = { query: 30, key: 20, n: 8 }, found = lines_of({ pattern: long }, [0, 0], null, window);
+  for (let query = 30; query < 38; query++)
+    for (let key = 0; key <= query; key++) {
+      const p = long.weight(0, 0, query, key), drawn = [...found.lines, ...found.outside].filter(([q, k]) => q === query && k === key);
+      assert.equal(drawn.length, p >= 0.02 ? 1 : 0, `${query} ${key}`);
+    }
+  assert.deepEqual(found.queries, [30, 31, 32, 33, 34, 35, 36, 37]);
+  assert.deepEqual(gates_of([found], window), { before: [0, 5], after: [] });
+  const at_31 = lines_of({ pattern: long }, [0, 0], { side: "query", at: 31 }, window); // of one token from 0.002 on
+  assert.deepEqual([at_31.lines.length, at_31.outside.length], [8, 24]);
+});
+
+test("of too many lines the stronger ones are drawn, and it is known how many are not", () => {
+  const many: Found = { lines: Array.from({ length: 70 }, (_, i): Line => [i, 0, i < 10 ? 0.5 : 0.05]), outside: [[0, 90, 0.05], [1, 91, 0.3]], queries: [], absent: 0, broken: 0 };
+  const { all, from, left_out } = thinned([many], null);
+  assert.deepEqual([all[0]!.lines.length, all[0]!.outside, from, left_out], [10, [[1, 91, 0.3]], 0.08, 61]);
+  assert.deepEqual([thinned([many], { side: "key", at: 0 }).from, thinned([many], { side: "key", at: 0 }).left_out], [0.002, 0]);
+  assert.equal(thinned([{ ...many, lines: many.lines.slice(0, 50) }], null).from, 0.02);
+});
+
 test("a head whose rows are not here is counted, not drawn as zero", () => {
   const tiles = new Pattern({ ...base, kind: "attention", labels: { token: ["a", "b", "c"] }, arrays: { tiles: { shape: [1, 2, 3, 3], axes: [], values: new Uint8Array(18) } } });
-  assert.deepEqual(lines_of({ pattern: tiles }, [0, 0], null, whole), { lines: [], absent: 3, broken: 0 });
+  assert.deepEqual(lines_of({ pattern: tiles }, [0, 0], null, whole), { lines: [], outside: [], queries: [], absent: 3, broken: 0 });
   assert.ok(Number.isNaN(marginal({ pattern: tiles, look: scene.look }, [0, 0], null, whole)));
 });
 
 test("the shares of tokens are means over the heads", () => {
-  const shares = token_shares([[[2, 0, 0.5], [2, 1, 0.5]], [[2, 0, 1]]], { side: "query", at: 2 });
+  const one = (lines: Line[], queries: number[], outside: Line[] = []): Found => ({ lines, outside, queries, absent: 0, broken: 0 });
+  const shares = token_shares([one([[2, 0, 0.5], [2, 1, 0.5]], [2]), one([[2, 0, 1]], [2])]);
   assert.deepEqual([shares.query.get(2), shares.key.get(0), shares.key.get(1)], [1, 0.75, 0.25]);
+  const window = token_shares([one([[1, 1, 0.5], [2, 1, 0.25], [2, 2, 0.5]], [0, 1, 2], [[2, 0, 0.25]])]);
+  assert.deepEqual([window.query.get(2), window.key.get(1), window.key.get(2)], [1, 0.375, 0.5]); // of a key the mean over the queries that can see it
+  assert.ok(Math.abs(window.key.get(0)! - 0.25 / 3) < 1e-12);
 });
 
 test("the token under the mouse filters before the pinned one; heads are one, a layer's or the pinned", () => {

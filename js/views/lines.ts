@@ -1,37 +1,22 @@
 // Query-to-key lines beside the text: of one head or of several, each with a letter, a colour and a dash of its own.
+import { faintest, filter_of, gates_of, heads_of, lines_of, marginal, own_rows, thinned, token_shares } from "../line_weights.ts";
+import type { Found, Gates, Line, Pin, Place, Side } from "../line_weights.ts";
 import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
-import { ellipsis, fixed, head_name, quoted, short, wrap } from "../text.ts";
+import { ellipsis, fixed, head_name, precise, quoted, whole, wrap } from "../text.ts";
 
-export type Side = "query" | "key";
-export interface Pin { side: Side; at: number }
-type Place = [layer: number, head: number];
 interface Chip { x: number; y: number; place: Place | null }
-interface Columns extends Sized { top: number; pitch: number; n: number; query: number; key: number; left: number; right: number; name: number; bar: number; chips: Chip[]; chip: number }
-interface Spot { side?: Side; chip?: number }
-
-const pitch = 20, chip_height = 26, widest_chip = 168, bar = 44, letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-
-/** Weights below this are not drawn, and the caption says so: of one token nearly all, of a whole window the larger ones. */
-const faintest = (filter: Pin | null): number => (filter ? 0.002 : 0.02);
-
-/** The heads whose lines are drawn. */
-export function heads_of({ look, pattern, options }: Pick<Scene, "look" | "pattern" | "options">): Place[] {
-  if (options.heads === "layer") return Array.from({ length: pattern!.n_head }, (_, head): Place => [look.layer, head]);
-  if (options.heads === "pinned") return (options.pinned as Place[]).filter(([layer, head]) => layer < pattern!.n_layer && head < pattern!.n_head);
-  return [[look.layer, look.head]];
+interface Columns extends Sized {
+  n: number; query: number; key: number; left: number; right: number; name: number; bar: number; chips: Chip[]; chip: number;
+  /** The rows of the window begin at `top`; above and below it are rows for keys outside the window, where there are such keys. */
+  top: number; bottom: number; pitch: number; before: boolean; after: boolean;
 }
+/** All that the mouse may change in the picture. */
+interface Drawn { filter: Pin | null; heads: Place[]; all: Found[]; from: number; left_out: number; gates: Gates; shares: Record<Side, Map<number, number>> }
 
-/** Which lines: those of the token under the mouse, else of the pinned one, else all of the window. */
-export function filter_of({ hover, options, tokens, spot, look }: Pick<Scene, "hover" | "options" | "tokens" | "spot" | "look">): Pin | null {
-  const side = (spot as Spot | undefined)?.side;
-  if (side) return { side, at: look[side] };
-  if (hover.query != null) return { side: "query", at: look.query };
-  if (hover.key != null) return { side: "key", at: look.key };
-  const pin = options.pin as Pin | null;
-  return pin && pin.at < tokens.length ? pin : null;
-}
+const pitch = 20, chip_height = 26, widest_chip = 168, bar = 44, axis = 24, line_height = 17, letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const outer_rows = own_rows + 1; // of each side: the strongest keys, and the others together
 
 /** How many chips the legend has room for: as many as can be chosen, so that it does not jump. */
 const chip_count = ({ pattern, options }: Scene): number =>
@@ -42,112 +27,112 @@ function layout(scene: Scene, width: number): Columns {
   const per_row = Math.max(1, Math.floor(width / widest_chip)), chip = Math.floor(width / Math.min(per_row, Math.max(1, count)));
   const chips = Array.from({ length: count }, (_, i) => ({ x: (i % per_row) * Math.min(chip, widest_chip), y: Math.floor(i / per_row) * chip_height, place: null }));
   const widest = Math.max(8, ...(tokens.length > 600 ? tokens.slice(0, 600) : tokens).map((token) => measure(token.slice(0, 24), font(theme, { mono: true }))));
-  const name = Math.max(56, Math.min(widest + 12, 112, width * 0.24)), top = Math.ceil(count / per_row) * chip_height + 52;
-  const room = 8 * String(tokens.length).length + 10 + bar;
-  return { width, height: top + n * pitch + (width < 560 ? 78 : 60), top, pitch, n, ...corner, left: room + name, right: width - room - name, name, bar, chips, chip: widest_chip };
+  const name = Math.max(56, Math.min(widest + 12, 112, width * 0.24)), before = corner.key > 0, after = corner.key + n < Math.min(tokens.length, corner.query + n);
+  const top = Math.ceil(count / per_row) * chip_height + 52 + (before ? outer_rows * pitch : 0), bottom = top + n * pitch;
+  const room = 8 * String(tokens.length).length + 10 + bar, foot = foot_lines(scene, width, longest_notes(scene)).length;
+  return { width, height: bottom + (after ? outer_rows * pitch : 0) + axis + 6 + foot * line_height, top, bottom, pitch, n, ...corner, before, after,
+           left: room + name, right: width - room - name, name, bar, chips, chip: widest_chip };
 }
 
 const y_of = (columns: Columns, side: Side, at: number) => columns.top + (at - columns[side]) * pitch + pitch / 2;
 const within = (columns: Columns, side: Side, at: number) => at >= columns[side] && at < columns[side] + columns.n;
 
-/** The lines that pass the filter and the window, as [query, key, weight]; and how many rows are not here. */
-export function lines_of({ pattern }: Pick<Scene, "pattern">, [layer, head]: Place, filter: Pin | null, window: { query: number; key: number; n: number }): { lines: [number, number, number][]; absent: number; broken: number } {
-  const lines: [number, number, number][] = [], last = pattern!.n_tokens;
-  let absent = 0, broken = 0;
-  const queries = filter?.side === "query" ? [filter.at] : Array.from({ length: Math.min(window.n, last - window.query) }, (_, i) => window.query + i);
-  for (const query of queries) {
-    if (query < window.query || query >= window.query + window.n) continue;
-    if (filter?.side === "key" && filter.at > query) continue;
-    if (!pattern!.has(layer, head, query)) { absent++; continue; }
-    const [first, end] = filter?.side === "key" ? [filter.at, filter.at + 1] : [window.key, Math.min(window.key + window.n, query + 1)];
-    for (let key = first; key < end; key++) {
-      const p = pattern!.weight(layer, head, query, key);
-      if (!Number.isFinite(p)) broken++;
-      else if (p >= faintest(filter)) lines.push([query, key, p]);
-    }
-  }
-  return { lines, absent, broken };
+/** The middle of a row outside the window: the strongest keys stand next to it, the others beyond them. */
+function outer_y(columns: Columns, gates: Gates, key: number): number {
+  const early = key < columns.key, own = (early ? gates.before : gates.after).indexOf(key);
+  if (early) return columns.top - (own < 0 ? outer_rows : gates.before.length - own) * pitch + pitch / 2;
+  return columns.bottom + (own < 0 ? own_rows : own) * pitch + pitch / 2;
 }
 
-/** What a head gives to the filter: of the chosen query, its weight on the looked-at key; of the chosen key, the mean over the window's later queries. */
-export function marginal({ pattern, look }: Pick<Scene, "pattern" | "look">, [layer, head]: Place, filter: Pin | null, window: { query: number; n: number }): number {
-  if (filter?.side !== "key") return look.key > look.query || !pattern!.has(layer, head, look.query) ? NaN : pattern!.weight(layer, head, look.query, look.key);
-  let sum = 0, count = 0;
-  for (let query = Math.max(filter.at, window.query); query < Math.min(pattern!.n_tokens, window.query + window.n); query++) {
-    if (!pattern!.has(layer, head, query)) return NaN;
-    sum += pattern!.weight(layer, head, query, filter.at);
-    count++;
-  }
-  return sum / count; // NaN where no later query is in the window
+const key_y = (columns: Columns, gates: Gates, key: number): number => (within(columns, "key", key) ? y_of(columns, "key", key) : outer_y(columns, gates, key));
+
+function drawn_of(scene: Scene, columns: Columns): Drawn {
+  const filter = filter_of(scene), heads = heads_of(scene), { all, from, left_out } = thinned(heads.map((head) => lines_of(scene, head, filter, columns)), filter);
+  return { filter, heads, all, from, left_out, gates: gates_now(scene, columns), shares: token_shares(all) };
 }
 
-/** Of each token of the window, the weight of the lines that are drawn from or to it: the mean over the heads. */
-export function token_shares(all: [number, number, number][][], filter: Pin | null): Record<Side, Map<number, number>> {
-  const shares = { query: new Map<number, number>(), key: new Map<number, number>() };
-  for (const lines of all)
-    for (const [query, key, p] of lines) {
-      shares.query.set(query, (shares.query.get(query) ?? 0) + p / all.length);
-      shares.key.set(key, (shares.key.get(key) ?? 0) + p / all.length);
-    }
-  if (!filter) for (const [key, sum] of shares.key) shares.key.set(key, sum / Math.max(1, new Set(all.flat().map(([query]) => query)).size));
-  return shares;
-}
+const gates_now = (scene: Scene, columns: Columns): Gates =>
+  columns.n < scene.tokens.length ? gates_of(heads_of(scene).map((head) => lines_of(scene, head, null, columns)), columns) : { before: [], after: [] };
+
+const all_lines = ({ lines, outside }: Found): Line[] => [...lines, ...outside];
 
 const colour_of = (scene: Scene, i: number) => scene.theme.series[i % 4]!;
 const dashes = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 4], [1, 2]];
 const dash_of = (i: number): number[] => dashes[Math.floor(i / 4) % dashes.length]!;
 
 function mark(ctx: CanvasRenderingContext2D, columns: Columns, scene: Scene): void {
-  const pen = new Pen(ctx, scene.theme), filter = filter_of(scene), heads = heads_of(scene), found = heads.map((head) => lines_of(scene, head, filter, columns));
-  const all = found.map((one) => one.lines), shares = token_shares(all, filter), dense = all.reduce((sum, lines) => sum + lines.length, 0) > 60 && !filter;
-  draw_columns(pen, columns, scene, filter, shares);
-  heads.forEach((_, i) => draw_lines(pen, columns, scene, all[i]!, i, heads.length, dense));
-  if (filter) heads.forEach((_, i) => draw_letters(pen, columns, scene, all[i]!, i, filter));
+  const pen = new Pen(ctx, scene.theme), drawn = drawn_of(scene, columns), { filter, heads, all } = drawn;
+  draw_columns(pen, columns, scene, drawn);
+  draw_outside(pen, columns, scene, drawn);
+  heads.forEach((_, i) => draw_lines(pen, columns, scene, drawn, i));
+  if (filter) heads.forEach((_, i) => draw_letters(pen, columns, scene, drawn, i));
   heads.forEach((place, i) => draw_chip(pen, columns, scene, place, i, filter));
   if (!heads.length) pen.text("No head is pinned: choose this head or all heads, and click a head's letter (or press P).", 0, 17, { colour: scene.theme.ink_3 });
-  if (heads.length && !all.some((lines) => lines.length) && !found.some((one) => one.absent))
-    pen.text(`no weight ${filter ? "of this token" : "here"} reaches ${faintest(filter)}`, (columns.left + columns.right) / 2, columns.top + 24, { align: "center", colour: scene.theme.ink_3 });
-  draw_foot(pen, columns, scene, found.reduce((sum, one) => sum + one.absent, 0), found.reduce((sum, one) => sum + one.broken, 0), heads, highest(shares));
+  if (heads.length && !all.some((one) => all_lines(one).length) && !all.some((one) => one.absent))
+    pen.text(`no weight ${filter ? "of this token" : "here"} reaches ${drawn.from}`, (columns.left + columns.right) / 2, columns.top + 24, { align: "center", colour: scene.theme.ink_3 });
+  draw_foot(pen, columns, scene, drawn);
 }
 
-function draw_columns(pen: Pen, columns: Columns, scene: Scene, filter: Pin | null, shares: Record<Side, Map<number, number>>): void {
-  const { theme, tokens, look, measure } = scene, head_y = columns.top - 10;
-  const high = highest(shares);
+/** Of the right bars: they end at the largest. Those of the queries end at 1, all of a query's attention. */
+const highest = ({ shares }: Drawn): number => Math.max(0.01, ...shares.key.values());
+
+function draw_columns(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn): void {
+  const { theme } = scene, head_y = columns.top - (columns.before ? outer_rows * pitch : 0) - 10;
   pen.text("query (attends)", columns.left, head_y, { align: "right", weight: 500, colour: theme.ink });
   pen.text("key (attended to)", columns.right, head_y, { weight: 500, colour: theme.ink });
   for (const side of ["query", "key"] as const)
-    for (let at = columns[side]; at < columns[side] + columns.n; at++) {
-      const lit = filter?.side === side && filter.at === at, y = y_of(columns, side, at) + 4, share = shares[side].get(at) ?? 0, to_left = side === "query";
-      const colour = lit ? theme.accent : at === look[side] ? theme.ink : theme.ink_2, weight = lit || at === look[side] ? 700 : 400, ink = { mono: true, colour, weight };
-      const word = ellipsis(tokens[at]!, columns.name - 10, font(theme, ink), measure), x = to_left ? columns.left - 6 : columns.right + 6;
-      pen.text(word, x, y, { ...ink, align: to_left ? "right" : "left" });
-      pen.text(String(at), to_left ? columns.left - columns.name - 4 : columns.right + columns.name + 4, y, { align: to_left ? "right" : "left", colour: lit ? theme.accent : theme.ink_3 });
-      const length = Math.min(1, share / high) * columns.bar;
-      pen.fill(to_left ? 0 : columns.width - columns.bar, y - 9, columns.bar, 10, theme.sunk, 2);
-      if (length >= 0.5) pen.fill(to_left ? columns.bar - length : columns.width - columns.bar, y - 9, length, 10, theme.ink_3, 2);
-      const pin = scene.options.pin as Pin | null;
-      if (pin && pin.side === side && pin.at === at) pen.stroke((to_left ? columns.left - columns.name : columns.right) + 0.5, y - 13.5, columns.name - 1, 18, theme.accent, 2, 3);
-    }
+    for (let at = columns[side]; at < columns[side] + columns.n; at++) draw_token(pen, columns, scene, drawn, side, at, y_of(columns, side, at));
+  const end = columns.bottom + (columns.after ? outer_rows * pitch : 0), tick = (words: string, x: number, align: CanvasTextAlign) => pen.text(words, x, end + 14, { align, colour: theme.ink_3 });
+  pen.line(0, end + 1.5, columns.bar, end + 1.5, theme.rule_2);
+  pen.line(columns.width - columns.bar, end + 1.5, columns.width, end + 1.5, theme.rule_2);
+  tick("1", 0, "left"); tick("0", columns.bar, "right");
+  tick("0", columns.width - columns.bar, "left"); tick(precise(highest(drawn)), columns.width, "right");
 }
 
-const highest = (shares: Record<Side, Map<number, number>>): number => Math.max(0.01, ...shares.query.values(), ...shares.key.values());
+/** A token of either side with its position and the bar of what its lines carry. */
+function draw_token(pen: Pen, columns: Columns, scene: Scene, { filter, ...drawn }: Drawn, side: Side, at: number, middle: number): void {
+  const { theme, tokens, look, measure } = scene, lit = filter?.side === side && filter.at === at, y = middle + 4, to_left = side === "query";
+  const colour = lit ? theme.accent : at === look[side] ? theme.ink : theme.ink_2, weight = lit || at === look[side] ? 700 : 400, ink = { mono: true, colour, weight };
+  const word = ellipsis(tokens[at]!, columns.name - 10, font(theme, ink), measure), x = to_left ? columns.left - 6 : columns.right + 6;
+  pen.text(word, x, y, { ...ink, align: to_left ? "right" : "left" });
+  pen.text(String(at), to_left ? columns.left - columns.name - 4 : columns.right + columns.name + 4, y, { align: to_left ? "right" : "left", colour: lit ? theme.accent : theme.ink_3 });
+  const length = Math.min(1, (drawn.shares[side].get(at) ?? 0) / (to_left ? 1 : highest({ filter, ...drawn }))) * columns.bar;
+  pen.fill(to_left ? 0 : columns.width - columns.bar, y - 9, columns.bar, 10, theme.sunk, 2);
+  if (length >= 0.5) pen.fill(to_left ? columns.bar - length : columns.width - columns.bar, y - 9, length, 10, theme.ink_3, 2);
+  const pin = scene.options.pin as Pin | null;
+  if (pin && pin.side === side && pin.at === at) pen.stroke((to_left ? columns.left - columns.name : columns.right) + 0.5, y - 13.5, columns.name - 1, 18, theme.accent, 2, 3);
+}
 
-function draw_lines(pen: Pen, columns: Columns, scene: Scene, lines: [number, number, number][], i: number, of: number, dense: boolean): void {
-  const { ctx } = pen, shift = of > 1 ? Math.max(-7, Math.min(7, (i - (of - 1) / 2) * 2.5)) : 0;
-  for (const [query, key, p] of lines) {
-    if (dense && p < 0.08) continue;
-    ctx.globalAlpha = dense ? 0.1 + 0.75 * p : 0.25 + 0.75 * p;
-    pen.line(columns.left + 2, y_of(columns, "query", query) + shift, columns.right - 2, y_of(columns, "key", key) + shift, colour_of(scene, i), 0.75 + 4.5 * p, dash_of(i));
+/** Keys outside the window, where lines end: the strongest by name, the others together. */
+function draw_outside(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn): void {
+  const { theme, tokens, measure } = scene, { gates, filter } = drawn, x = columns.right + 6, lines = drawn.all.flatMap((one) => one.outside);
+  for (const early of [true, false]) {
+    if (!(early ? columns.before : columns.after)) continue;
+    const edge = (early ? columns.top : columns.bottom) - 0.5, own = early ? gates.before : gates.after, there = lines.filter(([, key]) => key < columns.key === early);
+    pen.line(columns.right, edge, columns.width, edge, theme.rule_2, 1, [3, 3]);
+    for (const key of own) draw_token(pen, columns, scene, drawn, "key", key, outer_y(columns, gates, key));
+    const others = [...there].filter(([, key]) => !own.includes(key)).sort((a, b) => b[2] - a[2]).map(([, key]) => key), count = new Set(others).size, y = outer_y(columns, gates, early ? -1 : Infinity) + 4;
+    if (!count) { if (!own.length) pen.text(`no line to ${early ? "earlier" : "later"} keys`, x, y, { colour: theme.ink_3 }); continue; }
+    const strongest = `${String(others[0])} ${tokens[others[0]!]}${count > 1 ? ` and ${whole(count - 1)} more` : ""}`, words = filter || count === 1 ? strongest : `${whole(count)} other keys`;
+    pen.text(ellipsis(words, columns.width - x, font(theme), measure), x, y, { colour: theme.ink_2 });
+  }
+}
+
+function draw_lines(pen: Pen, columns: Columns, scene: Scene, { all, heads, gates, left_out }: Drawn, i: number): void {
+  const { ctx } = pen, of = heads.length, shift = of > 1 ? Math.max(-7, Math.min(7, (i - (of - 1) / 2) * 2.5)) : 0;
+  for (const [query, key, p] of all_lines(all[i]!)) {
+    ctx.globalAlpha = left_out ? 0.1 + 0.75 * p : 0.25 + 0.75 * p;
+    pen.line(columns.left + 2, y_of(columns, "query", query) + shift, columns.right - 2, key_y(columns, gates, key) + shift, colour_of(scene, i), 0.75 + 4.5 * p, dash_of(i));
   }
   ctx.globalAlpha = 1;
 }
 
 /** The head's letter on its strongest line, near the token that is not chosen; letters step aside for one another. */
-function draw_letters(pen: Pen, columns: Columns, scene: Scene, lines: [number, number, number][], i: number, filter: Pin): void {
-  const best = lines.reduce<[number, number, number] | null>((most, one) => (!most || one[2] > most[2] ? one : most), null);
+function draw_letters(pen: Pen, columns: Columns, scene: Scene, { all, filter, gates }: Drawn, i: number): void {
+  const best = all_lines(all[i]!).reduce<Line | null>((most, one) => (!most || one[2] > most[2] ? one : most), null);
   if (!best || best[2] < 0.08) return;
-  const [query, key] = best, along = filter.side === "query" ? 1 : -1, share = 0.5 + along * (0.4 - 0.05 * (i % 8));
-  const x = columns.left + share * (columns.right - columns.left), y = y_of(columns, "query", query) + share * (y_of(columns, "key", key) - y_of(columns, "query", query));
+  const [query, key] = best, along = filter!.side === "query" ? 1 : -1, share = 0.5 + along * (0.4 - 0.05 * (i % 8));
+  const x = columns.left + share * (columns.right - columns.left), y = y_of(columns, "query", query) + share * (key_y(columns, gates, key) - y_of(columns, "query", query));
   badge(pen, scene, x, y, i);
 }
 
@@ -172,32 +157,49 @@ function draw_chip(pen: Pen, columns: Columns, scene: Scene, place: Place, i: nu
 
 const is_pinned = (pinned: Place[], [layer, head]: Place): boolean => pinned.some(([l, h]) => l === layer && h === head);
 
-/** What the numbers of the heads say. */
-function caption({ look }: Scene, filter: Pin | null): string {
-  return filter?.side === "key" ? `Beside each head: what the window's queries from ${filter.at} on give to key ${filter.at}, their mean.` : `Beside each head: its weight from query ${look.query} on key ${look.key}.`;
+/** What the foot says, beside the filter: counts of lines and rows. */
+interface Notes { filter: Pin | null; heads: number; from: number; left_out: number; outside: number; absent: number; broken: number }
+
+/** What the numbers of the heads, the lines and the bars are. */
+function sentences({ look, detail_words }: Pick<Scene, "look" | "detail_words">, { filter, heads, from, left_out, outside, absent, broken }: Notes): string[] {
+  const side = filter?.side, mean = heads > 1 ? ", mean of the heads" : "";
+  const beside = side === "key" ? `Beside each head: what the window's queries from ${filter!.at} on give to key ${filter!.at}, their mean.` : `Beside each head: its weight from query ${look.query} on key ${look.key}.`;
+  const lines = [`Lines: weights of the shown queries from ${from} on, by width.`, left_out ? `${whole(left_out)} from ${faintest(filter)} on are left out; point at a token for its own.` : "",
+                 outside ? `${whole(outside)} end outside the window, beyond the dashed rule.` : ""];
+  const left = side === "key" ? `what a query gives to key ${filter!.at}` : side === "query" ? `what query ${filter!.at} gives through its lines` : "what a query gives through its lines";
+  const right = side === "query" ? "to which key" : `what ${side === "key" ? "it" : "a key"} gets through its lines, mean of the shown queries that can see it`;
+  const bars = `Bars, in shares of attention${mean}: left, ${left}; right, ${right}.`;
+  const wrong = [absent ? `${whole(absent)} rows are not here yet: look at their heads${detail_words ? ` (${detail_words})` : ""}.` : "", broken ? `${whole(broken)} weights are not finite.` : ""];
+  return [heads ? beside : "", [...lines, ...wrong].filter(Boolean).join(" "), bars].filter(Boolean);
 }
 
-function draw_foot(pen: Pen, columns: Columns, scene: Scene, absent: number, broken: number, heads: Place[], high: number): void {
-  const y = columns.top + columns.n * pitch + 18, { theme } = scene, filter = filter_of(scene);
-  if (!within(columns, "query", scene.look.query) && filter?.side === "query") pen.text(`Query ${filter.at} stands outside the window.`, 0, y, { colour: theme.ink });
-  else pen.text(heads.length ? caption(scene, filter) : "", 0, y, { colour: theme.ink_2 });
-  const notes = [`Width: attention 0–1, from ${faintest(filter)} on. Grey bars: 0–${short(high)}, the weight of the lines at a token${heads.length > 1 ? ", mean of the heads" : ""}.`];
-  if (absent) notes.push(`${absent} rows are not here yet: look at their heads${scene.detail_words ? ` (${scene.detail_words})` : ""}.`);
-  if (broken) notes.push(`${broken} weights are not finite.`);
-  const words = wrap(notes.reverse().join(" "), columns.width - 12, font(theme), scene.measure);
-  words.slice(0, 3).forEach((line, i) => pen.text(line, 0, y + 18 + 17 * i, { colour: absent || broken ? theme.ink : theme.ink_3 }));
+const foot_lines = (scene: Scene, width: number, notes: Notes): string[] => sentences(scene, notes).flatMap((one) => wrap(one, width - 12, font(scene.theme), scene.measure));
+
+/** More than can ever be said at once: room for it does not depend on the mouse. */
+const longest_notes = ({ tokens }: Scene): Notes =>
+  ({ filter: null, heads: 2, from: 0.02, left_out: 9999, outside: tokens.length > 47 ? 9999 : 0, absent: 0, broken: 0 });
+
+function draw_foot(pen: Pen, columns: Columns, scene: Scene, { filter, heads, all, from, left_out }: Drawn): void {
+  const { theme } = scene, y = columns.bottom + (columns.after ? outer_rows * pitch : 0) + axis + 14, count = (of: (one: Found) => number) => all.reduce((sum, one) => sum + of(one), 0);
+  const notes = { filter, heads: heads.length, from, left_out, outside: count((one) => one.outside.length), absent: count((one) => one.absent), broken: count((one) => one.broken) };
+  const lost = filter?.side === "query" && !within(columns, "query", filter.at) ? [`Query ${filter.at} stands outside the window.`] : [];
+  const room = Math.floor((columns.height - y) / line_height) + 1;
+  [...lost, ...foot_lines(scene, columns.width, notes)].slice(0, room).forEach((line, i) => pen.text(line, 0, y + line_height * i, { colour: i ? theme.ink_3 : theme.ink_2 }));
 }
 
 function hit(columns: Columns, x: number, y: number, scene: Scene): Hit | null {
   const { options } = scene, heads = heads_of(scene), chip = columns.chips.findIndex((one) => x >= one.x && x < one.x + columns.chip - 8 && y >= one.y && y < one.y + chip_height);
   if (chip >= 0 && heads[chip]) return { at: { layer: heads[chip][0], head: heads[chip][1] }, spot: { chip }, options: { pinned: toggled(options.pinned, heads[chip]) } };
-  const row = Math.floor((y - columns.top) / pitch);
-  if (row < 0 || row >= columns.n) return null;
-  const side: Side | null = x < columns.left ? "query" : x > columns.right ? "key" : null;
-  if (!side) return null;
-  const at = columns[side] + row, pin = options.pin as Pin | null, same = pin?.side === side && pin.at === at;
+  const row = Math.floor((y - columns.top) / pitch), inside = row >= 0 && row < columns.n, side: Side | null = x < columns.left ? "query" : x > columns.right ? "key" : null;
+  const at = !side ? null : inside ? columns[side] + row : side === "key" ? outer_key(columns, gates_now(scene, columns), y) : null;
+  if (!side || at == null) return null;
+  const pin = options.pin as Pin | null, same = pin?.side === side && pin.at === at;
   return { at: side === "query" ? { query: at } : { key: at }, spot: { side }, options: { pin: same ? null : { side, at } } };
 }
+
+/** The key outside the window whose row is at a height. */
+const outer_key = (columns: Columns, gates: Gates, y: number): number | null =>
+  [...gates.before, ...gates.after].find((key) => Math.abs(outer_y(columns, gates, key) - y) <= pitch / 2) ?? null;
 
 const toggled = (pinned: Place[], place: Place): Place[] =>
   is_pinned(pinned, place) ? pinned.filter(([layer, head]) => layer !== place[0] || head !== place[1]) : [...pinned, place];
@@ -219,7 +221,7 @@ const controls = ({ options }: Scene): Control[] => [{ kind: "choice", name: "he
   ...(options.pin || options.pinned.length ? [{ kind: "button" as const, name: "unpin", label: "Unpin all", set: { pin: null, pinned: [] } }] : [])];
 
 const lines: Panel<Columns> = {
-  kind: "attention", name: "lines", half: true, tall: ({ place, tokens }) => 140 + pitch * Math.min(place.window, tokens.length),
+  kind: "attention", name: "lines", half: true, tall: ({ place, tokens }) => 160 + pitch * Math.min(place.window + outer_rows, tokens.length),
   options: { heads: "one", pinned: [], pin: null },
   slot: () => "below",
   heading: () => ({ title: "Lines", subtitle: "point at a token to see its lines, click to pin it; click a head to pin it" }),
