@@ -235,6 +235,21 @@ def test_a_power_law_is_no_plateau(seed):
     assert events_in(observed(noisy(4 * steps**-0.15, seed))) == []
 
 
+def test_a_loss_that_falls_slowly_is_no_plateau():
+    """Means of an induction run whose learning rate rises for 100 steps: 3.53 at first, 3.33 at step 200."""
+    early = [3.507, 3.527, 3.517, 3.504, 3.485, 3.504, 3.509, 3.493]  # of steps 8 to 15: 0.5 % lower, 0.5 % by chance
+    slow = [3.434, 3.418, 3.419, 3.422, 3.413, 3.421, 3.407, 3.412]  # of steps 64 to 127: 0.3 % lower, 0.3 % by chance
+    history = [{"step": step, "losses": [[at, at + wide, mean] for at, mean in zip(range(step // 2, step, wide), means,
+                                                                                   strict=True)]}
+               for step, wide, means in ((16, 1, early), (128, 8, slow))]
+    assert events_in(history) == []
+    level = [3.41, 3.42, 3.43, 3.42, 3.42, 3.43, 3.41, 3.42]
+    (event,) = events_in([history[0], {"step": 128, "losses": [[64 + 8 * i, 72 + 8 * i, one] for i, one in
+                                                               enumerate(level)]}])
+    assert (event.name, event.step, event.more) == ("loss_plateau", 128, {"first": 64})
+    assert event.evidence.startswith("From step 64 to 128 the loss stayed at 3.420 nats")
+
+
 def test_noise_alone_never_drops():
     names = [event.name for event in events_in(observed(noisy(np.full(2000, 3.0))))]
     assert names == ["loss_plateau"]

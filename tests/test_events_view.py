@@ -22,6 +22,14 @@ def test_events_are_in_the_order_of_their_steps_with_score_and_null():
     np.testing.assert_allclose(view.arrays["threshold"], [0.05, 0.33], rtol=1e-6)
 
 
+def test_a_plateau_says_since_when_and_how_level():
+    flat = {**HEAD, "name": "loss_plateau", "layer": None, "head": None, "score": -0.001, "null": 0.004}
+    old = events_view([flat]).content["events"][0]["short"]
+    assert old == "level since step 150, within 0.4 %"  # half of its step, as every plateau
+    new = events_view([{**flat, "more": {"first": 140}}]).content["events"][0]["short"]
+    assert new == "level since step 140, within 0.4 %"
+
+
 def test_dead_neurons_and_nan_say_where():
     dead = {**HEAD, "name": "dead_neurons", "head": None}
     lost = {"step": 9, "name": "nonfinite_loss", "loss": float("nan"), "first": "mlp_out", "layer": 2}

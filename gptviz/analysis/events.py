@@ -10,7 +10,7 @@ what it finds afterwards in the run directory.
 | attention_sink | a head's first_token score stands out | keys permuted within the causal row |
 | bigram_plateau_passed | probe texts cost 0.1 nats less than with their pairs of tokens shuffled | signs flipped |
 | dead_neurons | a tenth of a layer's neurons are silent on every text measured | the first recorded step |
-| loss_plateau | over the last half of the steps the loss surely fell by less than 2 % | its bins permuted |
+| loss_plateau | over the last half of the steps, 64 or more, the loss did not fall | its bins permuted |
 | loss_drop | within a doubling of the steps since such a plateau it fell by 5 % | the largest fall within the plateau |
 
 To stand out is: above 97.5 % of the null, and (score - null) / (1 - null) at least 0.3, the rule and the margin of
@@ -28,6 +28,8 @@ LEAST = 0.3
 LEAST_GAIN = 0.1  # nats
 LEAST_DEAD = 0.1
 FLAT = 0.02
+STILL = 0.002  # a fall no larger than this is none, however certain; else half of what chance gives
+SHORTEST_PLATEAU = 64  # steps: in fewer, of a learning rate that still rises, nothing has come to a halt
 DROP = 0.05
 FEWEST_BINS = 8
 N_PERMUTED = 200
@@ -174,13 +176,16 @@ class Detector:
         if len(recent) < FEWEST_BINS:
             return
         fall, noise = _fall(recent)
-        if fall + noise < FLAT:
+        halted = fall <= max(noise / 2, STILL) and step >= 2 * SHORTEST_PLATEAU
+        if fall + noise < FLAT and (halted or self._on_plateau):
             if not self._on_plateau:
                 yield Event(
                     step, "loss_plateau", round(fall, 4), round(noise, 4), FLAT,
                     f"From step {step // 2} to {step} the loss stayed at {recent.mean():.3f} nats: its second half is "
-                    f"{100 * fall:.1f} % lower than the first, give or take {100 * noise:.1f} % by chance.",
+                    f"{_change(fall)} the first, where the same losses in any order differ by up to "
+                    f"{100 * noise:.1f} % (97.5 % of orders).",
                     "It would be false if it still fell within the noise: average over more steps.",
+                    more={"first": step // 2},
                 )  # fmt: skip
             self._plateau, self._on_plateau = (step, recent), True
         elif self._plateau is not None:
@@ -295,6 +300,11 @@ def _composition_sentence(found: dict[str, Any]) -> str:
     return (f" It composes with the previous-token head L{layer}H{head}: K-composition {found['k']:.2f}, {above} what "
             f"97.5 % of random matrices reach ({found['k_null_high']:.2f}); with that head ablated its score is "
             f"{found['ablated']:.2f}.")
+
+
+def _change(fall: float) -> str:
+    """How a mean compares with the one before: "0.3 % below"."""
+    return f"{100 * abs(fall):.1f} % {'below' if fall > 0 else 'above'}"
 
 
 def _fall(bins: Float64[np.ndarray, "bin"]) -> tuple[float, float]:

@@ -53,7 +53,10 @@ def _short(event: Mapping[str, Any]) -> str:
     """Where, and the score beside its null."""
     layer, head = event.get("layer"), event.get("head")
     place = "" if layer is None else f"L{layer}H{head}" if head is not None else f"layer {layer}"
-    if event["name"] in ("loss_plateau", "loss_drop"):
+    if event["name"] == "loss_plateau":
+        since = event.get("more", {}).get("first", event["step"] // 2)
+        scores = f"level since step {since}, within {100 * max(event['null'], abs(event['score'])):.1f} %"
+    elif event["name"] == "loss_drop":
         scores = f"{100 * event['score']:.1f} % vs {100 * event['null']:.1f} % by chance"
     elif event["name"] == "nonfinite_loss":
         scores = f"first in {event['first']}"
