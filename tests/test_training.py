@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_is_recorded_flagged_and_shown(data, tmp_path,
     assert np.isnan(event["loss"])
     shown = capsys.readouterr().err
     assert f"The loss of step 4 is nan; it shows first in {name}." in shown
-    assert "NOT FINITE since step 5" in shown
+    assert "NOT FINITE since step 4" in shown
     for line in (tmp_path / "run" / "metrics" / "000000.jsonl").read_text().splitlines():
         json.loads(line[9:], parse_constant=pytest.fail)  # JSON, not JavaScript's NaN
     assert run.status == "finished"

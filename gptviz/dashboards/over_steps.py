@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int
 
 from gptviz.corpora import source_from_spec
 from gptviz.dashboards.tensors import as_numpy, named, visible_of
@@ -69,17 +69,13 @@ def film_of(run: Any, text: str, n_tokens: int) -> View:
 def _film(run: Any, steps: list[int], n_tokens: int, text: str, pattern: Callable[[int], np.ndarray]) -> View:
     """A strip whose pictures, of all heads, are made together when the first head is asked for."""
     @lru_cache(maxsize=1)
-    def tiles() -> UInt8[np.ndarray, "step layer head y x"]:
-        return np.stack([_bytes(largest_of(pattern(step), SIDE)) for step in steps])
+    def tiles() -> Float[np.ndarray, "step layer head y x"]:
+        return np.stack([largest_of(pattern(step), SIDE) for step in steps])
 
     def of(layer: int, head: int) -> np.ndarray:
         return tiles()[:, layer, head]
 
     return film_view(steps, run.config.n_layer, run.config.n_head, n_tokens, of, text=text)
-
-
-def _bytes(p: np.ndarray) -> np.ndarray:
-    return np.rint(255 * np.sqrt(np.clip(np.nan_to_num(p, nan=0.0), 0, 1))).astype(np.uint8)
 
 
 def _snapshot(run: Any, step: int, probe: int) -> Snapshot | None:

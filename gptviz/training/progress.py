@@ -33,10 +33,10 @@ class Progress:
         self._loss = math.nan
 
     def update(self, step: int, loss: float, val_loss: float | None) -> None:
-        """Takes the state after a step; draws a few times a second at most."""
+        """Takes the number of updates made and the loss before the last of them; draws a few times a second at most."""
         self._loss = loss
         if not math.isfinite(loss) and not self._flag:
-            self._flag = f"  NOT FINITE since step {step}"
+            self._flag = f"  NOT FINITE since step {step - 1}"  # the step that its metrics and its event name
         now = time.perf_counter()
         if now - self._shown >= self._pause or step == self.last:
             self._shown = now

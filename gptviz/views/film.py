@@ -3,33 +3,33 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from gptviz.views.view import View
 
 
 def film_view(
     steps: Sequence[int], n_layer: int, n_head: int, n_tokens: int,
-    of: Callable[[int, int], UInt8[np.ndarray, "step y x"]], *, text: str = "",
+    of: Callable[[int, int], Float[np.ndarray, "step y x"]], *, text: str = "",
 ) -> View:
     """A strip of pictures of the head that is looked at, one for each step; computed when the strip is unfolded.
 
     The view is the same at every step of a text. Its detail holds "tiles", bytes of 255 * sqrt(p), each the largest of
-    the cells that it covers.
+    the cells that it covers, and "broken", the rows of a picture in which something is not a finite number.
 
     Args:
         steps: The steps shown, rising.
         n_layer: Layers of the model.
         n_head: Heads of a layer.
         n_tokens: Tokens of the text.
-        of: (layer, head) -> its pictures, one for each step.
+        of: (layer, head) -> its pictures, one for each step: probabilities, NaN where they are none.
         text: The text, by which the browser knows the strip again.
 
     Raises:
         ValueError: If the steps do not rise.
 
     Example:
-        >>> view = film_view([0, 10], 1, 2, 4, lambda layer, head: np.zeros((2, 4, 4), np.uint8))
+        >>> view = film_view([0, 10], 1, 2, 4, lambda layer, head: np.zeros((2, 4, 4)))
         >>> view.detail_of(layer=0, head=1).arrays["tiles"].shape
         (2, 4, 4)
     """
@@ -37,11 +37,16 @@ def film_view(
         raise ValueError(f"The steps of a film strip must rise; they are {list(steps)}. Sort them, each once.")
 
     def strip(at: dict[str, int]) -> View:
-        tiles = of(at["layer"], at["head"])
-        return View("film", "Head through training", "", {"tiles": tiles}, {"tiles": ("step", "y", "x")},
+        p = of(at["layer"], at["head"])
+        arrays = {"tiles": _bytes(p), "broken": (~np.isfinite(p)).any(axis=-1).astype(np.uint8)}
+        return View("film", "Head through training", "", arrays, {"tiles": ("step", "y", "x"), "broken": ("step", "y")},
                     units={"tiles": "probability"}, range={"tiles": (0.0, 1.0)})
 
     return View("film", "Head through training", "one picture for each recorded step · click goes there", {}, {},
                 content={"every_step": True, "steps": [int(step) for step in steps], "text": text,
                          "n_tokens": n_tokens},
                 detail=strip, detail_axes=("layer", "head"), detail_places=(range(n_layer), range(n_head)))
+
+
+def _bytes(p: Float[np.ndarray, "step y x"]) -> UInt8[np.ndarray, "step y x"]:
+    return np.rint(255 * np.sqrt(np.clip(np.nan_to_num(p, nan=0.0), 0, 1))).astype(np.uint8)
