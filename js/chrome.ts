@@ -86,10 +86,13 @@ export function header(board: RawBoard): { el: HTMLElement; saved: HTMLElement; 
   const el = make("header", "gv-header"), mark = make("span", "gv-mark", "gpt"), steps = make("div", "gv-steps"), readout = make("span", "gv-readout");
   mark.append(make("b", "", "viz"));
   const facts = make("span", "gv-facts"), saved = make("span", "gv-saved", "saved picture"), compared = make("span", "gv-compared");
-  facts.append(make("strong", "", board.title), document.createTextNode(board.facts.length ? `  ${board.facts.join(" · ")}` : ""));
+  facts.append(make("strong", "", board.title), document.createTextNode(board.facts.length ? `  ${board.facts.map(unbroken).join(" · ")}` : ""));
   el.append(mark, make("span", "gv-name", board.name), make("span", "gv-bar"), facts, compared, saved, steps);
   return { el, saved, compared, steps, readout };
 }
+
+/** A fact that no line ends within: "0.2 M parameters". */
+const unbroken = (fact: string): string => fact.replaceAll(" ", "\u00a0");
 
 export function text_form(board: RawBoard): { el: HTMLElement; input: HTMLInputElement; run: HTMLButtonElement; count: HTMLElement; error: HTMLElement } {
   const el = make("div", "gv-form"), input = make("input", "gv-text"), count = make("span", "gv-count"), error = make("p", "gv-error");

@@ -131,7 +131,7 @@ def test_save_as_a_page_says_its_size_and_what_it_left_out(tmp_path, capsys):
     board = Board([attention_view(synthetic.pattern(12, 12, tokens), tokens)])
     page = save(board, tmp_path / "heads.html", budget=1_300_000)
     said = capsys.readouterr().out
-    found = re.search(r"wrote .*heads\.html \(([\d,]+) kB\): details: (\d+) of 144 heads", said)
+    found = re.search(r"wrote .*heads\.html \(([\d,]+) kB\): this page holds (\d+) of 144 heads; the", said)
     assert found, said
     assert abs(int(found[1].replace(",", "")) * 1e3 - page.stat().st_size) < 1e3
     payload = board.payload(budget=1_300_000)

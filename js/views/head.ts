@@ -105,15 +105,26 @@ function draw_sums(pen: Pen, square: Square, scene: Scene): void {
   pen.line(x, zero - 0.5, x + n * cell - 1, zero - 0.5, theme.rule_2);
 }
 
-/** "masked: later tokens" in the hatch, under the callout where there is one. */
+/** Where a note of a width and height has room in the hatch beside the callout: its right end and its middle; null where it has none. */
+export function mask_note({ x, y, cell, n, callout, inside }: Pick<Square, "x" | "y" | "cell" | "n" | "callout" | "inside">, w: number, h: number): { end: number; middle: number } | null {
+  const far = x + n * cell - 4, below = callout.y + callout.h, half = h / 2;
+  const found = Array.from({ length: n - 1 }, (_, i) => {
+    const middle = y + (i + 1) * cell, beside = inside && middle + half > callout.y - 6 && middle - half < below + 6; // between two rows: the elbow follows a row's middle
+    const end = !inside ? far : Math.min(far, beside ? callout.x - 8 : callout.x + callout.w * 0.72 - 8); // below the callout the elbow passes at 0.72
+    return { end, middle, room: end - (x + Math.ceil((middle + half - y) / cell) * cell), low: inside && middle > below };
+  }).filter(({ room }) => room >= w + 4);
+  return found.find(({ low }) => low) ?? found[0] ?? null;
+}
+
+/** "masked: later tokens" in the hatch, on one line or two; where it has no room the legend says it. */
 function name_mask(pen: Pen, square: Square): void {
-  const { x, y, cell, n, callout } = square, far = x + n * cell, words = "masked: later tokens", w = pen.width(words) + 12;
-  const line = square.inside ? callout.y + callout.h + 36 : y + 28;
-  const edge = x + Math.ceil((line + 8 - y) / cell) * cell; // right end of the cells beside the words
-  const end = square.inside ? Math.min(far - 4, callout.x + callout.w * 0.72 - 8) : far - 4; // the elbow passes at 0.72
-  if (square.map || square.key !== square.query || edge + w + 4 > end) return;
-  pen.fill(end - w, line - 14, w, 20, pen.theme.paper, 4);
-  pen.text(words, end - 6, line, { align: "right" });
+  if (square.map || square.key !== square.query) return;
+  for (const lines of [["masked: later tokens"], ["masked:", "later tokens"]]) {
+    const w = Math.max(...lines.map((one) => pen.width(one))) + 12, h = 4 + 16 * lines.length, at = mask_note(square, w, h);
+    if (!at) continue;
+    pen.fill(at.end - w, at.middle - h / 2, w, h, pen.theme.paper, 4);
+    return lines.forEach((one, i) => pen.text(one, at.end - 6, at.middle - h / 2 + 14 + 16 * i, { align: "right" }));
+  }
 }
 
 function draw_cell(pen: Pen, square: Square, scene: Scene, query: number, key: number): void {
