@@ -12,11 +12,24 @@ export function fixed(value: number, digits: number): string {
   return words.replace("-", /[1-9]/.test(words) ? minus : "");
 }
 
-/** A number with so many digits that it is not just zeros: 12.34, 0.0021. */
+const smallest = 5e-4; // a smaller number is written with an exponent
+
+/** How many decimals show at least two digits of a number of this size; `least` where that is enough. */
+const decimals = (size: number, least: number): number => Math.max(least, 1 + Math.ceil(-Math.log10(size)));
+
+/** One number with at least two digits that count: 12.34, 0.0021, 8.8e−6; 0 only where it is exactly 0. */
 export function precise(value: number, digits = 2): string {
   const size = Math.abs(value);
-  return fixed(value, size > 0 && size < 10 ** (1 - digits) ? Math.min(8, digits - 1 + Math.ceil(-Math.log10(size))) : digits);
+  if (size === 0) return "0";
+  return size < smallest ? value.toExponential(1).replace(/-/g, minus) : fixed(value, Number.isFinite(size) ? decimals(size, digits) : digits);
 }
+
+/** A number of a table whose largest is `most`: all have the decimals that show two digits of the largest, to be compared at sight. */
+export const in_table = (value: number, most: number, digits = 2): string =>
+  most > 0 && most < smallest ? precise(value, digits) : fixed(value, most > 0 ? decimals(most, digits) : digits);
+
+/** Whether a written number has no digit but zeros: it is drawn in the colour of 0. */
+export const is_zero = (words: string): boolean => /^[^1-9∞N]*$/.test(words);
 
 /** A weight for a cell: .91, 1.0. */
 export const short = (p: number): string => (p >= 0.995 ? "1.0" : p.toFixed(2).replace(/^0/, ""));

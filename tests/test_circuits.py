@@ -182,6 +182,16 @@ def test_the_null_of_composition_is_one_over_the_root_of_the_width():
     assert scores.strongest() == []
 
 
+def test_chance_alone_draws_no_pair_as_a_finding():
+    """Of models of random weights 2.5 % of the pairs are above `null_high`, but no pair in 95 of 100 models."""
+    found = [analysis.composition_scores(make_model(seed, n_embd=64, n_head=4, n_layer=3)) for seed in range(40)]
+    scores = np.array([[one.q, one.k, one.v] for one in found])
+    above = np.nansum(scores > found[0].null_high, (1, 2, 3, 4, 5)) / np.isfinite(scores[0]).sum()
+    assert 0.018 < above.mean() < 0.032
+    assert (np.nanmax(scores, (1, 2, 3, 4, 5)) > found[0].null_strongest).sum() <= 6  # 2 expected of 40
+    assert found[0].null_high < found[0].null_strongest < 1.5 * found[0].null_high
+
+
 def test_a_wired_pair_stands_out_of_the_null():
     rng = np.random.default_rng(0)
     v, k, q = (rng.standard_normal((64, 4)) for _ in range(3))

@@ -16,6 +16,7 @@ from gptviz.analysis.projections import (
 )
 from gptviz.dashboards.circuits import circuits_part, composition_part
 from gptviz.dashboards.embeddings import MOST_TOKENS, embeddings_part, positions_part, tokens_shown
+from gptviz.views.circuits import Scales
 
 
 @pytest.fixture(scope="module")
@@ -100,17 +101,41 @@ def test_of_a_large_vocabulary_the_text_is_always_among_the_points():
 def test_tables_are_the_circuits_of_the_analysis(model, trace, monkeypatch):
     view = circuits_part(trace, model)
     detail = view.detail_of(layer=1, head=0)
-    qk, ov = gv.analysis.qk_circuit(model, 1, 0), gv.analysis.ov_circuit(model, 1, 0)
-    np.testing.assert_allclose(detail.arrays["qk"], qk.dense(), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(detail.arrays["ov"], ov.dense(), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(detail.arrays["qk_values"], np.linalg.svd(qk.dense())[1][:4], atol=1e-6)
+    scale, final = np.median(trace["ln_1_scale", 1]), np.median(trace["ln_final_scale"])
+    qk, ov = gv.analysis.qk_circuit(model, 1, 0).dense(), gv.analysis.ov_circuit(model, 1, 0).dense()
+    np.testing.assert_allclose(detail.arrays["qk"], qk / scale**2, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(detail.arrays["ov"], ov / scale / final, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(detail.arrays["qk_values"], np.linalg.svd(qk / scale**2)[1][:4], atol=1e-6)
     monkeypatch.setattr("gptviz.dashboards.circuits.WHOLE_VOCABULARY", 5)
     some = circuits_part(trace, model)
     assert some.labels["word"] == ("1", "3", "4", "5")
+    assert some.arrays["place"].tolist() == [1, 0, 2, 0, 3]
     np.testing.assert_allclose(some.detail_of(layer=1, head=0).arrays["qk"],
-                               qk.dense()[np.ix_([1, 3, 4, 5], [1, 3, 4, 5])], rtol=1e-5, atol=1e-7)
+                               qk[np.ix_([1, 3, 4, 5], [1, 3, 4, 5])] / scale**2, rtol=1e-5, atol=1e-7)
     monkeypatch.setattr("gptviz.dashboards.circuits.LARGEST_VOCABULARY", 5)
     assert "at most 5 tokens" in circuits_part(trace, model).subtitle
+
+
+@pytest.mark.parametrize(("layer", "query", "key"), [(0, 4, 1), (1, 3, 2)])
+def test_a_cell_with_its_positions_own_scales_is_the_term_of_the_split_score(model, trace, layer, query, key):
+    view, ids = circuits_part(trace, model), trace.ids.tolist()
+    cell = view.detail_of(layer=layer, head=1).arrays["qk"][ids[query], ids[key]]
+    scale, typical = view.arrays["scale"][layer], view.arrays["typical"][layer]
+    split = gv.analysis.score_decomposition(trace, model, layer, 1, query, key)
+    assert split.query_components[0].label == split.key_components[0].label == "embed"
+    assert cell * typical**2 / scale[query] / scale[key] == pytest.approx(split.terms[0, 0], rel=1e-4)
+    assert 0.2 < cell / split.terms[0, 0] < 5  # comparable: without the scales they differ by thousands here
+
+
+def test_a_typical_scale_is_of_the_finite_ones():
+    scales = Scales(np.array([[1.0, np.nan, 3.0], [np.nan] * 3], np.float32), np.ones(3, np.float32))
+    np.testing.assert_array_equal(scales.typical(), [2.0, np.nan])
+
+
+def test_circuits_need_the_scales(model):
+    small = gv.record(model, [3, 1], names=["pattern", "logits"])
+    with pytest.raises(ValueError, match="'circuits' needs ln_1_scale, ln_final_scale of the trace"):
+        gv.explore(small, model, views=["circuits"])
 
 
 def test_composition_is_that_of_the_analysis(model, trace):
@@ -118,6 +143,7 @@ def test_composition_is_that_of_the_analysis(model, trace):
     found = gv.analysis.composition_scores(model)
     np.testing.assert_allclose(detail.arrays["scores"], np.stack([found.q, found.k, found.v]), rtol=1e-5)
     assert detail.arrays["null_high"][0] == pytest.approx(found.null_high)
+    assert detail.arrays["null_strongest"][0] == pytest.approx(found.null_strongest)
 
 
 def test_a_page_does_not_wait_for_what_takes_long(model, trace, monkeypatch):

@@ -68,7 +68,7 @@ def test_what_cannot_be_drawn_says_so(views):
     with pytest.raises(ValueError, match="theme must be one of"):
         figures.plotly(views["embeddings"], theme="blue")
     with pytest.raises(ValueError, match="There is no figure of these circuits: too many"):
-        figures.figure(circuits_view(None, [], 1, 1, "too many"))
+        figures.figure(circuits_view(None, [], [], None, 1, "too many"))
     with pytest.raises(ValueError, match="There is no figure of head scores: none: a NaN"):
         figures.figure(head_scores_view(None, "a NaN"))
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_drawn_says_so(views):
     ("attention", "4 heads over 18 tokens: from ‘$’ (position 17)"), ("head_scores", "of 4 heads stand out"),
     ("edits", "Edits gv.ablate_head(0, 1): mean loss"), ("embeddings", "20 positions"),
     ("positions", "Positions: 20 compared"), ("circuits", "Circuits of L0H0 over"),
-    ("composition", "of 12 pairs above"),
+    ("composition", "of 12 pairs above"), ("composition", "(by chance about 0.3)"),
 ])
 def test_every_part_has_a_sentence(views, kind, says):
     assert says in summary(views[kind])

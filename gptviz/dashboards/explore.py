@@ -31,14 +31,14 @@ class Part:
 
 def parts() -> dict[str, Part]:
     """Every part of the board by name, in the order of the page."""
-    from gptviz.dashboards import decomposition, querykey, writes  # torch: a recorded run opens without it
-    from gptviz.dashboards.circuits import circuits_part, composition_part
+    # Here, not above, because of torch: a recorded run opens without it.
+    from gptviz.dashboards import circuits, decomposition, querykey, writes
     from gptviz.dashboards.embeddings import embeddings_part, positions_part
 
     return {
         "heads": Part(("pattern",), lambda trace, *_: heads_part(trace), needs_model=False),
-        "circuits": Part((), circuits_part),
-        "composition": Part((), composition_part),
+        "circuits": Part(circuits.NAMES, circuits.circuits_part),
+        "composition": Part((), circuits.composition_part),
         "embeddings": Part((), embeddings_part),
         "positions": Part((), positions_part),
         "edits": Part(("pattern", "logits"), edits_part),

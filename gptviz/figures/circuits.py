@@ -16,6 +16,8 @@ def draw_circuits(
 ) -> Figure:
     """The QK and OV tables of a head, each on a scale of its own around 0, and their singular values.
 
+    All are at the typical LayerNorm scales of the text.
+
     Raises:
         ValueError: The vocabulary is too large for tables.
     """
@@ -33,7 +35,7 @@ def draw_circuits(
         say(top[i], f"L{at[0]}H{at[1]} {title}", palette, loc="left", pad=14)
         values = detail.arrays[f"{name}_values"]
         bottom[i].bar(np.arange(1, len(values) + 1), values, color=palette.ink_2)
-        bottom[i].set_xlabel("singular values", color=palette.ink_2)
+        bottom[i].set_xlabel("singular values, at the text's typical LayerNorm scales", color=palette.ink_2)
         plain(bottom[i], palette)
     return drawn
 
@@ -53,25 +55,28 @@ def _table(drawn: Figure, axes: Axes, values: np.ndarray, words: tuple[str, ...]
 
 
 def draw_composition(view: View, palette: Palette, *_: object) -> Figure:
-    """The strongest pairs above what random matrices give; Q, K and V by colour, dash and letter."""
+    """The strongest pairs above what random matrices give; Q, K and V by colour, dash and letter; grey: chance may."""
     detail = view.detail_of()
-    scores, high = detail.arrays["scores"], float(detail.arrays["null_high"][0])
+    scores = detail.arrays["scores"]
+    high, strongest = (float(detail.arrays[name][0]) for name in ("null_high", "null_strongest"))
     n_layer, n_head = scores.shape[1:3]
     drawn = Figure(figsize=(2.2 * n_layer + 2, 0.5 * n_head + 2))
     axes = drawn.subplots()
     for at in reversed(strongest_pairs(scores, high)):
         kind, a, b, c, d = at
-        axes.plot([a, c], [b, d], color=palette.series[(0, 2, 3)[kind]], linestyle=("-", "--", ":")[kind],
+        colour = palette.series[(0, 2, 3)[kind]] if scores[at] > strongest else palette.rule
+        axes.plot([a, c], [b, d], color=colour, linestyle=("-", "--", ":")[kind],
                   linewidth=1 + min(3, 6 * (float(scores[at]) - high)), zorder=1)
         axes.annotate("QKV"[kind], (c, d), xytext=(-12, 5 - 6 * kind), textcoords="offset points", fontsize=7,
-                      color=palette.series[(0, 2, 3)[kind]])
+                      color=colour)
     layers, heads = np.mgrid[:n_layer, :n_head].reshape(2, -1)
     axes.scatter(layers, heads, s=28, color=palette.ink_2, zorder=2)
     axes.set_xticks(range(n_layer), [f"L{i}" for i in range(n_layer)])
     axes.set_yticks(range(n_head), [f"H{i}" for i in range(n_head)])
     axes.invert_yaxis()
-    axes.set_xlabel(f"pairs above {high:.3f}, what 97.5 % of random matrices stay below; solid Q, dashed K, dotted V",
-                    color=palette.ink_2)
+    said = (f"pairs above {high:.3f}, what 97.5 % of random matrices stay below; solid Q, dashed K, dotted V\n"
+            f"grey: up to {strongest:.3f}, as the strongest of as many random pairs may be")
+    axes.set_xlabel(said, color=palette.ink_2)
     plain(axes, palette)
     say(axes, view.title, palette, loc="left")
     return drawn

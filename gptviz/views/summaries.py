@@ -191,19 +191,23 @@ def _circuits(view: View, _query: int) -> Table:
         for at in np.argsort(-np.abs(table), axis=None, kind="stable")[:3]:
             row, column = np.unravel_index(at, table.shape)
             rows.append([name.upper(), words[row], words[column], f"{table[row, column]:+.4f}"])
-    return f"Circuits of L0H0 over {len(words)} tokens, largest cells:", ["table", "row", "column", "adds"], rows
+    sentence = f"Circuits of L0H0 over {len(words)} tokens at the text's typical LayerNorm scales, largest cells:"
+    return sentence, ["table", "row", "column", "adds"], rows
 
 
 def _composition(view: View, _query: int) -> Table:
     """The strongest pairs of heads."""
     detail = view.detail_of()
-    scores, high = np.nan_to_num(detail.arrays["scores"], nan=-np.inf), float(detail.arrays["null_high"][0])
-    above = int((scores > high).sum())
+    scores = np.nan_to_num(detail.arrays["scores"], nan=-np.inf)
+    high, strongest = (float(detail.arrays[name][0]) for name in ("null_high", "null_strongest"))
+    above, clear, pairs = (int(found.sum()) for found in (scores > high, scores > strongest, np.isfinite(scores)))
     rows = []
     for at in np.argsort(-scores, axis=None, kind="stable")[: min(ROWS, above)]:
         kind, a, b, c, d = np.unravel_index(at, scores.shape)
         rows.append(["QKV"[kind], f"L{a}H{b}", f"L{c}H{d}", f"{scores.ravel()[at]:.4f}"])
-    sentence = f"Composition: {above} of {int(np.isfinite(scores).sum())} pairs above {high:.4f}, the random 97.5 %."
+    sentence = (f"Composition: {above} of {pairs} pairs above {high:.4f}, the random 97.5 % (by chance about "
+                f"{0.025 * pairs:.1f}); {clear} above {strongest:.4f}, "
+                "which 95 % of models of random weights do not reach.")
     return sentence, ["kind", "writer", "reader", "score"], rows
 
 

@@ -1,4 +1,5 @@
 // The arithmetic of one cell, from the numbers that travelled: result = outer((sum of a * b + bias) / divisor), in float64.
+import { fixed, precise } from "../text.ts";
 import { Pass, type Tensor } from "./pass.ts";
 
 export type Span = number | [number, number];
@@ -164,8 +165,6 @@ export const counted = (value: number): string => (Number.isInteger(value) ? Str
 
 /** A number of a receipt: 4 decimals, small ones with an exponent, a true minus. */
 export function shown(value: number): string {
-  if (Number.isNaN(value)) return "NaN";
-  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
-  const text = value !== 0 && Math.abs(value) < 5e-4 ? value.toExponential(1) : value.toFixed(4);
-  return text.replace(/-/g, "−");
+  if (value === Infinity) return "∞";
+  return Math.abs(value) < 5e-4 && value !== 0 ? precise(value) : fixed(value, 4);
 }

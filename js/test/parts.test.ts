@@ -2,14 +2,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { beats_null, score_of } from "../head_scores.ts";
+import { counted, end_of } from "../views/head_scores.ts";
 import type { View } from "../payload.ts";
 import { pattern_of } from "../scene.ts";
 import { compared_words, shown_pattern, whose } from "../shown.ts";
 import { signed } from "../text.ts";
-import { strongest } from "../views/composition.ts";
+import { at, luminance, parse, points } from "../colour.ts";
+import { in_table, is_zero, precise } from "../text.ts";
+import { scales_words, sentence as cell_sentence, singular_words } from "../views/circuits.ts";
+import { count_words, found as found_pairs } from "../views/composition.ts";
 import { both } from "../views/edits.ts";
 import { found as points_found, project } from "../views/embeddings.ts";
-import { sentence } from "../views/head.ts";
+import { mask_note, sentence } from "../views/head.ts";
 import { panels as reads } from "../views/reads.ts";
 import { found } from "../views/ruler.ts";
 
@@ -95,12 +99,17 @@ test("both passes' likeliest tokens stand in one list", () => {
 test("lines between heads are the strongest above the null", () => {
   const scores = new Float32Array(3 * 2 * 2 * 2 * 2).fill(NaN), at = (kind: number, a: number, b: number, c: number, d: number) => (((kind * 2 + a) * 2 + b) * 2 + c) * 2 + d;
   scores[at(0, 0, 1, 1, 0)] = 0.4; scores[at(2, 0, 0, 1, 1)] = 0.9; scores[at(1, 0, 0, 1, 0)] = 0.1;
-  const detail = view("composition", { scores: array([3, 2, 2, 2, 2], scores), null_high: array([1], [0.2]) }), look = { layer: 0, head: 1 } as any;
-  const of = (options: object) => strongest({ detail, look, options: { kind: "all", most: 9, own: false, ...options } }).map(({ kind, from, to }) => [kind, ...from, ...to]);
+  const detail = view("composition", { scores: array([3, 2, 2, 2, 2], scores), null_high: array([1], [0.2]), null_strongest: array([1], [0.5]) }), look = { layer: 0, head: 1 } as any;
+  const of = (options: object) => found_pairs({ detail, look, options: { kind: "all", most: 9, own: false, ...options } }).drawn.map(({ kind, from, to }) => [kind, ...from, ...to]);
   assert.deepEqual(of({}), [[2, 0, 0, 1, 1], [0, 0, 1, 1, 0]]);
   assert.deepEqual(of({ own: true }), [[0, 0, 1, 1, 0]]);
   assert.deepEqual(of({ kind: "V" }), [[2, 0, 0, 1, 1]]);
   assert.deepEqual(of({ most: 1 }), [[2, 0, 0, 1, 1]]);
+  const said = (options: object) => count_words(found_pairs({ detail, look, options: { kind: "all", most: 9, own: false, ...options } }));
+  assert.match(said({}), /^2 of 3 pairs are above 0\.200, .* by chance about 0\.1 would be\. 1 is above 0\.500, .* the grey line is not: chance may give it\.$/);
+  assert.match(said({ most: 1 }), /Drawn are the strongest 1\./);
+  assert.match(said({ kind: "V" }), /^1 of 1 pairs .* 1 is above 0\.500, .* 95 times in 100\.$/);
+  assert.match(said({ kind: "K" }), /^0 of 1 pairs .* would be\.$/);
 });
 
 test("turning points keeps their distances, and a search finds their names", () => {
@@ -122,4 +131,61 @@ test("a head's label is the score that stands out, and the null decides which si
   assert.equal(of("most", 0), null);
   assert.deepEqual([0, 1].map((at) => beats_null(of("induction", at)!, at)), [true, false]);
   assert.deepEqual([0, 1].map((at) => beats_null(of("entropy", at)!, at)), [true, false]);
+});
+
+test("a cell of the circuits says its number at the typical scale, and that of the split score at its own scales", () => {
+  const circuits = view("circuits", { scale: array([2, 3], [1, 1, 1, 0.1, 0.2, 0.4]), typical: array([2], [1, 0.2]), typical_final: array([1], [0.5]) }, { labels: { word: ["a", "b"] } });
+  const detail = view("circuits", { qk: array([2, 2], [0, 0.5, 0, 0]), ov: array([2, 2], [0, 0, 2.5e-6, 0]) }), look = { layer: 1, head: 0, query: 2, key: 1 } as any;
+  const said = (spot: any, at: any, place = look) => cell_sentence({ view: circuits, detail, look: place, spot }, at);
+  assert.equal(said(undefined, { table: "qk", row: 0, column: 1 }),
+    "The query ‘a’ with the key ‘b’ adds 0.5000 to the score of L1H0. At the own scales of positions 2 and 1: 0.2500, embed × embed of ‘Score, split exactly’.");
+  assert.ok(!said({}, { table: "qk", row: 0, column: 1 }).includes("own scales")); // a cell under the mouse has no positions
+  assert.ok(!said(undefined, { table: "qk", row: 0, column: 1 }, { ...look, query: 0, key: 1 }).includes("own scales")); // masked
+  assert.equal(said({}, { table: "ov", row: 1, column: 0 }), "Attending wholly to ‘b’ adds 2.5e−6 to the logit of ‘a’.");
+  assert.match(scales_words({ view: circuits, look }), /gain and centring are folded .* in layer 1 the median 0\.2000 .* logits 0\.5000\. Left out: biases/);
+  assert.equal(singular_words([3, 1, 0]), "The first of 3 is 3.00, 90 % of the table’s sum of squares.");
+});
+
+test("the numbers of a table have one unit, and one that reads as 0 is known", () => {
+  assert.deepEqual([0.0312, -0.0042, 0.0003, 0].map((one) => in_table(one, 0.0312)), ["0.031", "−0.004", "0.000", "0.000"]);
+  assert.deepEqual([4.2, -0.004, 0.004].map((one) => in_table(one, 4.2)), ["4.20", "0.00", "0.00"]);
+  assert.deepEqual([8.8e-6, 1e-7, 0].map((one) => in_table(one, 8.8e-6)), ["8.8e−6", "1.0e−7", "0"]);
+  assert.deepEqual([0.00031, -8.84e-6, 0, 0.2268, NaN, -Infinity].map((one) => precise(one, 4)), ["3.1e−4", "−8.8e−6", "0", "0.2268", "NaN", "−∞"]);
+  assert.deepEqual(["0.00", "−0.00", "0", "0.01", "8.8e−6", "NaN", "+∞"].map(is_zero), [true, true, true, false, false, false, false]);
+});
+
+test("a colour near 0 stands out from the dark paper, and steps outward are even", () => {
+  const ratio = (a: string, b: string) => { const [x, y] = [luminance(parse(a)) + 0.05, luminance(parse(b)) + 0.05]; return Math.max(x, y) / Math.min(x, y); };
+  for (const side of [points.dark.negative, points.dark.positive]) {
+    const stops = side.split(" "), ratios = stops.map((one) => ratio(one, "#10151B"));
+    assert.ok(ratios[0]! > 1.7, `${ratios[0]}`);
+    for (let i = 1; i < ratios.length; i++) assert.ok(ratios[i]! / ratios[i - 1]! > 1.15 && ratios[i]! / ratios[i - 1]! < 1.35, `${i}`);
+  }
+  assert.deepEqual(at(points.dark.negative.split(" ").map(parse), 0), at(points.dark.positive.split(" ").map(parse), 0));
+});
+
+test("the words for the mask stand in the hatch, clear of the callout", () => {
+  const square = { x: 138, y: 80, cell: 48, n: 8, inside: true, callout: { x: 421, y: 80, w: 304, h: 150 } }, w = 137;
+  const clear = (shape: typeof square, wide: number, h: number): number => {
+    const { end, middle } = mask_note(shape, wide, h)!, { x, y, cell, callout } = shape;
+    assert.ok(end - wide >= x + Math.ceil((middle + h / 2 - y) / cell) * cell, "right of the cells");
+    assert.ok(end <= callout.x || middle - h / 2 >= callout.y + callout.h, "not behind the callout");
+    return middle;
+  };
+  assert.ok(clear(square, w, 20) < 230); // beside it
+  assert.ok(clear({ ...square, n: 18, cell: 34, callout: { x: 600, y: 80, w: 304, h: 150 } }, w, 20) > 230); // below it, where there is room
+  const narrow = { x: 519, y: 208, cell: 41, n: 11, inside: true, callout: { x: 743, y: 208, w: 232, h: 190 } };
+  assert.equal(mask_note(narrow, w, 20), null);
+  clear(narrow, 90, 36); // on two lines
+  assert.equal(mask_note({ ...square, inside: false, callout: { x: 0, y: 500, w: 400, h: 90 } }, w, 20)!.end, 138 + 8 * 48 - 4);
+});
+
+test("the axis of the scores ends where they do, and says what chance would give", () => {
+  const score = (name: string, value: number[], high: number[]) => ({ name, words: name, value: Float32Array.from(value), low: Float32Array.from(value.map(() => 0)), high: Float32Array.from(high), most: 1, unit: "" });
+  assert.equal(end_of(score("induction", [0.03, 0.06], [0.05, 0.05])), 0.1);
+  assert.equal(end_of(score("induction", [0.03, NaN], [0.05, 0.3])), 0.4);
+  assert.equal(end_of(score("induction", [0.95], [0.05])), 1);
+  assert.equal(end_of(score("distance", [3, 12], [5, 5])), 12);
+  assert.equal(counted(score("induction", [0.03, 0.06, NaN], [0.05, 0.05, NaN])), "1 of 2 heads above their band; by chance 1 in 40");
+  assert.equal(counted(score("entropy", [0.5], [1])), "1: attention is even");
 });

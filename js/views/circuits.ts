@@ -1,8 +1,9 @@
 // The looked-at head's QK and OV tables with their tokens, and how many directions each uses.
+import { around } from "../colour.ts";
 import { font, Pen } from "../paint.ts";
 import type { Hit, Panel, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
-import { ellipsis, fixed, head_name, precise, quoted } from "../text.ts";
+import { ellipsis, head_name, precise, quoted, wrap } from "../text.ts";
 
 interface Table { x: number; y: number; head: number; name: "qk" | "ov"; title: string; rows: string; columns: string }
 interface Tables extends Sized {
@@ -11,31 +12,45 @@ interface Tables extends Sized {
   side: number;
   /** Every which token has room for its name, and whether it stands upright above its column. */
   every: number; upright: boolean;
+  /** Where the sentence stands, below both tables, and how many lines the note below it may have. */
+  foot: number; notes: number;
 }
 interface Spot { table: "qk" | "ov"; row: number; column: number }
 
-const singular = 84, label = 88;
+const singular = 112, label = 88, legend = 44, line = 17;
 
 function layout(scene: Scene, width: number): Tables {
-  const n = scene.view.labels.word?.length ?? 0, side = width >= 760 ? (width - 40) / 2 : width;
-  if (!scene.detail) return { width, height: 28, n, side, cell: 0, tables: [], every: 1, upright: true };
+  const n = scene.view.labels.word?.length ?? 0, two = width >= 760, side = two ? (width - 40) / 2 : width;
+  if (!scene.detail) return { width, height: 28, n, side, cell: 0, tables: [], every: 1, upright: true, foot: 0, notes: 0 };
   const cell = Math.max(2, Math.min(n <= 8 ? 40 : 30, Math.floor((side - label - 8) / n))), every = Math.ceil(13 / cell);
   const widest = Math.max(...scene.view.labels.word!.map((word) => scene.measure(word.slice(0, 24), font(scene.theme, { mono: true }))), 0);
   const upright = widest <= every * cell - 4, top = upright ? 44 : 40 + Math.ceil(0.87 * Math.min(60, widest));
-  const tall = top + n * cell + singular + 52, two = width >= 760;
+  const tall = top + n * cell + legend + singular;
   const tables: Table[] = [
     { x: label, y: top, head: 14, name: "qk", title: "QK: added to the score", rows: "query", columns: "key" },
     { x: two ? side + 40 + label : label, y: two ? top : tall + 24 + top, head: two ? 14 : tall + 38, name: "ov", title: "OV: added to the logits", rows: "attends to", columns: "writes" },
   ];
-  return { width, height: two ? tall : 2 * tall + 24, n, side, cell, tables, every, upright };
+  const foot = 8 + (two ? tall : 2 * tall + 24), notes = wrap(scales_words(scene), width, font(scene.theme), scene.measure).length;
+  return { width, height: foot + 20 * said_lines(width) + 8 + line * notes, n, side, cell, tables, every, upright, foot, notes };
 }
+
+const said_lines = (width: number): number => Math.ceil(1400 / width); // 1400: the longest sentence with two tokens of 24 signs
 
 const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value) || 0), 0) || 1;
 
+/** At which LayerNorm scales the tables are, and what they leave out. */
+export function scales_words({ view, look }: Pick<Scene, "view" | "look">): string {
+  const scale = precise(view.arrays.typical!.values[look.layer]!, 4), last = precise(view.arrays.typical_final!.values[0]!, 4);
+  return `LayerNorm: its gain and centring are folded into the weights; it divides by the typical scale of this text, in layer ${look.layer} the median ${scale} (for scores its square), `
+    + `before the logits ${last}. Left out: biases, position embeddings and what earlier layers wrote.`;
+}
+
 function draw(ctx: CanvasRenderingContext2D, shape: Tables, scene: Scene): void {
-  const pen = new Pen(ctx, scene.theme);
+  const pen = new Pen(ctx, scene.theme), { width, foot, notes } = shape;
   if (!scene.detail) return pen.text(scene.view.detail_axes ? scene.detail_words : "", 0, 18, { colour: scene.theme.ink_3 });
   for (const table of shape.tables) draw_table(pen, shape, table, scene);
+  const words = wrap(scales_words(scene), width, font(scene.theme), scene.measure).slice(0, notes);
+  words.forEach((one, i) => pen.text(one, 0, foot + 20 * said_lines(width) + 14 + line * i, { colour: scene.theme.ink_3 }));
 }
 
 function draw_table(pen: Pen, shape: Tables, table: Table, scene: Scene): void {
@@ -47,12 +62,13 @@ function draw_table(pen: Pen, shape: Tables, table: Table, scene: Scene): void {
     for (let column = 0; column < n; column++) {
       const value = values[row * n + column]!, [cx, cy] = [x + column * cell, y + row * cell], gap = cell > 5 ? 1 : 0;
       if (!Number.isFinite(value)) pen.strange(value, cx, cy, cell);
-      else pen.fill(cx, cy, cell - gap, cell - gap, theme.diverging.css[Math.round(128 + (127 * value) / most)]!);
+      else pen.fill(cx, cy, cell - gap, cell - gap, theme.diverging.css[around(value, most)]!);
     }
+  pen.stroke(x - 1.5, y - 1.5, n * cell + 2, n * cell + 2, theme.rule_2); // where cells near 0 end and the paper begins
   draw_words(pen, shape, table, scene);
   const below = y + n * cell + 12, wide = Math.min(180, n * cell);
   pen.legend(x, below, Math.max(140, wide), theme.diverging, [precise(-most), "0", precise(most)]);
-  draw_singular(pen, scene, name, x, below + 40, shape.side - label);
+  draw_singular(pen, scene, name, x, below + legend, shape.side - label);
 }
 
 /** The tokens beside and above a table, as many as have room. */
@@ -71,35 +87,45 @@ function draw_words(pen: Pen, { cell, every, upright }: Tables, { x, y }: Table,
 
 /** The singular values as bars from the largest: how many directions the head uses. */
 function draw_singular(pen: Pen, scene: Scene, name: "qk" | "ov", x: number, y: number, room: number): void {
-  const values = scene.detail!.arrays[`${name}_values`]!.values, most = largest(values), pitch = Math.max(2, Math.min(14, Math.floor(220 / values.length)));
-  const total = Array.from(values).reduce((sum, s) => sum + s * s, 0) || 1, first = (values[0]! ** 2 / total) * 100;
-  values.forEach((s, i) => { const tall = (44 * s) / most; pen.fill(x + i * pitch, y + 44 - tall, Math.max(1, pitch - 1), Math.max(1, tall), scene.theme.ink_3); });
-  pen.line(x, y + 44.5, x + values.length * pitch, y + 44.5, scene.theme.rule_2);
-  const share = `${Math.round(first)} % of the table`, number = precise(values[0]!);
-  const words = [`${values.length} singular values, the first ${number}: ${share}`, `the first of ${values.length} singular values: ${share}`, share];
-  pen.text(words.find((one) => pen.width(one) <= room) ?? "", x, y + 62, { colour: scene.theme.ink_3 });
+  const values = scene.detail!.arrays[`${name}_values`]!.values, most = largest(values), pitch = Math.max(2, Math.min(14, Math.floor(Math.min(220, room) / values.length)));
+  const { theme, measure } = scene, foot = y + 60;
+  pen.text("singular values →", x, y, { colour: theme.ink_2 });
+  values.forEach((s, i) => { const tall = (44 * s) / most; pen.fill(x + i * pitch, foot - tall, Math.max(1, pitch - 1), Math.max(1, tall), theme.ink_3); });
+  pen.line(x, foot + 0.5, x + values.length * pitch, foot + 0.5, theme.rule_2);
+  wrap(singular_words(values), room, font(theme), measure).slice(0, 2).forEach((one, i) => pen.text(one, x, foot + 18 + 16 * i, { colour: theme.ink_3 }));
+}
+
+/** How much of a table its first direction is. */
+export function singular_words(values: ArrayLike<number>): string {
+  const squares = Array.from(values, (s) => s * s), total = squares.reduce((sum, s) => sum + s, 0) || 1;
+  return `The first of ${values.length} is ${precise(values[0]!)}, ${Math.round((100 * squares[0]!) / total)} % of the table’s sum of squares.`;
 }
 
 /** The cell under the mouse; else that of the chosen query and key. */
-function spot_of(shape: Tables, scene: Scene): Spot | null {
+function spot_of(shape: Pick<Tables, "tables">, scene: Scene): Spot | null {
   if (scene.spot) return scene.spot as Spot;
-  const words = scene.view.labels.word ?? [], row = words.indexOf(scene.tokens[scene.look.query]!), column = words.indexOf(scene.tokens[scene.look.key]!);
+  const place = scene.view.arrays.place?.values ?? [], row = place[scene.look.query] ?? -1, column = place[scene.look.key] ?? -1;
   return shape.tables.length && row >= 0 && column >= 0 ? { table: "qk", row, column } : null;
 }
 
-export function sentence(scene: Scene, { table, row, column }: Spot): string {
-  const words = scene.view.labels.word!, value = scene.detail!.arrays[table]!.values[row * words.length + column]!, [a, b] = [quoted(words[row]!), quoted(words[column]!)];
-  return table === "qk" ? `The query ${a} with the key ${b} adds ${fixed(value, 4)} to the score of ${head_name(scene.look.layer, scene.look.head)}.`
-    : `Attending wholly to ${a} adds ${fixed(value, 4)} to the logit of ${b}.`;
+/** What a cell adds; of the looked-at query and key also at their own scales, which is the number of another view. */
+export function sentence(scene: Pick<Scene, "view" | "detail" | "look" | "spot">, { table, row, column }: Spot): string {
+  const { look, view, detail, spot } = scene, words = view.labels.word!, value = detail!.arrays[table]!.values[row * words.length + column]!, [a, b] = [quoted(words[row]!), quoted(words[column]!)];
+  if (table === "ov") return `Attending wholly to ${a} adds ${precise(value, 4)} to the logit of ${b}.`;
+  const said = `The query ${a} with the key ${b} adds ${precise(value, 4)} to the score of ${head_name(look.layer, look.head)}.`;
+  if (spot || look.key > look.query) return said;
+  const { values, shape } = view.arrays.scale!, at = (pos: number) => values[look.layer * shape[1]! + pos]!;
+  const own = (value * view.arrays.typical!.values[look.layer]! ** 2) / (at(look.query) * at(look.key));
+  return `${said} At the own scales of positions ${look.query} and ${look.key}: ${precise(own, 4)}, embed × embed of ‘Score, split exactly’.`;
 }
 
 function mark(ctx: CanvasRenderingContext2D, shape: Tables, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme } = scene, spot = spot_of(shape, scene);
   if (!scene.detail || !spot) return;
-  const table = shape.tables.find((one) => one.name === spot.table)!, { cell } = shape;
+  const table = shape.tables.find((one) => one.name === spot.table)!, { cell, width, foot } = shape;
   pen.stroke(table.x + spot.column * cell - 1.5, table.y + spot.row * cell - 1.5, cell + 2, cell + 2, scene.spot ? theme.ink : theme.accent, 2, 3);
-  const left = shape.tables[0]!.y === shape.tables[1]!.y ? table.x : 0, words = ellipsis(sentence(scene, spot), shape.width - left, font(theme, { size: 13 }), scene.measure);
-  pen.text(words, left, table.y + shape.n * cell + singular + 48, { size: 13, colour: theme.ink });
+  const words = wrap(sentence(scene, spot), width, font(theme, { size: 13 }), scene.measure).slice(0, said_lines(width));
+  words.forEach((one, i) => pen.text(one, 0, foot + 14 + 20 * i, { size: 13, colour: theme.ink }));
 }
 
 function hit({ tables, n, cell }: Tables, x: number, y: number): Hit | null {
@@ -118,7 +144,7 @@ const panel: Panel<Tables> = {
   layout, draw, mark, hit,
   stale: ({ look, detail, detail_words }) => `${look.layer} ${look.head} ${detail ? "" : detail_words}`,
   says(scene) {
-    const spot = scene.detail && spot_of({ tables: [{}] } as Tables, scene);
+    const spot = scene.detail && spot_of({ tables: [{} as Table] }, scene);
     return spot ? sentence(scene, spot) : scene.detail_words || scene.view.subtitle;
   },
 };

@@ -5,7 +5,7 @@ import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { detail_to_show } from "../stale.ts";
-import { ellipsis, fixed, head_name, precise, quoted } from "../text.ts";
+import { ellipsis, head_name, in_table, is_zero, precise, quoted } from "../text.ts";
 
 /** A row or column: one component, or all the others together. */
 export interface Side { name: string; members: number[] }
@@ -61,7 +61,7 @@ function draw(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
 function draw_cell(pen: Pen, { x, y, w, h, most }: Grid, i: number, j: number, value: number): void {
   const { theme } = pen, left = x + j * w, top = y + i * h, gap = w > 5 ? 1 : 0;
   if (!Number.isFinite(value)) return pen.strange(value, left, top, Math.min(w, h) - 1);
-  const byte = around(value, most), words = fixed(value, 2);
+  const words = in_table(value, most), byte = is_zero(words) ? around(0, most) : around(value, most); // what reads as 0 looks like 0
   pen.fill(left, top, w - gap, h - gap, theme.diverging.css[byte]!, w > 10 ? 2 : 0);
   if (h >= 18 && pen.width(words) <= w - 6) pen.text(words, left + (w - 1) / 2, top + h / 2 + 4, { align: "center", colour: theme.diverging.ink[byte]! });
 }
@@ -78,14 +78,15 @@ function draw_names(pen: Pen, { table, x, y, w, h }: Grid, { theme, measure }: S
 
 /** Row sums at the right, column sums below, and the total beside the recorded score. */
 function draw_sums(pen: Pen, grid: Grid, detail: View): void {
+  const written = (sum: number) => in_table(sum, grid.most);
   const { theme } = pen, { table, x, y, w, h } = grid, right = x + table!.columns.length * w + sums - 4, foot = bottom(grid), check = detail.checks[0]!;
   pen.text("sum", right, y - 8, { align: "right", weight: 500, colour: theme.ink });
-  if (grid.names) table!.row_sums.forEach((sum, i) => pen.text(fixed(sum, 2), right, y + i * h + h / 2 + 4, { align: "right", colour: theme.ink }));
+  if (grid.names) table!.row_sums.forEach((sum, i) => pen.text(written(sum), right, y + i * h + h / 2 + 4, { align: "right", colour: theme.ink }));
   pen.line(0, foot + 4.5, right, foot + 4.5, theme.rule);
   pen.text("sum", 0, foot + 20, { weight: 500, colour: theme.ink });
-  if (grid.names) table!.column_sums.forEach((sum, j) => { if (pen.width(fixed(sum, 2)) <= w + 2) pen.text(fixed(sum, 2), x + j * w + w / 2, foot + 20, { align: "center", colour: theme.ink }); });
-  pen.text(fixed(table!.sum, 2), right, foot + 20, { align: "right", weight: 600, colour: theme.ink });
-  const words = `sum ${fixed(table!.sum, 4)} = score ${fixed(detail.arrays.score!.values[0]!, 4)}`;
+  if (grid.names) table!.column_sums.forEach((sum, j) => { if (pen.width(written(sum)) <= w + 2) pen.text(written(sum), x + j * w + w / 2, foot + 20, { align: "center", colour: theme.ink }); });
+  pen.text(written(table!.sum), right, foot + 20, { align: "right", weight: 600, colour: theme.ink });
+  const words = `sum ${precise(table!.sum, 4)} = score ${precise(detail.arrays.score!.values[0]!, 4)}`;
   pen.text(words, 0, foot + 44, { weight: 600, colour: theme.ink });
   pen.text(`${check.passed ? "✓" : "✕"} error ${check.error}`, pen.width(words, { weight: 600 }) + 12, foot + 44, { colour: check.passed ? theme.good : theme.ink });
   pen.legend(0, foot + 84, Math.min(200, grid.width), theme.diverging, [precise(-grid.most), "0", precise(grid.most)]);
@@ -101,7 +102,7 @@ function spot_of({ spot, options }: Scene, table: Table): Spot | null {
   return at && at.row < table.rows.length && at.column < table.columns.length ? at : null;
 }
 
-const cell_words = (table: Table, { row, column }: Spot): string => `${table.rows[row]!.name} × ${table.columns[column]!.name} adds ${fixed(table.cells[row]![column]!, 4)}`;
+const cell_words = (table: Table, { row, column }: Spot): string => `${table.rows[row]!.name} × ${table.columns[column]!.name} adds ${precise(table.cells[row]![column]!, 4)}`;
 
 function mark(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
   const { table, x, y, w, h } = grid, pen = new Pen(ctx, scene.theme), { theme } = scene, at = table && spot_of(scene, table);
@@ -140,7 +141,7 @@ const decomposition: Panel<Grid> = {
     const { look, detail, tokens } = scene, where = `${head_name(look.layer, look.head)}, ${quoted(tokens[look.query] ?? "")} to ${quoted(tokens[look.key] ?? "")}`;
     if (!detail || !has_table(detail)) return `${where}: ${detail?.labels.note?.[0] ?? scene.detail_words}.`;
     const table = table_of(detail, Boolean(scene.options.all)), at = spot_of(scene, table);
-    return `${where}: the table adds up to ${fixed(table.sum, 4)}, the score is ${fixed(detail.arrays.score!.values[0]!, 4)}.${at ? ` ${cell_words(table, at)}.` : ""}`;
+    return `${where}: the table adds up to ${precise(table.sum, 4)}, the score is ${precise(detail.arrays.score!.values[0]!, 4)}.${at ? ` ${cell_words(table, at)}.` : ""}`;
   },
 };
 

@@ -4,7 +4,7 @@ import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import { draw_after, type Settings } from "../sampling.ts";
 import type { Scene } from "../scene.ts";
-import { ellipsis, fixed, quoted, short, whole, wrap } from "../text.ts";
+import { ellipsis, fixed, precise, quoted, short, whole, wrap } from "../text.ts";
 import { deepest, per_request, Tree, type Node, type Step } from "../tree.ts";
 import { choices } from "./after.ts";
 
@@ -91,7 +91,7 @@ function foot(scene: Scene, steps: Step[]): string {
   if (!grows(scene)) return why_not(scene);
   if (!path.length) return "a click continues a token by the likeliest ones";
   const waiting = steps.at(-1)?.own && path.length < deepest;
-  return waiting ? "asking the kernel …" : `p of these ${path.length} tokens ${p < 5e-4 ? p.toExponential(1).replace("-", "−") : fixed(p, 4)}${path.length >= deepest ? " · 12 steps are the most" : ""}`;
+  return waiting ? "asking the kernel …" : `p of these ${path.length} tokens ${precise(p, 4)}${path.length >= deepest ? " · 12 steps are the most" : ""}`;
 }
 
 function draw_step(pen: Pen, rows: Rows, { nodes, chosen, own }: Step, i: number, count: number, { theme, measure }: Scene): void {

@@ -26,7 +26,7 @@ def sorter():
 
 @pytest.fixture(scope="module")
 def page(sorter, tmp_path_factory):
-    board = explore(*sorter, views=["heads", "text", "writes", "querykey", "decomposition"])
+    board = explore(*sorter, views=["heads", "text", "writes", "querykey", "decomposition", "circuits"])
     board.layer, board.head, board.query, board.key = 1, 2, 5, 3
     return export_html(board, tmp_path_factory.mktemp("page") / "sorter.html").as_uri()
 
@@ -171,12 +171,25 @@ def test_a_score_is_split_into_a_table_that_adds_up(board, sorter):
     assert "the table adds up to" in board.says("decomposition")
 
 
+def test_circuits_and_the_split_score_say_one_number(board):
+    for name in ("decomposition", "circuits"):
+        unfold(board, name)
+    for look in ((), ("heads", "{")):  # layer 1, layer 0
+        if look:
+            board.press(*look)
+        board.press("decomposition", "Home")
+        split = number(board.says("decomposition"), "embed × embed adds")
+        words = board.says("circuits")
+        assert number(words, "positions 5 and 3:") == split
+        assert 0.3 < number(words, "adds") / split < 3  # at the typical scale: of the same size
+
+
 @pytest.mark.parametrize("width", [600, 1000, 1600])
 def test_nothing_is_wider_than_the_page(open_page, reader, page, width):
     board = reader(open_page(page, width=width))
-    for name in ("querykey", "decomposition"):
+    for name in ("querykey", "decomposition", "circuits"):
         unfold(board, name)
-    for name in ("lines", "writes", "querykey", "decomposition"):
+    for name in ("lines", "writes", "querykey", "decomposition", "circuits"):
         box = board.stage(name).bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width + 1
