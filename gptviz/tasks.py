@@ -458,6 +458,19 @@ def learned(spec: Any) -> str:
     return does and f"This model was trained to {does}."
 
 
+def n_given(spec: Any) -> int:
+    """How many tokens at the beginning of a text the data only gives, so that no loss was ever taken on them.
+
+    Example:
+        >>> n_given(SortTask(length=4).spec()), n_given({"kind": "text", "corpus": "python-docs"})
+        (4, 0)
+    """
+    try:
+        return getattr(task_from_spec(spec), "prompt_length", 0) if isinstance(spec, dict) else 0
+    except ValueError:  # no task, or one that cannot be made any more
+        return 0
+
+
 def _does(spec: dict[str, Any]) -> str:
     if spec.get("kind") == "text" and spec.get("corpus"):
         path = urlsplit(str(spec["corpus"])).path  # of a URL not its query, which may hold a key

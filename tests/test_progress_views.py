@@ -214,6 +214,20 @@ def test_the_figure_draws_the_curves_of_the_heads():
     assert band.get_datalim(axes.transData).intervaly.tolist() == [0, 0.25]
 
 
+def test_the_figure_speaks_of_chance_only_where_it_is_drawn():
+    steps, value = np.array([0, 10]), np.array([[[0.1, 0.2]], [[0.1, 0.9]]])
+    banded = figure(head_curves_view([Curves("induction", steps, value, 0 * value + 0.25)])).axes[0]
+    assert banded.get_xlabel() == "step; hatched: 97.5 % of chance is below"
+    bare = figure(head_curves_view([Curves("entropy", steps, value)])).axes[0]
+    assert bare.get_xlabel() == "step"
+    assert bare.get_title(loc="left").endswith("no head stands out yet")
+
+
+def test_every_part_that_a_run_keeps_is_explained(run):
+    view = next(view for view in watch(run.path).views if view.kind == "distributions")
+    assert [part["name"] for part in view.content["parts"] if not part["words"]] == []
+
+
 def test_a_curve_that_ends_in_nan_says_so():
     value = np.array([[[0.1, 0.2]], [[0.6, np.nan]]])
     axes = figure(head_curves_view([Curves("entropy", np.array([0, 10]), value)])).axes[0]

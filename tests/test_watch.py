@@ -11,9 +11,12 @@ import torch
 
 from gptviz.dashboards import watch
 from gptviz.dashboards.over_steps import MOST, recorded_over_steps
+from gptviz.model import GPT, GPTConfig
 from gptviz.runs import open_run
 from gptviz.runs.cadence import thinned
 from gptviz.tasks import load_task
+from gptviz.tokenizers import CharTokenizer
+from gptviz.training import Recorder
 from gptviz.views.film import film_view
 from gptviz.views.guesses import UNJUDGED, guesses_view
 
@@ -111,6 +114,41 @@ def test_the_film_shows_each_steps_head(board, run):
         assert film.content["steps"] == run.steps
         for i, step in enumerate(run.steps):
             np.testing.assert_allclose((tiles[i] / 255.0) ** 2, pattern(step)[2, 1], atol=0.005)
+
+
+def test_pictures_that_are_not_finite_say_so():
+    p = np.tril(np.full((2, 3, 3), 0.5))
+    p[1, 2] = np.nan  # of the second picture the last row
+    found = film_view([0, 1], 1, 1, 3, lambda layer, head: p).detail_of(layer=0, head=0).arrays
+    assert found["broken"].tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert found["tiles"][1, 2].tolist() == [0, 0, 0]
+
+
+def test_a_run_that_diverged_has_a_film_without_attention(tmp_path):
+    model = GPT(GPTConfig(8, 3, 1, 2, 8))
+    with Recorder(model, CharTokenizer.from_characters("ABC"), ["CABBAC"], tmp_path / "run") as recorder:
+        recorder.step(0, loss=2.0)
+        model.transformer.wte.weight.data[0, 0] = float("nan")
+        recorder.step(1, loss=float("nan"))
+    film = one(watch(recorder.run).views, "film").detail_of(layer=0, head=0)
+    assert film.arrays["broken"].tolist() == [[0] * 6, [1] * 6]  # a NaN among later keys spoils a row, too
+
+
+def test_the_tokens_that_a_task_only_gives_are_marked(board, run):
+    """A sorter is trained on its answer alone: of the letters before it no loss was taken."""
+    for text in (board.text, OTHER):
+        shown = one(board.source(600, text), "tokens")
+        assert shown.content["given"] == 6
+        assert shown.subtitle.endswith("trained on the answer alone, from position 6 on")
+    _, y = load_task("sort").batch("train", 1, 11, np.random.default_rng(0))
+    assert (y[0] == -1).tolist() == [position + 1 < 6 for position in range(11)]
+
+
+def test_without_a_task_every_token_is_trained(tmp_path):
+    model = GPT(GPTConfig(8, 3, 1, 2, 8))
+    with Recorder(model, CharTokenizer.from_characters("ABC"), ["CABBAC"], tmp_path / "run") as recorder:
+        recorder.step(0, loss=2.0)
+    assert "given" not in one(watch(recorder.run).views, "tokens").content
 
 
 def test_the_film_of_a_text_is_made_once(board):

@@ -16,7 +16,9 @@ from gptviz.dashboards.progress import Progress
 from gptviz.dashboards.tensors import named, visible_of
 from gptviz.dashboards.unfolded import when_unfolded
 from gptviz.export import export_html
+from gptviz.tasks import n_given
 from gptviz.views import View, attention_view, tokens_view, training_view
+from gptviz.views.tokens import with_given
 from gptviz.views.training import drawn_points
 from gptviz.widgets import Board
 
@@ -129,7 +131,9 @@ def _computed(loaded: tuple[Any, Any], text: str, names: Sequence[str]) -> list[
     from gptviz.trace import record
 
     model, tokenizer = loaded
-    return trace_views(record(model, text, tokenizer), tokenizer, model=model, views=names)
+    given = n_given(getattr(model, "trained_on", None))
+    views = trace_views(record(model, text, tokenizer), tokenizer, model=model, views=names)
+    return [with_given(view, given) if view.kind == "tokens" else view for view in views]
 
 
 def snapshot_views(run: Any, step: int, probe: int) -> list[View]:
@@ -142,7 +146,7 @@ def snapshot_views(run: Any, step: int, probe: int) -> list[View]:
     rank = np.concatenate([[0], np.where(follows.any(axis=1), follows.argmax(axis=1) + 1, 0)]).astype(np.int32)
     text = tokens_view(snapshot.loss, snapshot.tokens, top_ids=short, top_probs=probs, words=words, rank=rank,
                        arrays=_norms(snapshot))
-    return [attention_view(pattern, snapshot.tokens), text]
+    return [attention_view(pattern, snapshot.tokens), with_given(text, n_given(run.info.get("data")))]
 
 
 def _norms(snapshot: Any) -> dict[str, np.ndarray]:

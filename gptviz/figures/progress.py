@@ -34,8 +34,10 @@ def draw_head_curves(view: View, palette: Palette, *_: object) -> Figure:
                           hatch="////", linewidth=0)
     _name(axes, ends)
     axes.set_ylim(-0.02, 1.05)
-    axes.set_xlabel("step", color=palette.ink_2)
-    say(axes, f"{view.title}, {view.subtitle}", palette, loc="left")
+    banded = any(np.isfinite(view.arrays[f"null_{score}"]).any() for score in scores)
+    axes.set_xlabel("step; hatched: 97.5 % of chance is below" if banded else "step", color=palette.ink_2)
+    none = "" if len(view.arrays["stands_out"]) else ": no head stands out yet"
+    say(axes, f"{view.title}, {view.subtitle}{none}", palette, loc="left")
     plain(axes, palette)
     return drawn
 

@@ -12,6 +12,20 @@ MOST_NUMBERS = 24_000  # of a view: 96 kB
 KINDS = ("weights", "gradients", "activations")
 SUBTITLE = ("bands: 5–95 % and 25–75 % of the values, line: median · dots: lowest and highest, ticks at the edge "
             "where they lie beyond it")
+WORDS = {
+    "attn.c_attn": "makes queries, keys and values",
+    "attn.c_proj": "mixes what the heads read",
+    "mlp.c_fc": "into the MLP's hidden layer",
+    "mlp.c_proj": "out of it",
+    "wte": "token embeddings",
+    "wpe": "position embeddings",
+    "lm_head": "makes the logits",
+    "attn_out": "what attention writes to the residual stream",
+    "mlp_out": "what the MLP writes to it",
+    "resid_post": "the stream after the block",
+}
+"""What the parts are, for readers who do not know their names."""
+
 ALONE = ("wte", "wpe", "lm_head")  # parts outside the blocks
 
 
@@ -32,7 +46,7 @@ def distributions_view(
         >>> rows = np.arange(14.0).reshape(2, 1, 7)
         >>> view = distributions_view(np.array([0, 10]), {"weights/wte": rows})
         >>> view.content["parts"]
-        [{'kind': 'weights', 'name': 'wte', 'rows': 1}]
+        [{'kind': 'weights', 'name': 'wte', 'rows': 1, 'words': 'token embeddings'}]
     """
     if bool((np.diff(steps) <= 0).any()):
         raise ValueError(f"The steps of distributions must rise; they are {steps.tolist()}. Sort them, each once.")
@@ -47,7 +61,7 @@ def distributions_view(
             raise ValueError(f"{name} must be kind/part with a kind of {', '.join(KINDS)}, and [{len(steps)} steps, "
                              f"row, 7 numbers]; it is {array.shape}. See Run.distributions.")
         arrays[f"part_{i}"], axes[f"part_{i}"] = array[at].astype(np.float32), ("step", "row", "share")
-        parts.append({"kind": kind, "name": part, "rows": array.shape[1]})
+        parts.append({"kind": kind, "name": part, "rows": array.shape[1], "words": WORDS.get(part, "")})
     return View("distributions", "Distributions through training", SUBTITLE, arrays, axes, content={"parts": parts})
 
 

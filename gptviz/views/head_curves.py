@@ -70,8 +70,8 @@ def head_curves_view(scores: Sequence[Curves]) -> View:
     axes["stands_out"] = ("curve", "score layer head")
     arrays["own_null"] = np.array([_null_of(scores[i])[-1, layer, head] for i, layer, head in standing], np.float32)
     axes["own_null"] = ("curve",)
-    return View("head_curves", "Head scores through training", "0 to 1 · hatched: 97.5 % of chance is below", arrays,
-                axes, labels={"score": names, "words": tuple(TITLES[name] for name in names),
+    return View("head_curves", "Head scores through training", "0 to 1", arrays, axes,
+                labels={"score": names, "words": tuple(TITLES[name] for name in names),
                               "short": tuple(SHORT[name] for name in names)},
                 range={f"value_{i}": (0.0, 1.0) for i in range(len(scores))})
 

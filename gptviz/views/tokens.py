@@ -1,6 +1,7 @@
 """The text, coloured by what surprised the model, and what it expected instead."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -65,6 +66,25 @@ def tokens_view(
                 units={name: unit for name, unit in units.items() if name in values},
                 range={name: ends for name, ends in ranges.items() if name in values}
                 | {name: _ends(array) for name, array in named.items()})
+
+
+def with_given(view: View, n_given: int) -> View:
+    """A text whose first tokens are given: no loss was taken on them, and a large one says nothing of the model.
+
+    Args:
+        view: What `tokens_view` gives.
+        n_given: How many tokens at the beginning no training asked for; 0 or 1 leaves the view as it is, since
+            nothing is ever asked before the first token.
+
+    Example:
+        >>> view = with_given(tokens_view(np.array([np.nan, 4.0, 0.1]), ["b", "a", "a"]), 2)
+        >>> view.content["given"], view.subtitle
+        (2, 'what surprised the model · trained on the answer alone, from position 2 on')
+    """
+    if n_given < 2:
+        return view
+    subtitle = f"{view.subtitle} · trained on the answer alone, from position {n_given} on"
+    return replace(view, subtitle=subtitle, content={**view.content, "given": n_given})
 
 
 def _words_shown(

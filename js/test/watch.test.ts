@@ -6,8 +6,8 @@ import { pattern_of } from "../scene.ts";
 import { shown_pattern } from "../shown.ts";
 import { since } from "../since.ts";
 import { Player } from "../player.ts";
-import { liveliest } from "../views/film.ts";
-import { count, is_judged } from "../views/guesses.ts";
+import { is_broken, liveliest } from "../views/film.ts";
+import { count, hidden_of, is_judged } from "../views/guesses.ts";
 
 const array = (shape: number[], values: ArrayLike<number>, type: any = Float32Array) => ({ shape, axes: shape.map(() => ""), values: new type(values) });
 const view = (kind: string, arrays: View["arrays"], more: Partial<View> = {}): View =>
@@ -58,6 +58,16 @@ test("right ones are counted among the judged", () => {
   assert.deepEqual([count(one, 0), count(one, 1)], [[2, 3], [3, 3]]);
   assert.equal(is_judged(one), true);
   assert.equal(is_judged(view("guesses", { right: array([1, 4], [2, 2, 2, 2], Uint8Array) })), false);
+});
+
+test("judged columns without room are counted, those that nobody judges are not", () => {
+  const one = view("guesses", { right: array([2, 4], [2, 0, 2, 1, 2, 1, 1, 1], Uint8Array) });
+  assert.deepEqual([0, 1, 2, 3].map((first) => hidden_of(one, first)), [0, 0, 1, 2]);
+});
+
+test("a picture with a row that is not finite is marked", () => {
+  const strip = { arrays: { broken: array([2, 3], [0, 0, 0, 0, 1, 0], Uint8Array) } } as any;
+  assert.deepEqual([0, 1].map((i) => is_broken(strip, i)), [false, true]);
 });
 
 test("the film says where its head changed most", () => {

@@ -7,14 +7,14 @@ import { nearest, type Scene } from "../scene.ts";
 import { detail_to_show } from "../stale.ts";
 import { head_name, whole } from "../text.ts";
 
-interface Strip extends Sized { columns: number; side: number }
+interface Strip extends Sized { columns: number; side: number } // 8 px at the right are for the outline
 
 const gap = 16, line = 22, legend = 44;
 const steps_of = ({ view }: Pick<Scene, "view">): number[] => view.content!.steps as number[];
 
 function layout(scene: Scene, width: number): Strip {
   const n = steps_of(scene).length, least = width < 500 ? 56 : 72, most = Math.max(1, Math.floor((width + gap) / (least + gap)));
-  const rows = Math.ceil(n / most), columns = Math.ceil(n / rows), side = Math.min(112, Math.floor((width - gap * (columns - 1)) / columns));
+  const rows = Math.ceil(n / most), columns = Math.ceil(n / rows), side = Math.min(112, Math.floor((width - 8 - gap * (columns - 1)) / columns));
   return { width, height: rows * (side + line + 8) + legend, columns, side };
 }
 
@@ -23,22 +23,30 @@ const at = ({ columns, side }: Strip, i: number): [number, number] => [(i % colu
 function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme } = scene, { shown, stale } = detail_to_show(scene);
   if (!shown) return pen.text(`The pictures: ${scene.detail_words}.`, 0, 18, { colour: theme.ink_3 });
-  const { values, shape } = shown.arrays.tiles!, [, tall] = shape as [number, number, number], scale = ctx.getTransform().a, size = Math.round(strip.side * scale);
+  const { values, shape } = shown.arrays.tiles!, broken = shown.arrays.broken!.values, [, tall] = shape as [number, number, number], scale = ctx.getTransform().a, size = Math.round(strip.side * scale);
   const here = stale ? 0.55 : 1;
   steps_of(scene).forEach((_, i) => {
     const [x, y] = at(strip, i), own = values.subarray(i * tall * tall, (i + 1) * tall * tall), bytes = spread(tall, size, (row, column) => own[row * tall + column]!, (row) => row + 1);
     const image = new ImageData(size, size), colours = new Uint32Array(image.data.buffer);
     for (let row = 0; row < size; row++) {
-      const end = Math.min(size, Math.ceil(((Math.floor((row * tall) / size) + 1) * size) / tall)); // the triangle in whole cells
+      const cell = Math.floor((row * tall) / size), end = broken[i * tall + cell] ? 0 : Math.min(size, Math.ceil(((cell + 1) * size) / tall)); // the triangle in whole cells
       for (let column = 0; column < end; column++) colours[row * size + column] = theme.sequential.rgba[bytes[row * size + column]!]!;
     }
     ctx.putImageData(image, Math.round(x * scale), Math.round(y * scale));
+    if (is_broken(shown, i)) pen.strange(NaN, Math.floor(x + strip.side) - 16, y, 16);
     pen.line(x, y, x, y + strip.side, theme.rule_2); pen.line(x, y + strip.side + 0.5, x + strip.side, y + strip.side + 0.5, theme.rule_2);
   });
   if (here < 1) { ctx.globalAlpha = 1 - here; pen.fill(0, 0, strip.width, strip.height - legend, theme.paper); ctx.globalAlpha = 1; }
   const y = strip.height - legend + 8;
   pen.legend(0, y, 160, theme.sequential, ["0", ".25", "1"]);
-  pen.text("attention, colour by √p · query ↓, key →", 180, y + 9);
+  const any = steps_of(scene).some((_, i) => is_broken(shown, i));
+  pen.text(`attention, colour by √p · query ↓, key →${any ? " · ×: not finite, such rows are left empty" : ""}`, 180, y + 9);
+}
+
+/** Whether a row of the i-th picture holds a NaN or infinity. */
+export function is_broken({ arrays }: Pick<View, "arrays">, i: number): boolean {
+  const { values, shape } = arrays.broken!, tall = shape[1]!;
+  return Array.from({ length: tall }, (_, row) => values[i * tall + row]!).some(Boolean);
 }
 
 const lit = (scene: Scene): number => { const steps = steps_of(scene); return steps.indexOf(nearest(steps, scene.look.step)); };

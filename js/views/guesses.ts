@@ -45,11 +45,25 @@ function draw(ctx: CanvasRenderingContext2D, table: Table, scene: Scene): void {
   pen.text("step ↓", from - 12, 62, label);
   steps.forEach((_, row) => draw_row(pen, table, scene, row));
   if (!is_judged(scene.view)) return;
+  name_counts(pen, table, scene.view);
   const y = table.height - 14;
   pen.fill(from, y - 11, 18, 14, theme.good_soft, 3); pen.line(from, y + 3.5, from + 18, y + 3.5, theme.good, 2);
   pen.text("right", from + 26, y);
   pen.line(from + 74, y + 2.5, from + 92, y + 2.5, theme.ink_3, 1.5, [1.5, 2.5]);
   pen.text(`wrong, says ${said(scene).judge}`, from + 100, y);
+}
+
+/** What the numbers beside the rows count: all judged guesses, also those of the columns that found no room. */
+function name_counts(pen: Pen, table: Table, view: View): void {
+  const hidden = hidden_of(view, table.first), { ink_3 } = pen.theme;
+  pen.text("right, of all judged", table.bar, 44, { colour: ink_3 });
+  if (hidden) pen.text(`${hidden} not drawn, at left`, table.bar, 60, { colour: ink_3 });
+}
+
+/** How many of the columns before the first drawn one are judged. */
+export function hidden_of(view: View, first: number): number {
+  const n = view.arrays.right!.shape[1]!, rows = view.arrays.right!.shape[0]!;
+  return Array.from({ length: first }, (_, at) => Array.from({ length: rows }, (_, row) => view.arrays.right!.values[row * n + at]!).some((one) => one !== 2)).filter(Boolean).length;
 }
 
 function draw_row(pen: Pen, table: Table, scene: Scene, row: number): void {

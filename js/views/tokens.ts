@@ -26,7 +26,7 @@ function layout(scene: Scene, width: number): Strip {
     chips.push({ x, y, w, at, word });
     x += w + 4;
   }
-  return { width, height: y + pitch + (clipped(scene) ? 104 : 86), chips, first, foot: y + pitch };
+  return { width, height: y + pitch + 86 + 18 * (Number(clipped(scene)) + Number(is_given(scene, 0))), chips, first, foot: y + pitch };
 }
 
 /** What colours the text: a number per token, where it stands on a scale from 0 to 1, and how it is written. */
@@ -49,12 +49,13 @@ export function colourings({ view, theme }: Pick<Scene, "view" | "theme">): Reco
 
 const colouring = (scene: Scene): Colouring => { const all = colourings(scene); return all[String(scene.options.colour)] ?? all.loss!; };
 const above = (value: number, high: number): boolean => value > high * (1 + 1e-6);
-const clipped = (scene: Scene): boolean => { const { values, high } = colouring(scene); return Array.prototype.some.call(values, (value: number) => above(value, high)); };
+const clipped = (scene: Scene): boolean => { const { values, high } = colouring(scene); return Array.prototype.some.call(values, (value: number, at: number) => above(value, high) && !is_given(scene, at)); };
 
 function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme } = scene, how = colouring(scene);
   for (const { x, y, w, at, word } of strip.chips) {
     const value = how.values[at]!, byte = byte_of(how, value);
+    if (is_given(scene, at)) { draw_given(pen, x, y, w, word); continue; }
     if (Number.isFinite(value)) pen.fill(x, y, w, tall, how.scale.css[byte]!, 3);
     else pen.stroke(x + 0.5, y + 0.5, w - 1, tall - 1, theme.rule_2, 1, 3, [1.5, 2.5]);
     if (above(value, how.high)) pen.corner(x + w, y);
@@ -64,15 +65,28 @@ function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
   legend(pen, strip, scene, how);
 }
 
+/** Whether a token was only given in training, so that numbers about guessing it say nothing of the model. */
+const is_given = ({ view, options }: Pick<Scene, "view" | "options">, at: number): boolean => at < (view.content?.given ?? 0) && !String(options.colour ?? "loss").startsWith("value_");
+
+function draw_given(pen: Pen, x: number, y: number, w: number, word: string, high = tall): void {
+  const { theme } = pen, room = word ? pen.width(word, ink) + 4 : 0;
+  pen.hatch((c) => c.roundRect(x, y, w, high, 3), x, y, w, high, 5, theme.rule_2);
+  if (word) pen.fill(x + w / 2 - room / 2, y + 5, room, high - 10, theme.paper, 2); // the word stays legible
+  pen.stroke(x + 0.5, y + 0.5, w - 1, high - 1, theme.rule_2, 1, 3);
+  pen.text(word, x + w / 2, y + 19, { ...ink, align: "center", colour: theme.ink });
+}
+
 const byte_of = (how: Colouring, value: number): number => Math.round(255 * Math.min(1, Math.max(0, how.share(value)))) || 0;
-const ink_on = ({ theme }: Scene, how: Colouring, value: number): string => (Number.isFinite(value) && how.scale !== theme.loss ? how.scale.ink[byte_of(how, value)]! : theme.ink);
+const ink_on = ({ theme }: Scene, how: Colouring, value: number, given = false): string => (!given && Number.isFinite(value) && how.scale !== theme.loss ? how.scale.ink[byte_of(how, value)]! : theme.ink);
 
 function legend(pen: Pen, strip: Strip, scene: Scene, how: Colouring): void {
   const y = strip.foot + 54, width = Math.min(160, strip.width - 88);
   pen.legend(0, y, width, how.scale, how.ticks);
   pen.stroke(width + 20.5, y - 2.5, 16, 14, scene.theme.rule_2, 1, 3, [1.5, 2.5]);
   pen.text("none", width + 44, y + 9);
-  if (clipped(scene)) pen.text(`corner cut away: above ${how.ticks.at(-1)}`, 0, y + 44);
+  const given = is_given(scene, 0), below = y + (given ? 62 : 44);
+  if (given) { draw_given(pen, 0, y + 32, 22, "", 15); pen.text("given: no loss was trained there", 30, y + 44); }
+  if (clipped(scene)) pen.text(`corner cut away: above ${how.ticks.at(-1)}`, 0, below);
 }
 
 function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
@@ -81,7 +95,7 @@ function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
     if (at === look.key && at !== look.query) pen.stroke(x - 0.5, y - 0.5, w + 1, tall + 1, theme.ink, 1, 4, [3, 2]);
     if (at !== look.query) continue;
     pen.stroke(x - 1, y - 1, w + 2, tall + 2, theme.accent, 2, 5);
-    pen.text(word, x + w / 2, y + 19, { ...ink, align: "center", weight: 700, colour: ink_on(scene, how, how.values[at]!) });
+    pen.text(word, x + w / 2, y + 19, { ...ink, align: "center", weight: 700, colour: ink_on(scene, how, how.values[at]!, is_given(scene, at)) });
   }
   const fitting = (words: (most: number) => string, weight: number) => {
     const style = font(theme, { weight }), shorter = [24, 12, 6].map(words);
@@ -96,6 +110,7 @@ export function summary(scene: Scene, most = 24): string {
   const { look, tokens, view } = scene, loss = view.arrays.loss!.values[look.query]!, rank = view.arrays.rank?.values[look.query] ?? 0;
   const said = quoted(tokens[look.query] ?? "", most);
   if (Number.isNaN(loss)) return look.query ? `${said} · loss NaN` : `${said} · first token, no loss`;
+  if (look.query < (view.content?.given ?? 0)) return `${said} · given: never trained to be guessed${Number.isFinite(loss) ? ` · loss ${fixed(loss, 2)}` : ""}`;
   return `${said} · loss ${fixed(loss, 2)} · p ${fixed(Math.exp(-loss), 3)}${rank > 0 ? ` · rank ${whole(rank)}` : ""}`;
 }
 
