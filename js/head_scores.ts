@@ -35,6 +35,6 @@ export function score_of(scene: Seen, at: number): Score | null {
   return score_named(scene, chosen === "stands_out" ? (label < 0 ? "" : scores_of(scene)!.labels.score![label]!) : chosen);
 }
 
-/** Outside the band that holds 95 % of shuffled texts, on the side that means something. */
+/** Outside its band, in which chance would leave it 19 times in 20, on the side that means something. */
 export const beats_null = (score: Score, at: number): boolean =>
   score.name === "entropy" ? score.value[at]! < score.low[at]! : score.name === "distance" ? score.value[at]! < score.low[at]! || score.value[at]! > score.high[at]! : score.value[at]! > score.high[at]!;

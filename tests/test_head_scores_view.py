@@ -24,7 +24,7 @@ def test_the_scores_that_travel_are_those_of_the_analysis():
     trace = record(model, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 0])
     view = head_scores_part(trace)
     assert view.nbytes == 0  # nothing until it is looked at
-    found = pattern_scores(trace["pattern"].numpy(), trace.ids.numpy(), n_null=60, n_bootstrap=200)
+    found = pattern_scores(trace["pattern"].numpy(), trace.ids.numpy(), n_bootstrap=200)
     detail = view.detail_of()
     np.testing.assert_allclose(detail.arrays["value"], found.value, rtol=1e-6)
     np.testing.assert_allclose(detail.arrays["null_high"], found.null_high, rtol=1e-6)

@@ -4,15 +4,21 @@ numpy only: recorded patterns are scored where torch is not installed.
 
 Every score is a mean over the rows (queries) of a pattern in which it means anything:
 
-| score | of a row, query i | null |
+| score | of a row, query i | its band of chance |
 |---|---|---|
-| previous_token | attention to key i-1 | keys permuted within the causal row |
+| previous_token | attention to key i-1 | the same attention, at another distance |
 | current_token | attention to key i | the same |
-| first_token | attention to key 0, rows i >= 8 | the same |
+| first_token | attention to key 0, rows i >= 8 | the same attention, to another key |
+| duplicate_token | attention to earlier keys with the query's own token | signs flipped, token by token |
+| induction | attention to keys just after an earlier copy of that token | the same |
 | distance | mean of i - key under the attention, in tokens | the same |
-| duplicate_token | attention to earlier keys with the query's own token | the same attention, text shuffled |
-| induction | attention to keys just after an earlier copy of that token | the same attention, text shuffled |
-| entropy | entropy of the attention / ln(number of keys) | 1, uniform attention |
+| entropy | entropy of the attention / ln(number of keys) | 1, no band |
+
+The null of a score is what even attention gives in the same rows. Around it lies the band of a head that is not even
+but means nothing by it. Such a head still has tastes, which hold for many rows at once: it likes a distance, a key,
+or what follows a token. So a place is compared with other places, all rows together; of the rest each token's excess
+over even attention, summed over its rows, counts as often with the one sign as with the other. Rows are not shuffled
+one by one, and neither is the text: that would make tastes look like skill (docs/head-scores.md).
 
 Row 0 has one key to attend to and is never counted. Dividing the entropy by ln of the row's own number of
 keys, and not of the text's length, makes uniform causal attention exactly 1.
@@ -20,7 +26,7 @@ keys, and not of the text's length, makes uniform causal attention exactly 1.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
@@ -49,6 +55,12 @@ LEAST_MASS = 0.01
 
 BAND = (0.025, 0.975)
 
+NEAR = 24
+"""Other distances and keys are drawn from at least so many, and from half of a longer text."""
+
+PLACES = slice(0, 3)
+"""The scores of SCORES that are attention to one place of each row."""
+
 
 class HeadScore(NamedTuple):
     """One score of all heads, each array `[layer head]`; see `HeadScores`."""
@@ -69,10 +81,9 @@ class HeadScores:
     Attributes:
         names: The score axis.
         value: Mean over the rows that count.
-        null: What the score would be by chance: the mean over `n_null` draws from the null of the table
-            above.
-        null_low: 2.5 % of the draws are below.
-        null_high: 2.5 % of the draws are above.
+        null: What even attention gives in the same rows.
+        null_low: Lower end of the band of chance: 2.5 % of `n_null` draws are below. It holds `null`.
+        null_high: Upper end; for entropy both are 1.
         low: Lower end of the 95 % bootstrap interval of `value`.
         high: Upper end.
         n_rows: How many rows count.
@@ -136,12 +147,13 @@ def pattern_scores(
 ) -> HeadScores:
     """Score the heads on one text; the interval comes from resampling its rows.
 
-    Misleads in five ways. Rows of one text are not independent, so the interval speaks of this text only:
-    score several with `pattern_scores_over`. A fixed distance between repeats lets a head that merely looks a
-    fixed distance back score as induction: repeats must come at random distances (`repeated_random_text`).
-    Many heads rest on the first token when they have nothing to do: a high first_token may hide what else a
-    head does, which `without_sink` brings out. Among hundreds of heads some leave a 95 % band by chance. And
-    where a head looks is not what it does: ablate it.
+    Misleads in six ways. Rows of one text are not independent, so the interval speaks of this text only:
+    score several with `pattern_scores_over`. A text of five different tokens has too few to tell an induction
+    head from one that happens to like what follows them: seldom is one above the band. A fixed distance between
+    repeats lets a head that merely looks a fixed distance back score as induction: repeats must come at random
+    distances (`repeated_random_text`). Many heads rest on the first token when they have nothing to do: a high
+    first_token may hide what else a head does, which `without_sink` brings out. Among hundreds of heads some
+    leave a 95 % band by chance. And where a head looks is not what it does: ablate it.
 
     Args:
         pattern: Attention after the softmax, whole and causal; unpacked bytes will do, rows are renormalised.
@@ -158,8 +170,8 @@ def pattern_scores(
         >>> previous = np.eye(6, k=-1)
         >>> previous[0, 0] = 1
         >>> scores = pattern_scores(previous[None, None], np.array([0, 1, 2, 0, 1, 2]))
-        >>> scores["previous_token"].value, round(float(scores["previous_token"].null[0, 0]), 1)
-        (array([[1.]]), 0.3)
+        >>> scores["previous_token"].value, round(float(scores["previous_token"].null[0, 0]), 2)
+        (array([[1.]]), 0.29)
         >>> scores.labels()
         (('previous_token',),)
     """
@@ -207,16 +219,17 @@ def pattern_scores_over(
             f"All patterns must have the same layers and heads, but there are {sorted(shapes)}. "
             "Score the texts of one model at a time."
         )
-    return _summarise(measured, without_sink, n_bootstrap, rng)
+    return _summarise(measured, without_sink, n_null, n_bootstrap, rng)
 
 
 class _Measured(NamedTuple):
-    """One text's rows, and the sums over rows of each draw from the null."""
+    """One text: its rows, what even attention gives in them, and of each draw the excess at other places."""
 
     shape: tuple[int, int]
-    rows: Float64[np.ndarray, "score head query"]
-    null_sums: Float64[np.ndarray, "score draw head"]
-    null_counts: Float64[np.ndarray, "score draw head"]
+    ids: Int[np.ndarray, "_query"]
+    rows: Float64[np.ndarray, "score head _query"]
+    even: Float64[np.ndarray, "score head _query"]
+    elsewhere: Float64[np.ndarray, "draw place head"]
 
 
 def _measure(
@@ -230,24 +243,34 @@ def _measure(
         must_be(array, np.ndarray, what, "Pass a numpy array; of a trace: trace['pattern'].numpy(), trace.ids.numpy().")
     _check_pattern(pattern, ids)
     n_layer, n_head, n_tokens, _ = pattern.shape
-    texts = np.stack([ids, *(rng.permutation(ids) for _ in range(n_null))])  # row 0 is the real one
-    first_key = int(without_sink)
-    rows = np.full((len(SCORES), n_layer * n_head, n_tokens), np.nan)
-    null_sums = np.zeros((len(SCORES), n_null, n_layer * n_head))
-    null_counts = np.zeros_like(null_sums)
+    first_key, n_heads = int(without_sink), n_layer * n_head
+    rows = np.full((len(SCORES), n_heads, n_tokens), np.nan)
+    even = np.full((len(SCORES), n_tokens), np.nan)
+    elsewhere = np.zeros((n_null, PLACES.stop, n_heads))
+    places = _other_places(n_tokens, first_key, n_null, rng)
     for query in range(1 + first_key, n_tokens):  # a row with one key says nothing
-        row = _normalised(
-            pattern[:, :, query, first_key : query + 1].reshape(n_layer * n_head, -1), without_sink
-        )
-        targets, counts = _targets(texts, query, first_key, rng)
-        found = np.where(counts[:, :, None], targets @ row.T, np.nan)  # score draw head; entropy is missing
-        rows[:-1, :, query] = found[:, 0]
-        null_sums[:-1] += np.nan_to_num(found[:, 1:])
-        null_counts[:-1] += np.isfinite(found[:, 1:])
+        row = _normalised(pattern[:, :, query, first_key : query + 1].reshape(n_heads, -1), without_sink)
+        targets, counts = (part[:, 0] for part in _targets(ids[None], query, first_key, rng))
+        rows[:-1, :, query] = np.where(counts[:, None], targets @ row.T, np.nan)  # entropy is missing
+        even[:-1, query] = np.where(counts, targets.mean(-1), np.nan)
+        there = np.moveaxis(row[:, places[:, :, query] - first_key], 0, -1) - 1 / row.shape[-1]  # draw place head
+        elsewhere += np.nan_to_num(there) * counts[PLACES, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             rows[-1, :, query] = -np.where(row == 0, 0.0, row * np.log(row)).sum(-1) / np.log(row.shape[-1])
-    null_sums[-1], null_counts[-1] = 1.0, 1.0
-    return _Measured((n_layer, n_head), rows, null_sums, null_counts)
+    even[-1] = 1.0
+    return _Measured((n_layer, n_head), ids, rows, np.where(np.isnan(rows), np.nan, even[:, None]), elsewhere)
+
+
+def _other_places(
+    n_tokens: int, first_key: int, n_null: int, rng: np.random.Generator
+) -> Int64[np.ndarray, "draw place query"]:
+    """For the scores of PLACES keys at a distance, or one key, that is another one; any key of rows that lack it."""
+    near = min(n_tokens - 1, max(NEAR, n_tokens // 2))  # a distance or key that few rows have says little
+    queries, others = np.arange(n_tokens), rng.integers(0, max(1, near), (n_null, PLACES.stop, 1))
+    others += others >= [[1], [0], [0]]  # not the score's own distance or key
+    keys = np.where([[True], [True], [False]], queries - others, others)
+    some = first_key + (rng.random(keys.shape) * (queries + 1 - first_key)).astype(np.int64)
+    return np.where((keys >= first_key) & (keys <= queries), keys, some)
 
 
 def score_targets(
@@ -256,7 +279,8 @@ def score_targets(
     """What every cell of a text's pattern counts for in each score but entropy, and which rows count.
 
     For a text whose patterns are scored again and again. A score is the sum of pattern * targets over the cells,
-    divided by the number of rows that count; draw 0 is the real text, the others are its null.
+    divided by the number of rows that count; draw 0 is the real text. The others are a null: the keys of each row
+    permuted, or the text shuffled, above which heads with tastes lie too often (docs/head-scores.md).
     """
     n_tokens = len(ids)
     texts = np.stack([ids, *(rng.permutation(ids) for _ in range(n_null))])
@@ -296,7 +320,7 @@ def _targets(
 
 
 def _summarise(
-    measured: list[_Measured], without_sink: bool, n_bootstrap: int, rng: np.random.Generator
+    measured: list[_Measured], without_sink: bool, n_null: int, n_bootstrap: int, rng: np.random.Generator
 ) -> HeadScores:
     shape = (len(SCORES), *measured[0].shape)
     if len(measured) == 1:
@@ -307,16 +331,30 @@ def _summarise(
         counts = np.stack([np.isfinite(text.rows).sum(-1) for text in measured]).astype(np.float64)
     draws = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=n_bootstrap).astype(np.float64)
     resampled = _ratio(np.tensordot(draws, sums, 1), np.tensordot(draws, counts, 1))
-    null = _ratio(
-        np.sum([text.null_sums for text in measured], axis=0),
-        np.sum([text.null_counts for text in measured], axis=0),
-    )
-    null = np.moveaxis(null, 1, 0)  # draw score head
-    arrays = [_ratio(sums.sum(0), counts.sum(0)), _mean(null), *_band(null), *_band(resampled)]
-    value, null_mean, null_low, null_high, low, high = (array.reshape(shape) for array in arrays)
+    null = _ratio(np.sum([np.nansum(text.even, axis=-1) for text in measured], axis=0), counts.sum(0))
+    away = _ratio(_draws(measured, n_null, rng), np.broadcast_to(counts.sum(0), (n_null, *null.shape)))
+    null_low, null_high = (null + end for end in _band(away, "weibull"))  # a new value lies above in 2.5 % of cases
+    band = (np.minimum(null_low, null), np.maximum(null_high, null))
+    arrays = [_ratio(sums.sum(0), counts.sum(0)), null, *band, *_band(resampled)]
+    value, null, null_low, null_high, low, high = (array.reshape(shape) for array in arrays)
     n_rows = counts.sum(0).astype(np.int64).reshape(shape)
     unit = "row" if len(measured) == 1 else "text"
-    return HeadScores(SCORES, value, null_mean, null_low, null_high, low, high, n_rows, without_sink, unit)
+    return HeadScores(SCORES, value, null, null_low, null_high, low, high, n_rows, without_sink, unit)
+
+
+def _draws(measured: list[_Measured], n_null: int, rng: np.random.Generator) -> Float64[np.ndarray, "draw score head"]:
+    """Sums over the rows of what chance adds to even attention: signs flipped by token, or the same at other places.
+
+    A token has one sign in all texts: a head that likes what follows it does so everywhere.
+    """
+    tokens = np.unique(np.concatenate([text.ids for text in measured]))
+    excess = np.zeros((len(tokens), *measured[0].rows.shape[:2]))  # token score head
+    for text in measured:
+        np.add.at(excess, np.searchsorted(tokens, text.ids), np.moveaxis(np.nan_to_num(text.rows - text.even), -1, 0))
+    draws = np.tensordot(rng.choice([-1.0, 1.0], (n_null, len(tokens))), excess, 1)
+    draws[:, PLACES] = np.sum([text.elsewhere for text in measured], axis=0)
+    draws[:, SCORES.index("entropy")] = 0.0
+    return draws
 
 
 def _ratio(sums: Float[np.ndarray, "*any"], counts: Float[np.ndarray, "*any"]) -> Float64[np.ndarray, "*any"]:
@@ -324,15 +362,11 @@ def _ratio(sums: Float[np.ndarray, "*any"], counts: Float[np.ndarray, "*any"]) -
         return sums / np.where(counts == 0, np.nan, counts)
 
 
-def _mean(draws: Float[np.ndarray, "draw *any"]) -> Float64[np.ndarray, "*any"]:
-    return _ratio(np.nansum(draws, axis=0), np.isfinite(draws).sum(0).astype(np.float64))
-
-
-def _band(draws: Float[np.ndarray, "draw *any"]) -> Iterator[Float64[np.ndarray, "*any"]]:
+def _band(draws: Float[np.ndarray, "draw *any"], method: Any = "linear") -> Iterator[Float64[np.ndarray, "*any"]]:
     """Both ends of the 95 % band of the draws; NaN where there is none (nanquantile would warn)."""
     nothing = ~np.isfinite(draws).any(0)
     filled = np.where(nothing, 0.0, draws)
-    for end in np.nanquantile(filled, BAND, axis=0):
+    for end in np.nanquantile(filled, BAND, axis=0, method=method):
         yield np.where(nothing, np.nan, end)
 
 

@@ -10,12 +10,11 @@ from gptviz.dashboards.tensors import as_numpy
 from gptviz.views import View, head_scores_view
 from gptviz.views.head_scores import Scored
 
-MANY_CELLS = 10_000_000  # of all patterns together, from which fewer shuffled texts must do
-MOST_CELLS = 40_000_000  # some seconds of work, in which the kernel answers nothing else: 527 tokens of 144 heads
+MOST_CELLS = 40_000_000  # of all patterns together: half a second of work, 527 tokens of 144 heads
 
 
 def head_scores_part(trace: Any) -> View:
-    """Every score of every head of a trace, with the band of shuffled texts.
+    """Every score of every head of a trace, with the band of chance.
 
     Of a long text its first tokens are scored: attention is causal, so their pattern is that of a text that ends there.
 
@@ -40,6 +39,5 @@ def head_scores_part(trace: Any) -> View:
 
 
 def _scored(pattern: np.ndarray, ids: np.ndarray) -> Scored:
-    few = pattern.size > MANY_CELLS
-    found = pattern_scores(pattern, ids, n_null=20 if few else 60, n_bootstrap=200)
+    found = pattern_scores(pattern, ids, n_bootstrap=200)
     return Scored(found.names, found.value, found.null_low, found.null_high, found.labels())

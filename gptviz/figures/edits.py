@@ -32,7 +32,7 @@ def draw_edits(view: View, palette: Palette, *_: object) -> Figure:
 
 
 def draw_head_scores(view: View, palette: Palette, *_: object) -> Figure:
-    """Every score of every head as a dot, over the band of shuffled texts.
+    """Every score of every head as a dot, over the widest band of chance of all heads.
 
     Raises:
         ValueError: No scores could be computed.
@@ -58,7 +58,7 @@ def draw_head_scores(view: View, palette: Palette, *_: object) -> Figure:
     axes.set_yticks(range(len(shares)), [words[i] for i in shares])
     axes.invert_yaxis()
     axes.set_xlim(-0.02, 1.05)
-    axes.set_xlabel("score; hatched: 95 % of shuffled texts", color=palette.ink_2)
+    axes.set_xlabel("score; hatched: by chance, 95 %, the widest of all heads", color=palette.ink_2)
     say(axes, view.title, palette, loc="left")
     plain(axes, palette)
     return drawn

@@ -20,8 +20,8 @@ class Scored:
     Args:
         names: The score axis.
         value: [score, layer, head].
-        null_low: [score, layer, head], 2.5 % of shuffled texts are below.
-        null_high: [score, layer, head], 2.5 % of them are above.
+        null_low: [score, layer, head], lower end of the band of chance.
+        null_high: [score, layer, head], its upper end: 2.5 % of heads that know nothing are above.
         label: [layer][head], the name of the score that stands out, or "".
     """
 
@@ -46,7 +46,7 @@ def head_scores_view(score: Callable[[], Scored] | None, why: str = "", *, score
         >>> head_scores_view(lambda: scored).detail_of().arrays["value"][0, 0]
         array([0.9, 0.1], dtype=float32)
     """
-    title, subtitle = "Head scores", "against the same heads on shuffled text"
+    title, subtitle = "Head scores", "against what chance would give each head"
     if score is None:
         return View("head_scores", title, f"none: {why}", {}, {})
 

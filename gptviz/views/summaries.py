@@ -141,8 +141,8 @@ def _head_scores(view: View, _query: int) -> Table:
             layer, head = np.unravel_index(int(np.nanargmax(value[i])), value[i].shape)
             rows.append([words, f"L{layer}H{head}", f"{value[i, layer, head]:.4f}", f"{high[i, layer, head]:.4f}"])
     clear = int((detail.arrays["label"] >= 0).sum())
-    sentence = f"Head scores: {clear} of {value[0].size} heads stand out from shuffled texts."
-    return sentence, ["score", "highest", "value", "97.5 % of shuffled texts below"], rows
+    sentence = f"Head scores: {clear} of {value[0].size} heads stand out from chance."
+    return sentence, ["score", "highest", "value", "97.5 % of chance below"], rows
 
 
 def _edits(view: View, query: int) -> Table:

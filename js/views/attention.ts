@@ -46,7 +46,7 @@ function in_order(shape: Omit<Grid, "height" | "pitch_x" | "pitch_y" | "sorted">
 /** What stands below a tile, in words. */
 function number_words(scene: Scene): string {
   const chosen = chosen_score(scene), scores = scores_of(scene), name = scores?.labels.words![scores.labels.score!.indexOf(chosen)];
-  const of = has_other(scene.view) ? ` in ${names_of(scene.view)[0]}` : "", tick = "tick: what 97.5 % of shuffled texts stay below";
+  const of = has_other(scene.view) ? ` in ${names_of(scene.view)[0]}` : "", tick = "tick: 97.5 % of chance is below";
   if (scores && chosen === "stands_out") return `Below a head: the score that stands out${of}, and its value; ${tick}; mixed: none stands out.`;
   if (scores && name) return `Below a head: its ${name} score${of}; ${tick}.`;
   if (shown_of(scene) === "difference") return "Below a head: the largest change of the chosen query's weights.";
@@ -202,7 +202,7 @@ const grid: Panel<Grid> = {
   says(scene) {
     const { look, tokens, selection } = scene, pattern = shown_pattern(scene), key = pattern.strongest(look.layer, look.head, look.query);
     const most = fixed(pattern.peak(look.layer, look.head, look.query), 4), at = look.layer * pattern.n_head + look.head, score = score_of(scene, at);
-    const words = score ? ` ${score.words} ${fixed(score.value[at]!, 2)}${score.unit}, shuffled texts up to ${fixed(score.high[at]!, 2)}.` : "";
+    const words = score ? ` ${score.words} ${fixed(score.value[at]!, 2)}${score.unit}, by chance up to ${fixed(score.high[at]!, 2)}.` : "";
     const locked = selection.layer === look.layer && selection.head === look.head ? ", locked" : "";
     return `Head ${head_name(look.layer, look.head)}${locked}: from ${quoted(tokens[look.query] ?? "")} most, ${most}, on ${quoted(tokens[key] ?? "")}.${words}`;
   },
