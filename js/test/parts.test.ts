@@ -14,6 +14,7 @@ import { count_words, found as found_pairs } from "../views/composition.ts";
 import { both } from "../views/edits.ts";
 import { found as points_found, project } from "../views/embeddings.ts";
 import { mask_note, sentence } from "../views/head.ts";
+import { opacity } from "../views/lines.ts";
 import { panels as reads } from "../views/reads.ts";
 import { found } from "../views/ruler.ts";
 
@@ -188,4 +189,13 @@ test("the axis of the scores ends where they do, and says what chance would give
   assert.equal(end_of(score("distance", [3, 12], [5, 5])), 12);
   assert.equal(counted(score("induction", [0.03, 0.06, NaN], [0.05, 0.05, NaN])), "1 of 2 heads above their band; by chance 1 in 40");
   assert.equal(counted(score("entropy", [0.5], [1])), "1: attention is even");
+});
+
+test("the weakest line is seen on either paper", () => {
+  const [paper, ink] = [["#FFFFFF", "#10151B"], [["#0067A5", "#8F5B00", "#007A5E", "#A33D7B"], ["#6CB8F0", "#F0B429", "#4CCBA2", "#E59CC8"]]] as const;
+  ink.forEach((series, theme) => series.forEach((colour) => {
+    const [from, to] = [parse(paper[theme]!), parse(colour)], mixed = from.map((c, i) => c + (to[i]! - c) * opacity(0)) as [number, number, number];
+    const [a, b] = [luminance(mixed) + 0.05, luminance(from) + 0.05];
+    assert.ok(Math.max(a, b) / Math.min(a, b) >= 2, colour);
+  }));
 });
