@@ -148,7 +148,7 @@ def pattern_scores(
     """Score the heads on one text; the interval comes from resampling its rows.
 
     Misleads in six ways. Rows of one text are not independent, so the interval speaks of this text only:
-    score several with `pattern_scores_over`. A text of five different tokens has too few to tell an induction
+    score several with `pattern_scores_over`. A text of four different tokens has too few to tell an induction
     head from one that happens to like what follows them: seldom is one above the band. A fixed distance between
     repeats lets a head that merely looks a fixed distance back score as induction: repeats must come at random
     distances (`repeated_random_text`). Many heads rest on the first token when they have nothing to do: a high
