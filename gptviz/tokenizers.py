@@ -391,7 +391,7 @@ def _field(data: Any, name: str, kind: type) -> Any:
 # --- many tokens --------------------------------------------------------------------------------------------
 
 
-def drawn(tokenizer: Tokenizer, token_id: SupportsIndex) -> str:
+def drawn(tokenizer: Any, token_id: SupportsIndex) -> str:
     r"""The visible form of a token by anybody's tokenizer: never nothing, and "∅" only for a token without text.
 
     Example:

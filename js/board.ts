@@ -15,7 +15,7 @@ import { follow, look_at, nearest, pattern_of, tokens_of, type Look, type Scene 
 import { Player } from "./player.ts";
 import { compared_words, whose } from "./shown.ts";
 import { since } from "./since.ts";
-import { slider } from "./slider.ts";
+import { slider, step_words } from "./slider.ts";
 import { size, whole, type Measure } from "./text.ts";
 import { is_dark, read_theme, watch_theme, type Theme } from "./theme.ts";
 
@@ -314,7 +314,7 @@ export class Board {
     this.chrome = { header: header(board), form: text_form(board), footer: footer(checks, [board.cost, weight, board.note ?? ""].filter(Boolean).join(" · ")), steps: step_controls() };
     this.chrome.form.el.hidden = !board.editable || !this.host.live;
     this.chrome.header.saved.hidden = this.host.live;
-    const steps = mount(slider), words = make("span", "gv-step-word", board.steps.length > 1 ? "step" : "one step, no training record");
+    const steps = mount(slider), words = make("span", "gv-step-word", step_words(board));
     this.chrome.header.steps.append(words);
     if (board.steps.length > 1) {
       const { play, label, since: select } = this.chrome.steps;

@@ -1,11 +1,19 @@
 // The step slider in the header: one tick per recorded step, evenly spaced, so that each can be hit.
 import { Pen } from "./paint.ts";
 import type { Hit, Panel, Patch, Sized } from "./panel.ts";
+import type { RawBoard } from "./payload.ts";
 import { nearest, type Scene } from "./scene.ts";
 import { whole } from "./text.ts";
 import { walk_steps } from "./views/training.ts";
 
 interface Track extends Sized { left: number; right: number; n: number }
+
+/** What stands before the slider, or in its place where there is no choice of steps. */
+export function step_words({ name, steps }: Pick<RawBoard, "name" | "steps">): string {
+  if (steps.length > 1) return "step";
+  if (steps.length) return `step ${whole(steps[0]!)}, the only one recorded`;
+  return name === "watch" ? "no step recorded yet" : "one step, no training record";
+}
 
 const spot_of = ({ board }: Pick<Scene, "board">, step: number): number => board.steps.indexOf(nearest(board.steps, step));
 

@@ -45,8 +45,11 @@ export const whole = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g
 
 export const head_name = (layer: number, head: number): string => `L${layer}H${head}`;
 
+/** What a token is that can be taken for another: "∅" is how one without text is drawn, and a real one is written out. */
+export const meaning = (token: string): string => (token === "∅" ? "empty text" : "");
+
 /** ‘·Ada’, cut to so many signs in the middle of a sentence. */
-export const quoted = (token: string, most = 24): string => `‘${clip_middle(token, most)}’`;
+export const quoted = (token: string, most = 24): string => `‘${clip_middle(token, most)}’${meaning(token) && ` (${meaning(token)})`}`;
 
 function clip_middle(token: string, longest: number): string {
   const signs = [...token];

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from gptviz.figures.palette import Palette, say
 from gptviz.views import View
-from gptviz.views.writes import sums
+from gptviz.views.writes import asked_for, sums
 
 MOST = 24  # sublayers that have a bar of their own
 
@@ -17,7 +17,7 @@ def draw_writes(
     """What every sublayer adds to the logit of the next token at a position, and what it adds up to."""
     position = view.detail_places[0][-1] if query is None else query
     detail = view.detail_of(query=position)
-    target = max(0, int(detail.arrays["truth"][0]))
+    target, token = asked_for(detail)
     adds, total = sums(detail, target)
     names, values = _shown(np.array(detail.labels["row"]), adds, detail.arrays["parent"] < 0)
     drawn = Figure(figsize=(7.5, 0.28 * len(values) + 1.6))
@@ -33,11 +33,10 @@ def draw_writes(
     for place, value in zip(places, values, strict=True):
         axes.annotate(f"{value:+.2f}", (value, place), xytext=(4 if value >= 0 else -4, 0), textcoords="offset points",
                       ha="left" if value >= 0 else "right", va="center", fontsize=8, color=palette.ink)
-    word = detail.labels["word"][detail.arrays["choices"][target]]
     check = detail.checks[0]
     axes.set_xlabel(f"adds to the logit; sum {values.sum():.4f} = logit {total:.4f}, error {check.error:.0e}",
                     color=palette.ink_2)
-    say(axes, f"{view.title}: to the logit of ‘{word}’ at {position}", palette, loc="left")
+    say(axes, f"{view.title}: to the logit of {token} at {position}", palette, loc="left")
     axes.set_facecolor(palette.paper)
     axes.tick_params(colors=palette.ink_2, length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)

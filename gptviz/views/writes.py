@@ -114,15 +114,31 @@ def sums(detail: View, target: int, distractor: int | None = None) -> tuple[np.n
     return adds[target] - adds[distractor], float(logits[target] - logits[distractor])
 
 
+def asked_for(detail: View) -> tuple[int, str]:
+    """The choice whose logit is split unless another is asked for, and its token in words.
+
+    It is the true next token. At the end of a text nothing follows: there it is the model's own answer, which is said.
+
+    Example:
+        >>> arrays = {"truth": np.array([-1], np.int32), "choices": np.array([0], np.int32)}
+        >>> end = View("writes", "", "", arrays, {"truth": ("one",), "choices": ("choice",)}, labels={"word": ("a",)})
+        >>> asked_for(end)
+        (0, "‘a’, the model's own answer (nothing follows),")
+    """
+    truth = int(detail.arrays["truth"][0])
+    word = detail.labels["word"][detail.arrays["choices"][max(0, truth)]]
+    return max(0, truth), f"‘{word}’" if truth >= 0 else f"‘{word}’, the model's own answer (nothing follows),"
+
+
 def writes_in_words(view: View, query: int) -> tuple[str, list[str], list[list[str]]]:
     """The sublayers that move the logit of the next token most."""
     detail = view.detail_of(query=query)
-    target = max(0, int(detail.arrays["truth"][0]))
+    target, token = asked_for(detail)
     adds, total = sums(detail, target)
     whole = np.flatnonzero(detail.arrays["parent"] < 0)
-    word, check = detail.labels["word"][detail.arrays["choices"][target]], detail.checks[0]
+    check = detail.checks[0]
     sentence = (f"Writes at position {query}: {len(whole)} sublayers add {adds[whole].sum():.4f}; "
-                f"the logit of ‘{word}’ is {total:.4f} (error {check.error:.0e}).")
+                f"the logit of {token} is {total:.4f} (error {check.error:.0e}).")
     rows = []
     for at in whole[np.argsort(-np.abs(adds[whole]), kind="stable")][:SAID]:
         raised, lowered = (detail.labels["word"][detail.arrays[side][at, 0]] for side in ("promoted", "suppressed"))

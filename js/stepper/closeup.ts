@@ -92,7 +92,7 @@ const lens: Steps = ({ pass, place }, columns) => {
 const steps_of: Record<string, Steps> = { softmax, norm, sum: parts, carry: parts, linear: parts, mix: parts, mask, gelu, dot, loss, lens };
 
 const most_columns = 16; // that a reader can take in
-const names: Record<string, string> = { key: "exp(s − max)", pos: "probability", d_head: "4 smaller" }, ends: Record<string, string> = { key: "max −0.0000", pos: "", d_head: "", d_vocab: "first: ‘a’ 0.00" }; // about the widest words beside a row, by its axis
+const names: Record<string, string> = { key: "exp(s − max)", pos: "probability", d_head: "4 smaller", number: "number" }, ends: Record<string, string> = { key: "max −0.0000", pos: "", d_head: "", d_vocab: "first: ‘a’ 0.00", number: "" }; // about the widest words beside a row, by its axis
 
 /** The pixels of a column: the longest number and the padding around it. */
 export const column_width = (measure: Measure, theme: Theme): number => Math.ceil(Math.max(44, measure("−0.0000", font(theme)) + 2)) + 2;
@@ -156,8 +156,8 @@ function table_row(row: Row, { pass, focus, at, place }: Walk, theme: Theme, col
 }
 
 /** The vocabulary around the chosen token's number, where the numbers themselves are the stage. */
-export function vocabulary(walk: Walk, room: number): HTMLElement[] {
-  const { pass } = walk, ids = pass.view.arrays.columns!.values, place = Math.max(0, ids.indexOf(pass.content.ids[walk.place.pos]! as never)), near = columns_near(pass.columns.length, place, room);
+export function vocabulary(walk: Walk, width: number, measure: Measure, theme: Theme): HTMLElement[] {
+  const { pass } = walk, ids = pass.view.arrays.columns!.values, place = Math.max(0, ids.indexOf(pass.content.ids[walk.place.pos]! as never)), near = columns_near(pass.columns.length, place, room_for(width, "number", measure, theme));
   const table = make("table", "gv-table"), head = make("tr"), row = make("tr", "gv-result");
   head.append(make("th", "", "token"), ...near.map((i) => make("th", i === place ? "gv-here" : "", pass.columns[i]!)));
   row.append(make("th", "", "number"), ...near.map((i) => { const td = make("td", i === place ? "gv-here" : ""); td.append(make("span", "gv-cell-value", String(ids[i]!))); return td; }));

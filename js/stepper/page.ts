@@ -1,7 +1,7 @@
 // The stepper's page: elements that stay, filled from where the reader is. Each part is redrawn only if it changed.
 import { make, put } from "../chrome.ts";
 import { repaint } from "../paint.ts";
-import type { Measure } from "../text.ts";
+import { meaning, quoted, type Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { close_up, close_up_title, column_width, columns_of, vocabulary } from "./closeup.ts";
 import { finding, shape_words } from "./finding.ts";
@@ -94,7 +94,8 @@ export class Page {
     if (this.stale(el.tokens, tokens)) {
       const chips = tokens.slice(0, most).map((token, i) => {
         const chip = pressable("gv-chip", token.slice(0, 40), () => this.press.move({ pos: i }));
-        chip.setAttribute("aria-label", `position ${i}: ${token.slice(0, 40)}`);
+        chip.setAttribute("aria-label", [`position ${i}: ${token.slice(0, 40)}`, meaning(token)].filter(Boolean).join(", "));
+        chip.title = meaning(token);
         return chip;
       });
       el.tokens.replaceChildren(...chips, make("span", "gv-count", [tokens.length > most ? `the first ${most} of ${tokens.length} tokens` : `${tokens.length} tokens`, ...this.walk.passes.slice(1).map((one) => beside(one, tokens))].join(" · ")));
@@ -202,7 +203,7 @@ export class Page {
     callout.hidden = !hover;
     if (!hover) return;
     const { plate, row, column } = hover, value = plate_value(plate, row, column), at = plate_index(plate, walk.place.head, row, column), [i, j] = plate.turned ? [column, row] : [row, column];
-    const across = plate.columns === "key" ? ` → ‘${walk.pass.tokens[j]}’` : plate.columns === "d_vocab" ? ` → ‘${walk.pass.columns[j]}’` : "", token = `‘${walk.pass.tokens[i] ?? ""}’${across}`;
+    const across = plate.columns === "key" ? ` → ${quoted(walk.pass.tokens[j]!)}` : plate.columns === "d_vocab" ? ` → ${quoted(walk.pass.columns[j]!)}` : "", token = `${quoted(walk.pass.tokens[i] ?? "")}${across}`;
     const places = plate.axes.map((axis, k) => (axis === "d_vocab" ? `token ‘${walk.pass.columns[at[k]!]}’` : `${axis} ${at[k]}`));
     callout.replaceChildren(make("b", "", walk.pass.absent(plate.name, ...at) ? "–" : plate.colours ? shown(value) : String(value)), make("span", "", token), make("small", "", `${plate.caption}  ${places.join(", ")}`));
     const w = plate.w / (plate.turned ? plate.n_rows : plate.n_columns), h = plate.h / (plate.turned ? plate.n_columns : plate.n_rows), x = plate.x + (column + 1) * w + 10, y = plate.y + row * h - 4, wide = callout.offsetWidth, high = callout.offsetHeight;
@@ -217,7 +218,7 @@ export class Page {
     el.closeup.style.setProperty("--gv-column", `${column_width(measure, theme)}px`);
     el.closeup.classList.toggle("gv-changes", now.id === "change");
     if (now.id === "change") el.closeup.replaceChildren(...changes(pass, walk.passes[1]!, press.open));
-    else el.closeup.replaceChildren(...(none ? [] : focus === "ids" ? vocabulary(walk, Math.max(3, Math.min(16, Math.floor((width - 80) / 60)))) : close_up(walk, columns, theme, press.choose_last)));
+    else el.closeup.replaceChildren(...(none ? [] : focus === "ids" ? vocabulary(walk, width, measure, theme) : close_up(walk, columns, theme, press.choose_last)));
     put(el.closeup_title, now.id === "change" ? "Relative change of each tensor, largest first: |this − other| / |this|" : none ? "" : close_up_title(walk, columns));
   }
 

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { decode_view, type RawBoard } from "../payload.ts";
+import { step_words } from "../slider.ts";
+import { round_steps } from "../steps.ts";
 import { at, panels as bands, scale_of, terse } from "../views/distributions.ts";
 import { curve_of, curves_of, panels as curves } from "../views/head_curves.ts";
 import { panels as loss } from "../views/training.ts";
@@ -21,9 +23,9 @@ test("the curve that stands out is the head's own numbers", () => {
   assert.deepEqual([...shown[0]!.values].map((value) => value.toFixed(1)), ["0.2", "NaN", "0.9"]);
 });
 
-test("of one score all heads are there, the highest in front", () => {
-  const { shown } = curves_of(scores!, "entropy");
-  assert.deepEqual(shown.map(({ head }) => head), [0, 1]);
+test("of one score all heads are there, the clearest in front: of entropy the lowest, for an even head knows nothing", () => {
+  assert.deepEqual(curves_of(scores!, "entropy").shown.map(({ head, values }) => [head, values.at(-1)!.toFixed(1)]), [[1, "0.1"], [0, "0.9"]]);
+  assert.deepEqual(curves_of(scores!, "induction").shown.map(({ head }) => head), [1, 0]);
   assert.equal(curve_of(scores!, 1, 0, 0).name, "entropy L0H0");
 });
 
@@ -71,11 +73,28 @@ test("a curve leads to its head, the empty chart to its step", () => {
   assert.equal(panel.says(here), "Step 10: induct L0H1 0.90.");
 });
 
-test("without a head that stands out the first score is shown", () => {
+test("without a head that stands out no curve is named as one", () => {
   const none = { ...scores!, arrays: { ...scores!.arrays, stands_out: { shape: [0, 3], axes: [], values: new Int32Array(0) } } };
-  const panel = curves[0]!, here = scene(none, { score: "stands_out" });
-  assert.equal(panel.layout(here, 1000).shown[0].name, "entropy L0H0");
+  const panel = curves[0]!, here = scene(none, { score: "stands_out" }, { theme: { series: ["red"] } }), plot = panel.layout(here, 1000);
+  assert.deepEqual([plot.shown.length, plot.quiet.length], [0, 2]);
   assert.ok(panel.heading(here).subtitle.includes("no head stands out yet"));
+  const words = written(panel, here);
+  assert.ok(words.includes("entropy, all heads") && words.includes("0.10 to 0.90"));
+  assert.ok(!words.some((one) => /L0H/.test(one)), "a head by name is one that stands out");
+  assert.equal(panel.says(here), "Step 10: no head stands out.");
+});
+
+test("the legend speaks of a hatch where one is drawn", () => {
+  const says = (view: any, score: string) => curves[0]!.heading(scene(view, { score })).subtitle.includes("hatched");
+  assert.deepEqual(["stands_out", "induction", "entropy"].map((score) => says(scores, score)), [true, true, false]);
+  const none = { ...scores!, arrays: { ...scores!.arrays, stands_out: { shape: [0, 3], axes: [], values: new Int32Array(0) } } };
+  assert.equal(says(none, "stands_out"), false);
+});
+
+test("the names of the charts are explained", () => {
+  const words = written(bands[0]!, scene(spread, { what: "weights" }, { theme: { series: ["red"] } }));
+  assert.ok(words.includes("wte: token embeddings"));
+  assert.ok(bands[0]!.heading(scene(spread, { what: "weights" })).subtitle.startsWith("value of the weights ↑"));
 });
 
 test("bands have the ends of nine tenths of the values and a chart for each layer and part", () => {
@@ -92,4 +111,31 @@ test("bands have the ends of nine tenths of the values and a chart for each laye
 test("ends of a scale are terse", () => {
   assert.deepEqual([terse(0.123), terse(-2e-5), terse(NaN), terse(0), terse(12345)], ["0.12", "\u22122e\u22125", "×", "0", "1.2e4"]);
   assert.deepEqual([terse(0.123456, 4), terse(-2.3456e-5, 4), terse(5e-5, 4)], ["0.1235", "\u22122.346e\u22125", "5e\u22125"]);
+});
+
+test("an axis of steps names both ends and round steps between, never a crowd", () => {
+  assert.deepEqual(round_steps(0, 3000).sort((a, b) => a - b), [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1500, 2000, 2500]);
+  assert.deepEqual(round_steps(2000, 3000).sort((a, b) => a - b), [2100, 2200, 2300, 2400, 2500, 2600, 2700, 2800, 2900]);
+  assert.deepEqual([round_steps(0, 1), round_steps(7, 7)], [[], []]);
+  const line = (last: number, width: number, steps: number[], step = last) => {
+    const array = (values: number[]) => ({ shape: [values.length], axes: ["point"], values: Float32Array.from(values) }), at: [number, string][] = [];
+    const own: any = { fillText: (text: string, x: number, y: number) => { if (y > 220) at.push([x, text]); }, measureText: (text: string) => ({ width: 6 * text.length }) };
+    const view = { kind: "training", labels: { series: ["train"] }, arrays: { steps_0: array([0, last]), values_0: array([2, 1]) } };
+    const here = scene(view, {}, { board: { steps }, look: { step }, theme: { series: ["red"] } }), plot = loss[0]!.layout(here, width);
+    loss[0]!.mark(new Proxy(own, { get: (target, key) => target[key] ?? (() => undefined) }), plot, here);
+    const sorted = at.sort(([a], [b]) => a - b);
+    sorted.slice(1).forEach(([x], i) => assert.ok(x - sorted[i]![0] >= 12));
+    return sorted.map(([, text]) => text.replace("\u2009", ""));
+  };
+  assert.deepEqual(line(3000, 1000, [3000]), ["0", "10", "20", "50", "100", "200", "500", "1000", "2000", "3000"]); // one recorded step
+  assert.deepEqual(line(3000, 300, []), ["0", "100", "500", "3000"]);
+  assert.ok(line(3000, 1000, [0, 700, 3000], 700).includes("700")); // the chosen one, round or not
+});
+
+test("the header tells a run with one recorded step from a model without any", () => {
+  const words = (name: string, steps: number[]) => step_words({ name, steps });
+  assert.equal(words("watch", [0, 3000]), "step");
+  assert.equal(words("watch", [3000]), "step 3\u2009000, the only one recorded");
+  assert.equal(words("watch", []), "no step recorded yet");
+  assert.equal(words("explore", []), "one step, no training record");
 });

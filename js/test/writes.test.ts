@@ -9,7 +9,7 @@ import type { Scene } from "../scene.ts";
 import { table_of } from "../views/decomposition.ts";
 import { walk_lines } from "../views/lines.ts";
 import { scores_of } from "../views/querykey.ts";
-import { choice_of, listed, split, top_of } from "../views/writes.ts";
+import { choice_of, controls, listed, panels, split, top_of } from "../views/writes.ts";
 
 const base = { title: "", subtitle: "", units: {}, range: {}, checks: [] };
 const floats = (shape: number[], values: number[]) => ({ shape, axes: [], values: new Float32Array(values) });
@@ -27,6 +27,15 @@ test("the logit of a choice is split, or its lead over another or over the mean"
   assert.deepEqual(split(writes, { target: "0", against: "mean" }).adds, [0.5, 1.5, 2.5, -1]);
   const at_end = { ...writes, arrays: { ...writes.arrays, truth: ints([1], [-1]) } };
   assert.equal(split(at_end, { target: "truth" }).target, "‘c’"); // no truth at the end of a text: the likeliest
+});
+
+test("where nothing follows, the menu and the heading call the target the model's own answer", () => {
+  const last: View = { ...writes, arrays: { ...writes.arrays, truth: ints([1], [-1]) } }, at = (detail: View) => ({ view: detail, detail, detail_words: "", options: { target: "truth" }, look: { query: 7 } }) as unknown as Scene;
+  const menu = (detail: View) => controls(at(detail)).slice(0, 2).map((one) => (one.kind === "choice" ? one.choices.find(([value]) => value === "truth")![1] : ""));
+  assert.deepEqual(menu(writes), ["true next token", "true next token"]);
+  assert.deepEqual(menu(last), ["model's own answer (nothing follows)", "true next token (none here)"]);
+  assert.equal(panels[0]!.heading(at(writes)).subtitle, "to the logit of ‘a’ at 7");
+  assert.equal(panels[0]!.heading(at(last)).subtitle, "to the logit of ‘c’, the model's own answer, at 7");
 });
 
 test("rows are sublayers or their parts; of many the ten largest and the others", () => {

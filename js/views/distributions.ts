@@ -1,15 +1,16 @@
 // How weights, gradients and activations are spread through training: a small chart of bands for each part and layer.
-import { Pen } from "../paint.ts";
+import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
-import { whole } from "../text.ts";
+import { name_steps } from "../steps.ts";
+import { whole, wrap } from "../text.ts";
 import { log_step, walk_steps } from "./training.ts";
 import { ends } from "./events.ts";
 
-interface Part { kind: string; name: string; rows: number; values: ArrayLike<number> }
+interface Part { kind: string; name: string; words?: string; rows: number; values: ArrayLike<number> }
 interface Tile { part: Part; row: number; x: number; y: number; low: number; high: number }
-interface Grid extends Sized { tiles: Tile[]; wide: number; tall: number; first: number; last: number }
+interface Grid extends Sized { tiles: Tile[]; wide: number; tall: number; first: number; last: number; names: string[] }
 
 const shares = 7, head = 40, gap_x = 60, gap_y = 30, tall = 72;
 const steps_of = (view: View): ArrayLike<number> => view.arrays.steps!.values;
@@ -41,7 +42,8 @@ function layout(scene: Scene, width: number): Grid {
   };
   for (let row = 0; row < (of_blocks[0]?.rows ?? 0); row++) place(of_blocks.map((part) => [part, row]));
   place(alone.map((part) => [part, 0]));
-  return { width, height: y + 4, tiles, wide, tall, first, last };
+  const names = wrap(legend_of(parts), width, font(scene.theme), scene.measure);
+  return { width, height: y + 24 + 17 * names.length, tiles, wide, tall, first, last, names };
 }
 
 const x_of = (grid: Grid, tile: Tile, step: number) => tile.x + ((log_step(step) - log_step(grid.first)) / (log_step(grid.last) - log_step(grid.first) || 1)) * grid.wide;
@@ -54,6 +56,8 @@ export function terse(value: number, digits = 2): string {
   const words = size && (size < 0.001 || size >= 10000) ? `${Number(mantissa)}e${Number(power)}` : String(Number(value.toPrecision(digits)));
   return words.replaceAll("-", "\u2212");
 }
+
+const said_of: Record<string, string> = { weights: "value of the weights", gradients: "gradient of the loss by the weights", activations: "value of the activations" };
 
 const title = ({ part, row }: Tile): string => (part.rows > 1 || /\./.test(part.name) || /_/.test(part.name) ? `${part.name === "lm_head" ? "" : `L${row} `}${part.name}` : part.name);
 
@@ -70,16 +74,20 @@ function draw(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
     for (const share of [0, 6]) extremes(pen, grid, tile, steps, share);
     pen.line(tile.x, tile.y + tall + 0.5, tile.x + grid.wide, tile.y + tall + 0.5, theme.rule_2);
   }
-  name_steps(pen, grid);
+  axes(pen, grid);
+  grid.names.forEach((words, i) => pen.text(words, 0, grid.height - 8 - 17 * (grid.names.length - 1 - i), { colour: theme.ink_3 }));
 }
 
+/** What the names of the charts stand for. */
+const legend_of = (parts: Part[]): string => parts.filter(({ words }) => words).map(({ name, words }) => `${name}: ${words}`).join(" · ");
+
 /** The axis of the steps, below the lowest chart of each column. */
-function name_steps(pen: Pen, { tiles, wide, first, last }: Grid): void {
-  const lowest = new Map(tiles.map((tile) => [tile.x, tile])); // tiles come from the top
-  for (const { x, y } of lowest.values()) {
-    pen.text(whole(first), x, y + tall + 18);
-    pen.text("step →", x + wide / 2, y + tall + 18, { align: "center" });
-    pen.text(whole(last), x + wide, y + tall + 18, { align: "right" });
+function axes(pen: Pen, grid: Grid): void {
+  const lowest = new Map(grid.tiles.map((tile) => [tile.x, tile])), { wide } = grid; // tiles come from the top
+  for (const tile of lowest.values()) {
+    const y = tile.y + tall + 18;
+    pen.text("step →", tile.x - 16, y, { align: "right" });
+    name_steps(pen, { ...grid, y, width: tile.x + wide, x_of: (step) => x_of(grid, tile, step) }, null);
   }
 }
 
@@ -148,7 +156,7 @@ const controls = ({ view }: Scene): Control[] => [{ kind: "choice", name: "what"
 const bands: Panel<Grid> = {
   kind: "distributions", name: "bands", folded: true, options: { what: "weights" },
   slot: () => "below",
-  heading: ({ view }) => ({ title: view.title, subtitle: view.subtitle }),
+  heading: (scene) => ({ title: scene.view.title, subtitle: `${said_of[chosen(scene)] ?? chosen(scene)} ↑ · ${scene.view.subtitle}` }),
   controls, layout, draw, mark, hit, press: walk_steps,
   says(scene) {
     const grid = layout(scene, 1000), { spot } = scene;

@@ -3,6 +3,7 @@ import { Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import { nearest, type Scene } from "../scene.ts";
+import { name_steps } from "../steps.ts";
 import { fixed, head_name, whole } from "../text.ts";
 import { ends } from "./events.ts";
 import { at_step, log_step, marker, step_of_log, walk_steps, type Series } from "./training.ts";
@@ -23,21 +24,22 @@ export function curve_of(view: View, score: number, layer: number, head: number)
 const last_of = ({ values }: Series): number => values[values.length - 1] ?? NaN;
 /** The place of a curve among others: what ended in NaN, as in a run that diverged, goes below all. */
 const height_of = (one: Series): number => (Number.isFinite(last_of(one)) ? last_of(one) : -1);
+/** Which curves say most: the highest at the end, but of entropy, which is 1 while attention is even, the lowest. */
+const clarity_of = (one: Curve, name: string): number => (!Number.isFinite(last_of(one)) ? -1 : name === "entropy" ? 1 - last_of(one) : last_of(one));
 
-/** The curves in colour, and those behind them in grey: the ones that stand out, or of a score the highest at the end. */
+/** The curves in colour, and those behind them in grey: the ones that stand out, or of a score the clearest at the end. */
 export function curves_of(view: View, chosen: string): { shown: Curve[]; quiet: Curve[] } {
-  const out = view.arrays.stands_out!.values, score = view.labels.score!.indexOf(chosen);
+  const out = view.arrays.stands_out!.values, none = chosen === clearest && !out.length;
+  const score = view.labels.score!.indexOf(none ? moves_first(view) : chosen);
   if (score < 0) return { shown: Array.from({ length: out.length / 3 }, (_, i) => curve_of(view, out[3 * i]!, out[3 * i + 1]!, out[3 * i + 2]!)), quiet: [] };
   const [, n_layer, n_head] = view.arrays[`value_${score}`]!.shape as [number, number, number];
-  const all = Array.from({ length: n_layer * n_head }, (_, i) => curve_of(view, score, Math.floor(i / n_head), i % n_head)).sort((a, b) => height_of(b) - height_of(a));
-  return { shown: all.slice(0, most_named), quiet: all.slice(most_named) };
+  const all = Array.from({ length: n_layer * n_head }, (_, i) => curve_of(view, score, Math.floor(i / n_head), i % n_head)).sort((a, b) => clarity_of(b, chosen) - clarity_of(a, chosen));
+  return none ? { shown: [], quiet: all } : { shown: all.slice(0, most_named), quiet: all.slice(most_named) };
 }
 
-/** Without a curve that stands out there is nothing to show of them: then entropy, which moves first, or the first score. */
-function chosen_of({ view, options }: Pick<Scene, "view" | "options">): string {
-  const names = view.labels.score!, none = options.score === clearest && !view.arrays.stands_out!.values.length;
-  return none ? names.find((name) => name === "entropy") ?? names[0]! : options.score ?? clearest;
-}
+/** What is shown of all heads, in grey and without names, as long as none stands out: entropy, or the first score. */
+const moves_first = (view: View): string => view.labels.score!.find((name) => name === "entropy") ?? view.labels.score![0]!;
+const chosen_of = ({ options }: Pick<Scene, "options">): string => options.score ?? clearest;
 
 function layout(scene: Scene, width: number): Plot {
   const { shown, quiet } = curves_of(scene.view, chosen_of(scene)), [first, last] = ends(scene), narrow = width < 560;
@@ -61,9 +63,20 @@ function draw(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {
   plot.shown.forEach((one, i) => line(pen, plot, one, colour_of(plot, i, theme.series), 2, dash_of(plot, i)));
   plot.shown.forEach((one, i) => mark_ends(pen, plot, one, i));
   draw_names(pen, plot);
+  if (!plot.shown.length) name_all(pen, plot, scene.view);
 }
 
-const kinds = (plot: Plot): number[] => [...new Set(plot.shown.map((one) => one.score))];
+/** What the grey curves are, where none has a name, and between which values they end. */
+function name_all(pen: Pen, plot: Plot, view: View): void {
+  const ends = plot.quiet.map(last_of).filter(Number.isFinite), [low, high] = [Math.min(...ends), Math.max(...ends)], narrow = plot.width < 560;
+  if (!plot.quiet.length) return;
+  const words = [`${view.labels.words![plot.quiet[0]!.score]}, all heads`, ends.length ? `${fixed(low, 2)} to ${fixed(high, 2)}` : "NaN"];
+  const y = ends.length ? y_of(plot, (low + high) / 2) : plot.bottom;
+  if (narrow) return pen.text(words.join(" "), plot.left + 4, y + 18);
+  words.forEach((line, i) => pen.text(line, plot.right + 12, y + 4 + 17 * i));
+}
+
+const kinds = (plot: Pick<Plot, "shown">): number[] => [...new Set(plot.shown.map((one) => one.score))];
 /** Colour and marker go with the score where there are several, else with the head; a second one of a kind is dashed. */
 const place_of = (plot: Plot, i: number): number => (kinds(plot).length > 1 ? kinds(plot).indexOf(plot.shown[i]!.score) : i);
 const colour_of = (plot: Plot, i: number, series: string[]): string => series[place_of(plot, i) % series.length]!;
@@ -85,6 +98,9 @@ function mark_ends(pen: Pen, plot: Plot, one: Curve, i: number): void {
     if (Number.isFinite(one.values[at]!)) marker(pen, place, x_of(plot, one.steps[at]!), y_of(plot, one.values[at]!), colour);
   }
 }
+
+/** Whether a band of chance is drawn: entropy has none, and a run that observed nothing. */
+const has_null = (plot: Pick<Plot, "shown">, view: View): boolean => kinds(plot).some((score) => Array.from(view.arrays[`null_${score}`]!.values).filter(Number.isFinite).length > 1);
 
 /** The hatched band under the largest null of the scores that are drawn. */
 function draw_null(pen: Pen, plot: Plot, view: View): void {
@@ -127,15 +143,9 @@ function mark(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {
   pen.text(own.length ? `${head_name(look.layer, look.head)} at step ${whole(look.step)}: ${own.map((one) => `${scene.view.labels.words![one.score]} ${fixed(at_step(one, look.step) ?? NaN, 4)}`).join(", ")}` : "", plot.left, plot.bottom + 40, { colour: theme.ink });
 }
 
-function ticks(pen: Pen, plot: Plot, { look, board, theme }: Scene): void {
-  const taken: [number, number][] = [];
+function ticks(pen: Pen, plot: Plot, { look, board }: Scene): void {
   pen.text("step →", plot.left - 14, plot.bottom + 20, { align: "right" });
-  for (const step of [...(board.steps.length ? [look.step] : []), plot.first, plot.last, ...board.steps]) {
-    const lit = board.steps.length > 0 && step === look.step, words = whole(step), half = pen.width(words, { weight: lit ? 600 : 400 }) / 2, x = Math.min(plot.width - half, x_of(plot, step));
-    if (taken.some(([left, right]) => x + half > left - 12 && x - half < right + 12)) continue;
-    taken.push([x - half, x + half]);
-    pen.text(words, x, plot.bottom + 20, { align: "center", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 600 : 400 });
-  }
+  name_steps(pen, { ...plot, y: plot.bottom + 20, x_of: (step) => x_of(plot, step) }, board.steps.length ? look.step : null);
 }
 
 function step_at(plot: Plot, x: number, { board }: Scene): number {
@@ -162,7 +172,11 @@ const controls = ({ view }: Scene): Control[] => [{
 const curves: Panel<Plot> = {
   kind: "head_curves", name: "curves", options: { score: clearest },
   slot: () => "below",
-  heading: (scene) => ({ title: scene.view.title, subtitle: `${scene.view.subtitle}${chosen_of(scene) === scene.options.score ? "" : " · no head stands out yet"} · click a curve to look at its head` }),
+  heading(scene) {
+    const { view } = scene, curves = curves_of(view, chosen_of(scene)), more = curves.shown.length ? [] : ["no head stands out yet"];
+    if (has_null(curves, view)) more.push("hatched: 97.5 % of chance is below, for every head");
+    return { title: view.title, subtitle: [view.subtitle, ...more, "click a curve to look at its head"].join(" · ") };
+  },
   controls, layout, draw, mark, hit, drag, press: walk_steps,
   says(scene) {
     const { shown } = curves_of(scene.view, chosen_of(scene));

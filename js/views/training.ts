@@ -3,6 +3,7 @@ import { Pen } from "../paint.ts";
 import type { Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import { nearest, type Scene } from "../scene.ts";
+import { name_steps } from "../steps.ts";
 import { fixed, whole } from "../text.ts";
 
 interface Plot extends Sized { left: number; right: number; top: number; bottom: number; first: number; last: number; high: number; low: number; tick: number }
@@ -117,18 +118,9 @@ function draw_rail(pen: Pen, plot: Plot, scene: Scene): void {
   for (const step of board.steps) pen.line(Math.round(x_of(plot, step)) + 0.5, rail + 6, Math.round(x_of(plot, step)) + 0.5, rail + 12, theme.rule_2);
 }
 
-/** Numbers under the rail: the chosen step first, then what still fits. */
-function draw_ticks(pen: Pen, plot: Plot, scene: Scene): void {
-  const { theme, look, board } = scene, taken: [number, number][] = [];
-  const write = (step: number, lit: boolean) => {
-    const words = whole(step), half = pen.width(words, { weight: lit ? 600 : 400 }) / 2, x = Math.min(plot.width - half, x_of(plot, step));
-    if (taken.some(([left, right]) => x + half > left - 12 && x - half < right + 12)) return;
-    taken.push([x - half, x + half]);
-    pen.text(words, x, rail + 28, { align: "center", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 600 : 400 });
-  };
-  if (board.steps.length) write(look.step, true);
-  write(plot.first, false); write(plot.last, false);
-  for (const step of board.steps.length ? board.steps : [10, 50, 100, 200, 500, 1000, 2000, 5000]) if (step < plot.last) write(step, false);
+/** Numbers under the rail. */
+function draw_ticks(pen: Pen, plot: Plot, { look, board }: Scene): void {
+  name_steps(pen, { ...plot, y: rail + 28, x_of: (step) => x_of(plot, step) }, board.steps.length ? look.step : null);
 }
 
 function mark(ctx: CanvasRenderingContext2D, plot: Plot, scene: Scene): void {

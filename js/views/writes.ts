@@ -1,13 +1,13 @@
 // The residual stream at the chosen position: what each part wrote, and what that adds to a logit.
 import { font, Pen } from "../paint.ts";
-import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
+import type { Control, Hit, Options, Panel, Patch, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { detail_to_show } from "../stale.ts";
 import { ellipsis, fixed, quoted, wrap } from "../text.ts";
 
 interface Columns { name: number; bar: number; zero: number; reach: number; value: number; norm: number; cosine: number; raises: number; lowers: number; token: number }
-interface Ledger extends Sized { rows: number[]; others: number[]; top: number; columns: Columns; foot: number }
+interface Ledger extends Sized { rows: number[]; others: number[]; top: number; columns: Columns; foot: number; legend: string[]; hint: number }
 
 const pitch = 22, most = 10, head_height = 36;
 
@@ -20,6 +20,11 @@ export function choice_of(detail: View, wish: string): number | null {
   if (wish === "truth") return truth < 0 ? null : truth;
   return Number(wish) < count ? Number(wish) : null;
 }
+
+/** Whether nothing follows the position: then what is asked for is the model's own answer. */
+const at_end = (detail: View | null): boolean => detail !== null && detail.arrays.truth!.values[0]! < 0;
+
+const own_words = (detail: View, { target }: Options): string => (at_end(detail) && (target ?? "truth") === "truth" ? ", the model's own answer," : "");
 
 const word_of = (detail: View, choice: number): string => detail.labels.word![detail.arrays.choices!.values[choice]!]!;
 
@@ -65,8 +70,11 @@ function layout(scene: Scene, width: number): Ledger {
   const columns = { name, bar, zero: name + bar / 2, reach: bar / 2 - 2, value, norm: numbers ? value + 48 : 0, cosine: numbers ? value + 96 : 0,
                     raises: wide ? raises : 0, lowers: wide ? raises + token + 12 : 0, token };
   const count = shown ? rows.length + (others.length ? 1 : 0) : most + 1, foot = head_height + count * pitch;
-  return { width, height: foot + 116 + (width < 420 ? 40 : 0), rows, others, top: head_height, columns, foot };
+  const words = foot + (width < 420 ? 96 : 80), legend = numbers ? wrap(of_numbers, width, font(theme), measure) : [], hint = words + 17 * legend.length + (legend.length && 6);
+  return { width, height: hint + 36, rows, others, top: head_height, columns, foot, legend, hint };
 }
+
+const of_numbers = "length: of the vector that the part writes. cosine: its direction against the stream before it, 1 along it, 0 at a right angle, \u22121 against it.";
 
 const values_of = (adds: number[], rows: number[]) => rows.map((row) => Math.abs(adds[row]!)).filter(Number.isFinite);
 
@@ -86,6 +94,7 @@ function draw(ctx: CanvasRenderingContext2D, ledger: Ledger, scene: Scene): void
   }
   pen.line(columns.zero + 0.5, ledger.top - 2, columns.zero + 0.5, ledger.foot + 2, theme.rule_2);
   draw_sum(pen, ledger, scene, shown);
+  ledger.legend.forEach((words, i) => pen.text(words, 0, ledger.hint - 6 - 17 * (ledger.legend.length - i), { colour: theme.ink_3 }));
   ctx.globalAlpha = 1;
 }
 
@@ -115,15 +124,18 @@ function draw_row(pen: Pen, { columns, top }: Ledger, { theme, measure, look }: 
   for (const [side, x] of [["promoted", columns.raises], ["suppressed", columns.lowers]] as const) draw_tokens(pen, top_of(detail, side, row), x, y + 14, columns.token, measure);
 }
 
+const gap = 13; // between two tokens
+
 /** As many tokens as fit, each whole or with an ellipsis; a hairline between them. */
 function draw_tokens(pen: Pen, tokens: [string, number][], x: number, y: number, width: number, measure: Scene["measure"]): void {
   const ink = { mono: true, colour: pen.theme.ink }, end = x + width;
   tokens.forEach(([token], i) => {
-    const room = Math.max((end - x) / (tokens.length - i), Math.min(40, end - x)) - 8;
+    const room = Math.max((end - x) / (tokens.length - i), Math.min(40, end - x)) - gap;
     if (room < 12) return;
+    if (i) pen.line(Math.round(x - gap / 2) + 0.5, y - 10, Math.round(x - gap / 2) + 0.5, y + 3, pen.theme.rule_2);
     const word = ellipsis(token, room, font(pen.theme, ink), measure);
     pen.text(word, x, y, ink);
-    x += measure(word, font(pen.theme, ink)) + 8;
+    x += measure(word, font(pen.theme, ink)) + gap;
   });
 }
 
@@ -174,10 +186,10 @@ function mark(ctx: CanvasRenderingContext2D, ledger: Ledger, scene: Scene): void
   const pen = new Pen(ctx, scene.theme), { theme, measure } = scene, { shown, stale } = detail_to_show(scene);
   if (stale) pen.text(scene.detail_words, ledger.columns.raises || ledger.columns.value, 10, { colour: theme.ink_3 });
   if (!shown) return;
-  const row = row_of(scene, shown), at = ledger.rows.indexOf(row), y = ledger.foot + (ledger.width < 420 ? 96 : 80);
+  const row = row_of(scene, shown), at = ledger.rows.indexOf(row);
   if (at >= 0) pen.stroke(-0.5, ledger.top + at * pitch + 0.5, ledger.width, pitch - 1, theme.ink_3, 1, 3);
-  const words = at >= 0 ? row_words(shown, row) : "Point at a row for its length, its cosine with the stream before it, and the logits that it moves most.";
-  wrap(words, ledger.width, font(theme), measure).slice(0, 3).forEach((one, i) => pen.text(one, 0, y + 17 * i, { colour: at >= 0 ? theme.ink : theme.ink_3 }));
+  const words = at >= 0 ? row_words(shown, row) : "Point at a row for its numbers in full and the logits that it moves most.";
+  wrap(words, ledger.width, font(theme), measure).slice(0, 3).forEach((one, i) => pen.text(one, 0, ledger.hint + 17 * i, { colour: at >= 0 ? theme.ink : theme.ink_3 }));
 }
 
 function hit(ledger: Ledger, _x: number, y: number, scene: Scene): Hit | null {
@@ -196,12 +208,14 @@ function press(key: string, scene: Scene): Patch | null {
   return { options: { row: detail.labels.row![rows[Math.max(0, Math.min(last, to))]!]! } };
 }
 
-const tokens_of_choice: [string, string][] = [["truth", "true next token"], ...["1st", "2nd", "3rd", "4th", "5th"].map((words, i): [string, string] => [String(i), `model's ${words}`])];
+const nth: [string, string][] = ["1st", "2nd", "3rd", "4th", "5th"].map((words, i) => [String(i), `model's ${words}`]);
 
-function controls(): Control[] {
+/** The tokens to choose from. Where nothing follows there is no true next token: it is the model's own answer that is split. */
+export function controls(scene: Pick<Scene, "view" | "detail" | "detail_words">): Control[] {
+  const end = at_end(detail_to_show(scene).shown);
   return [
-    { kind: "choice", name: "target", label: "logit of", choices: tokens_of_choice },
-    { kind: "choice", name: "against", label: "minus", choices: [["none", "nothing"], ["mean", "mean of all tokens"], ...tokens_of_choice] },
+    { kind: "choice", name: "target", label: "logit of", choices: [["truth", end ? "model's own answer (nothing follows)" : "true next token"], ...nth] },
+    { kind: "choice", name: "against", label: "minus", choices: [["none", "nothing"], ["mean", "mean of all tokens"], ["truth", end ? "true next token (none here)" : "true next token"], ...nth] },
     { kind: "choice", name: "by", label: "by", choices: [["sublayers", "sublayer"], ["parts", "head"]] },
     { kind: "toggle", name: "all", label: "all rows" },
   ];
@@ -214,8 +228,8 @@ const writes: Panel<Ledger> = {
   heading(scene) {
     const { shown, stale } = detail_to_show(scene);
     if (!shown || stale) return { title: scene.view.title, subtitle: `at ${scene.look.query}` };
-    const { target, against } = split(shown, scene.options);
-    return { title: scene.view.title, subtitle: `${against ? "to the lead of" : "to the logit of"} ${target}${against ? ` over ${against}` : ""} at ${scene.look.query}` };
+    const { target, against } = split(shown, scene.options), own = own_words(shown, scene.options);
+    return { title: scene.view.title, subtitle: `${against ? "to the lead of" : "to the logit of"} ${target}${own}${against ? ` over ${against}` : ""} at ${scene.look.query}` };
   },
   controls, layout, draw, mark, hit, press,
   stale: (scene) => `${scene.look.layer} ${scene.look.head} ${scene.look.query} ${scene.detail ? "" : scene.detail_words}`,
@@ -224,7 +238,7 @@ const writes: Panel<Ledger> = {
     if (!scene.detail || !shown) return `Residual writes at position ${scene.look.query}: ${scene.detail_words}.`;
     const { adds, total, target, against } = split(shown, scene.options), lists = listed(shown, adds, scene.options), row = row_of(scene, shown);
     const said = row >= 0 ? `${signed(adds[row]!, 4)} from ${row_words(shown, row)}` : largest_words(shown, adds, lists, total);
-    return `Position ${scene.look.query}, logit of ${target}${against ? ` minus that of ${against}` : ""}: ${fixed(total, 4)}. ${said}`;
+    return `Position ${scene.look.query}, logit of ${target}${own_words(shown, scene.options)}${against ? ` minus that of ${against}` : ""}: ${fixed(total, 4)}. ${said}`;
   },
 };
 

@@ -13,8 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import sync_playwright
 
-from browser.synthetic import board, story
-from browser.test_hostile import hostile_model
+from browser.test_hostile import TEXT, hostile_model
 from gptviz.dashboards import explore, step_through, watch
 from gptviz.export import export_html
 from gptviz.loading import load
@@ -33,7 +32,7 @@ def boards() -> dict:
     model, tokenizer = load("sorter")
     trace = record(model, "CBABBCAB", tokenizer)
     return {
-        "story": lambda: board(title="storyteller", layer=1, head=0, query=11, key=2),
+        "text": trained_on_text,
         "explore-8": lambda: explore(trace, model, tokenizer, title="sorter"),
         "explore-500": large,
         "compare": lambda: explore(trace, model, tokenizer, other=record(model, "ABABBCAB", tokenizer)),
@@ -41,23 +40,32 @@ def boards() -> dict:
         "watch": lambda: watch(open_run("sorter")),
         "trained": trained,
         "step": lambda: step_through(trace, model, tokenizer),
-        "heads-500": lambda: board(500, 12, 12, steps=[3000], layer=0, head=2, tokens=story(500), title="gpt2"),
+        "heads-500": lambda: large(12, 12),
     }
 
 
 def hostile():
     """Tokens that are markup, other scripts, bytes of a sign, or 10,000 signs long."""
     model, tokenizer = hostile_model()
-    return explore(record(model, "0123456789a0", tokenizer), model, tokenizer, title="hostile tokens")
+    return explore(record(model, TEXT, tokenizer), model, tokenizer, title="hostile tokens")
 
 
 def trained():
     """What a run of its own adds to `watch`: events, and the spread of weights, gradients and activations."""
-    run = train(TrainConfig(task="induction", max_iters=200, seed=0, out=None))
+    run = train(TrainConfig(task="induction", max_iters=200, seed=0, out=None), progress=False)
     return watch(run)
 
 
-def large():
+def trained_on_text():
+    """A run that learned from Python's documentation for a quarter of a minute, at a sentence."""
+    run = train(TrainConfig(corpus="python-docs", tokenizer="char", n_layer=2, n_head=4, n_embd=64, block_size=48,
+                            batch_size=8, max_iters=800, learning_rate=4e-3, min_lr=4e-4, warmup_iters=30,
+                            eval_interval=50, eval_iters=4, probes=["Return the number of items in the list."],
+                            seed=0, out=None), progress=False)
+    return watch(run)
+
+
+def large(n_layer: int = 4, n_head: int = 4):
     """Every view of 500 tokens, by a model of random weights that are large enough for its heads to differ."""
     import torch
 
@@ -65,11 +73,12 @@ def large():
     text = " ".join(__doc__.split())
     text = (text * (500 // len(text) + 1))[:500]
     tokenizer = CharTokenizer(text)
-    model = GPT(GPTConfig(block_size=512, vocab_size=tokenizer.vocab_size, n_layer=4, n_head=4, n_embd=64)).eval()
+    model = GPT(GPTConfig(block_size=512, vocab_size=tokenizer.vocab_size, n_layer=n_layer, n_head=n_head,
+                          n_embd=16 * n_head)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.mul_(12 if "c_attn.weight" in name else 3 if parameter.ndim == 2 else 1)
-    return explore(record(model, text, tokenizer), model, tokenizer, title="random weights")
+    return explore(record(model, text, tokenizer), model, tokenizer, title="RANDOM WEIGHTS, which learned nothing")
 
 
 def main() -> None:

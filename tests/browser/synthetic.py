@@ -39,23 +39,30 @@ def loss_curve(steps: np.ndarray) -> np.ndarray:
     return 4.2 - 1.6 * (1 - np.exp(-steps / 60)) - 1.1 / (1 + np.exp(-(steps - 700) / 90))
 
 
+def predictions(tokens: list[str], learned: float) -> dict:
+    """What a model would say of the next token at each position: one distribution, and all else is read off it."""
+    words, n = [*WORDS, *sorted(set(tokens) - set(WORDS))], len(tokens)
+    follows = np.array([words.index(token) for token in [*tokens[1:], tokens[0]]])
+    seen = np.array([token in tokens[: i + 1] for i, token in enumerate([*tokens[1:], tokens[0]])])
+    logits = np.random.default_rng(1).standard_normal((n, len(words)))
+    logits[np.arange(n), follows] += learned * np.where(seen, 7.0, 1.0)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    true = p[np.arange(n), follows]
+    order = np.argsort(-p, axis=1)[:, :5]
+    return {"loss": np.concatenate([[np.nan], -np.log(true[:-1])]).astype(np.float32),
+            "rank": np.concatenate([[0], 1 + (p > true[:, None]).sum(axis=1)[:-1]]).astype(np.int32),
+            "top_ids": order, "top_probs": np.take_along_axis(p, order, axis=1), "words": words}
+
+
 def views(step: int, tokens: list[str], n_layer: int, n_head: int) -> list:
     """The three views of a step."""
     learned = float(np.clip(np.log1p(step) / np.log1p(3000), 0, 1))
-    rng = np.random.default_rng(1)
-    seen = np.array([token in tokens[:i] for i, token in enumerate(tokens)])
-    loss = np.where(seen, 4.2 - 4.0 * learned, 4.5 - rng.random(len(tokens)) * 2 * learned).astype(np.float32)
-    loss[0] = np.nan
-    words = [*WORDS, *sorted(set(tokens) - set(WORDS))]
-    follows = [words.index(token) for token in [*tokens[1:], tokens[0]]]
-    top_ids = np.array([[word, *[(word + j) % len(words) for j in (3, 7, 11, 13)]] for word in follows])
-    top_probs = np.tile(np.array([0.04 + 0.9 * learned**2, 0.02, 0.013, 0.009, 0.006]), (len(tokens), 1))
     all_steps, few = np.arange(0, 3001, 10), np.array(STEPS)
     train = loss_curve(all_steps) + 0.08 * np.random.default_rng(2).standard_normal(len(all_steps))
     curve = training_view({"train": (all_steps, train), "validation": (few, loss_curve(few) + 0.1)})
+    said = predictions(tokens, learned)
     return [attention_view(pattern(n_layer, n_head, tokens, learned), tokens),
-            tokens_view(loss, tokens, top_ids=top_ids, top_probs=top_probs, words=words,
-                        rank=np.where(np.isnan(loss), 0, np.where(seen, 1, 40)).astype(np.int32)), curve]
+            tokens_view(said.pop("loss"), tokens, **said), curve]
 
 
 def board(n_tokens: int = 18, n_layer: int = 4, n_head: int = 4, *, steps=STEPS, tokens: list[str] | None = None,
@@ -69,7 +76,7 @@ def board(n_tokens: int = 18, n_layer: int = 4, n_head: int = 4, *, steps=STEPS,
             raise ValueError(f"Text has {len(shown)} tokens but the model reads at most 200 (block_size). Shorten it.")
         return views(step, shown, n_layer, n_head)
 
-    facts = [f"{n_layer} layers × {n_head} heads", "d_model 128", "invented numbers"]
+    facts = ["INVENTED NUMBERS, to show the layout", f"{n_layer} layers × {n_head} heads", "d_model 128"]
     more = {"text": "".join(tokens), "limit": 200, "editable": True, "cost": "12 ms on CPU"} | more
     shown = views(steps[-1], tokens, n_layer, n_head)
     return Board(shown, title=title, facts=facts, steps=steps, source=source, **more)

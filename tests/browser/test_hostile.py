@@ -10,7 +10,10 @@ from gptviz.trace import record
 
 pytestmark = pytest.mark.browser
 WORDS = ['<img src=x onerror="document.title=\'caught\'">', '</script><script>document.title="caught"</script>',
-         "\u202eabc\u202c", "x" * 10_000, "e\u0301\u0323\u0302", "\\xf0\\x9f", "", "שלום", "👨‍👩‍👧", "a", "b"]
+         "\u202eabc\u202c", "x" * 10_000, "e\u0301\u0323\u0302", "\\xf0\\x9f", "", "שלום", "👨‍👩‍👧", "a", "b", "∅"]
+
+
+TEXT = "0123456789ab0"
 
 
 class HostileTokenizer:
@@ -36,7 +39,7 @@ def hostile_model():
 @pytest.fixture(scope="module")
 def recorded():
     model, tokenizer = hostile_model()
-    return record(model, "0123456789a0", tokenizer), model, tokenizer
+    return record(model, TEXT, tokenizer), model, tokenizer
 
 
 @pytest.mark.parametrize("make", [explore, step_through])
@@ -51,3 +54,14 @@ def test_hostile_tokens_are_shown_and_nothing_else(open_page, recorded, tmp_path
     assert page.locator("img").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert WORDS[0] in page.locator(".gv-facts").inner_text()
+
+
+def test_a_token_without_text_is_seen_and_told_from_a_real_sign(open_page, reader, recorded, tmp_path, capsys):
+    empty, real = TEXT.index("6"), TEXT.index("b")
+    board = reader(open_page(export_html(explore(*recorded), tmp_path / "page.html").as_uri()))
+    board.point_at("text", "Position 6:")
+    assert "‘∅’ (empty text)" in board.says("text")
+    page = open_page(export_html(step_through(*recorded), tmp_path / "step.html").as_uri())
+    chips = page.locator(".gv-chip")
+    assert (chips.nth(empty).inner_text(), chips.nth(empty).get_attribute("title")) == ("∅", "empty text")
+    assert (chips.nth(real).inner_text(), chips.nth(real).get_attribute("title")) == (r"\u{2205}", "")

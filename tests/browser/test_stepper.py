@@ -609,3 +609,16 @@ def test_where_a_head_has_no_question_the_page_says_which_has(open_page, tmp_pat
     settle(page)
     assert place(page) == f"L{asked['layer']} H{asked['head']} stage 8 token 4"
     assert f"L{asked['layer']}H{asked['head']}" in page.locator(".gv-ask").inner_text()
+
+
+@pytest.mark.parametrize("width", [420, 640, 1000, 1600])
+def test_the_vocabulary_is_framed_all_round_and_fits(open_page, tmp_path, capsys, width):
+    model, ids = make_model(vocab_size=40), torch.arange(8)
+    page = open_page(page_of(record(model, ids), model, tmp_path), width=width)
+    page.wait_for_selector(".gv-stepper[data-drawn]")
+    chosen = page.locator(".gv-closeup td.gv-here")
+    edges = chosen.evaluate("el => getComputedStyle(el).boxShadow.split(/, (?=rgb)/).map(one => one.replace(/rgb[^)]*\\) /, ''))")
+    assert [f"{x}px {y}px 0px 0px inset" for x, y in ((2, 0), (-2, 0), (0, 2), (0, -2))] == edges
+    box = page.locator(".gv-closeup")
+    assert 3 <= chosen.locator("xpath=..").locator("td").count() <= 16
+    assert box.evaluate("el => el.scrollWidth <= el.clientWidth")
