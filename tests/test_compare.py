@@ -15,6 +15,7 @@ from gptviz.analysis.comparison import (
     match_heads,
 )
 from gptviz.dashboards import compare
+from gptviz.dashboards.explore import facts as explore_facts
 from gptviz.export import export_html
 from gptviz.loading import load
 from gptviz.model import GPT, GPTConfig
@@ -116,6 +117,14 @@ def test_the_board_has_one_slider_and_both_runs(tmp_path):
     assert {row["kind"] for row in listed.content["rows"]} == {"loss", "head"}
     path = export_html(board, tmp_path / "compare.html")
     assert "What differs most" in path.read_text(encoding="utf-8")
+
+
+def test_two_models_of_other_widths_each_have_their_facts(tmp_path):
+    a = recorded(tmp_path / "a")
+    b = recorded(tmp_path / "b", config=GPTConfig(16, 8, 2, 4, 16, bias=False))
+    facts = compare(a, b)._payload["facts"]
+    assert [fact.split(":")[0] for fact in facts] == ["a", "b"]
+    assert compare(a, recorded(tmp_path / "c"))._payload["facts"] == explore_facts(a.config)
 
 
 def test_runs_that_share_nothing_say_so(tmp_path):

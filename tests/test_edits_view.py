@@ -188,9 +188,17 @@ def test_two_traces_are_compared_until_something_is_edited(model, tokenizer):
     rows, columns = np.tril_indices(len(TEXT))
     shown = view(board, "attention")
     np.testing.assert_allclose(shown.arrays["other_pattern"], other["pattern"].numpy()[..., rows, columns])
-    assert shown.labels["compared"] == ("this", "the other")
+    assert shown.labels["compared"] == (f"‘{''.join(trace.tokens)}’", f"‘{''.join(other.tokens)}’")
     act(board, do="mute", layer=0, head=1)
     assert view(board, "attention").labels["compared"] == ("original", "edited")
+    assert view(explore(trace, other=trace), "attention").labels["compared"] == ("this", "the other")
+    named = explore(trace, other=other, compared=("clean", "backwards"))
+    assert view(named, "attention").labels["compared"] == ("clean", "backwards")
+    for wrong in (("clean",), "ab", ("clean", 3), 3):
+        with pytest.raises(ValueError, match=r"such as \('clean', 'ablated'\); it is .* two names"):
+            explore(trace, other=other, compared=wrong)
+    with pytest.raises(ValueError, match=r"without other=.*Pass both traces"):
+        explore(trace, compared=("clean", "ablated"))
     with pytest.raises(ValueError, match="as many layers, heads and tokens"):
         explore(trace, other=gv.record(model, "the", tokenizer))
     with pytest.raises(ValueError, match="and no pattern"):

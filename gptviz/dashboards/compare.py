@@ -45,7 +45,7 @@ def compare(a: Any, b: Any) -> Board:
         listed = compare_view(differences(a, b, chosen), names)
         return [_heads(a, b, chosen, probes, names), text, listed, curves]
 
-    board = Board(source(None, ""), name="compare", title=f"{names[0]} and {names[1]}", facts=facts(a.config),
+    board = Board(source(None, ""), name="compare", title=f"{names[0]} and {names[1]}", facts=_facts(a, b, names),
                   steps=steps, source=source, text=str(a.probes[probes[0]]), limit=a.config.block_size)
     board.picture = lambda: picture(board)
     return board
@@ -58,6 +58,12 @@ def _heads(a: Any, b: Any, step: int, probes: tuple[int, int], names: tuple[str,
     if all(snapshot.nonfinite is None for snapshot in snapshots):
         theirs = theirs[[[layer] for layer in range(len(theirs))], match_heads(ours, theirs)]
     return attention_view(ours, snapshots[0].tokens, other=theirs, compared=names)
+
+
+def _facts(a: Any, b: Any, names: tuple[str, str]) -> list[str]:
+    """What a reader wants to know of both models; once where it is the same."""
+    ours, theirs = facts(a.config), facts(b.config)
+    return ours if ours == theirs else [f"{names[0]}: {', '.join(ours)}", f"{names[1]}: {', '.join(theirs)}"]
 
 
 def _curves(a: Any, b: Any, names: tuple[str, str]) -> View:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gptviz.arguments import briefly
 from gptviz.dashboards.edits import Editing, edits_part
 from gptviz.dashboards.head_scores import head_scores_part
 from gptviz.dashboards.lens import lens_part
@@ -12,6 +13,8 @@ from gptviz.dashboards.next import actions_of, next_part, text_part
 from gptviz.dashboards.tensors import as_numpy
 from gptviz.views import Check, View, attention_view
 from gptviz.widgets import Board
+
+CALLED, MOST_CALLED = 16, 32  # tokens and signs of a text that name it beside another
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def parts() -> dict[str, Part]:
 
 def explore(
     trace: Any, model: Any = None, tokenizer: Any = None, *, views: Sequence[str] | None = None, title: str = "",
-    other: Any = None,
+    other: Any = None, compared: Any = None,
 ) -> Board:
     """The inside of one forward pass, linked; with a model and its tokenizer, of any text typed into the board.
 
@@ -66,13 +69,15 @@ def explore(
             `gptviz.dashboards.parts()`.
         title: The model's name.
         other: A second Trace, of as many tokens: the heads show either, or the difference, until something is edited.
+        compared: What the two are called: ("clean", "ablated"). By default the part of their texts where they begin
+            to differ, or "this" and "the other" where they are of one text.
 
     Returns:
         A Board; the value of a notebook cell draws it, `gptviz.export_html(board, path)` keeps it.
 
     Raises:
         ValueError: If a chosen view needs a name, or the model, that is not there; if only some layers, heads or
-            positions were recorded; or if a tokenizer is given without the model.
+            positions were recorded; if a tokenizer is given without the model; or if `compared` is not two names.
 
     Example:
         >>> from gptviz.loading import load
@@ -89,12 +94,13 @@ def explore(
     editable = model is not None and tokenizer is not None
     if other is not None:
         _check_other(trace, other)
+    called = _called(trace, other, compared)
 
     def make(one: Any) -> list[View]:
         made = trace_views(one, tokenizer, model=model, views=chosen)
         if other is None or one is not trace:
             return made
-        return [heads_part(one, other, ("this", "the other")) if view.kind == "attention" else view for view in made]
+        return [heads_part(one, other, called) if view.kind == "attention" else view for view in made]
 
     names = sorted({name for part in chosen for name in parts()[part].names})
     editing = Editing(model, tokenizer, trace, text, make, heads_part, names) if editable else None
@@ -166,6 +172,30 @@ def _check_other(trace: Any, other: Any) -> None:
     if sizes[0] != sizes[1] or "pattern" not in other:
         raise ValueError(f"other must be a Trace with the pattern of as many layers, heads and tokens: {sizes[0]}; "
                          f"it has {sizes[1]}{'' if 'pattern' in other else ' and no pattern'}. Record a text as long.")
+
+
+def _called(trace: Any, other: Any, compared: Any) -> tuple[str, str]:
+    """What two traces are called: as the reader wishes, else by their texts, else by their order."""
+    if compared is not None:
+        two = isinstance(compared, tuple | list) and [type(name) for name in compared] == [str, str]
+        if other is None or not two:
+            raise ValueError(f"compared must be what trace and other are called, such as ('clean', 'ablated'); it is "
+                             f"{briefly(compared)}{' without other=' if other is None else ''}. Pass both traces and "
+                             f"two names.")
+        return compared[0], compared[1]
+    pairs = enumerate(zip(trace.tokens, other.tokens if other is not None else (), strict=False))
+    apart = [at for at, (one, two) in pairs if one != two]
+    if not apart:
+        return "this", "the other"
+    first = max(0, apart[0] - CALLED // 2) if len(trace) > CALLED else 0
+    return _quoted(trace.tokens, first), _quoted(other.tokens, first)
+
+
+def _quoted(tokens: Sequence[str], first: int) -> str:
+    """Some tokens from one on: ‘…the·red·door…’."""
+    words = "".join(tokens[first : first + CALLED])[:MOST_CALLED]
+    before, after = "…" if first else "", "…" if "".join(tokens[first:]) != words else ""
+    return f"‘{before}{words}{after}’"
 
 
 def facts(config: Any) -> list[str]:

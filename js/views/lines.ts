@@ -82,11 +82,15 @@ function draw_columns(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn): v
   pen.text("key (attended to)", columns.right, head_y, { weight: 500, colour: theme.ink });
   for (const side of ["query", "key"] as const)
     for (let at = columns[side]; at < columns[side] + columns.n; at++) draw_token(pen, columns, scene, drawn, side, at, y_of(columns, side, at));
-  const end = columns.bottom + (columns.after ? outer_rows * pitch : 0), tick = (words: string, x: number, align: CanvasTextAlign) => pen.text(words, x, end + 14, { align, colour: theme.ink_3 });
-  pen.line(0, end + 1.5, columns.bar, end + 1.5, theme.rule_2);
-  pen.line(columns.width - columns.bar, end + 1.5, columns.width, end + 1.5, theme.rule_2);
-  tick("1", 0, "left"); tick("0", columns.bar, "right");
-  tick("0", columns.width - columns.bar, "left"); tick(precise(highest(drawn)), columns.width, "right");
+  draw_axis(pen, 0, columns.bar, columns.bottom, ["1", "0"]);
+  draw_axis(pen, columns.width - columns.bar, columns.bar, columns.bottom + (columns.after ? outer_rows * pitch : 0), ["0", precise(highest(drawn)).replace(/^0/, "")]);
+}
+
+/** Below the bars of a side: the ends of their scale. */
+function draw_axis(pen: Pen, x: number, width: number, y: number, [first, last]: [string, string]): void {
+  pen.line(x, y + 1.5, x + width, y + 1.5, pen.theme.rule_2);
+  pen.text(first, x, y + 14, { colour: pen.theme.ink_3 });
+  pen.text(last, x + width, y + 14, { align: "right", colour: pen.theme.ink_3 });
 }
 
 /** A token of either side with its position and the bar of what its lines carry. */
@@ -112,19 +116,16 @@ function draw_outside(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn): v
     pen.line(columns.right, edge, columns.width, edge, theme.rule_2, 1, [3, 3]);
     for (const key of own) draw_token(pen, columns, scene, drawn, "key", key, outer_y(columns, gates, key));
     const others = [...there].filter(([, key]) => !own.includes(key)).sort((a, b) => b[2] - a[2]).map(([, key]) => key), count = new Set(others).size, y = outer_y(columns, gates, early ? -1 : Infinity) + 4;
-    if (!count) { if (!own.length) pen.text(`no line to ${early ? "earlier" : "later"} keys`, x, y, { colour: theme.ink_3 }); continue; }
+    if (!count) { pen.text(`no ${own.length ? "other " : ""}${early ? "earlier" : "later"} key`, x, y, { colour: theme.ink_3 }); continue; }
     const strongest = `${String(others[0])} ${tokens[others[0]!]}${count > 1 ? ` and ${whole(count - 1)} more` : ""}`, words = filter || count === 1 ? strongest : `${whole(count)} other keys`;
     pen.text(ellipsis(words, columns.width - x, font(theme), measure), x, y, { colour: theme.ink_2 });
   }
 }
 
-/** Of a line: the weakest still has 2:1 against the paper of either theme, which a projector shows; width tells weights apart. */
-export const opacity = (p: number): number => 0.5 + 0.5 * p;
-
-function draw_lines(pen: Pen, columns: Columns, scene: Scene, { all, heads, gates }: Drawn, i: number): void {
+function draw_lines(pen: Pen, columns: Columns, scene: Scene, { all, heads, gates, left_out }: Drawn, i: number): void {
   const { ctx } = pen, of = heads.length, shift = of > 1 ? Math.max(-7, Math.min(7, (i - (of - 1) / 2) * 2.5)) : 0;
   for (const [query, key, p] of all_lines(all[i]!)) {
-    ctx.globalAlpha = opacity(p);
+    ctx.globalAlpha = left_out ? 0.1 + 0.75 * p : 0.25 + 0.75 * p;
     pen.line(columns.left + 2, y_of(columns, "query", query) + shift, columns.right - 2, key_y(columns, gates, key) + shift, colour_of(scene, i), 0.75 + 4.5 * p, dash_of(i));
   }
   ctx.globalAlpha = 1;
@@ -168,7 +169,7 @@ function sentences({ look, detail_words }: Pick<Scene, "look" | "detail_words">,
   const side = filter?.side, mean = heads > 1 ? ", mean of the heads" : "";
   const beside = side === "key" ? `Beside each head: what the window's queries from ${filter!.at} on give to key ${filter!.at}, their mean.` : `Beside each head: its weight from query ${look.query} on key ${look.key}.`;
   const lines = [`Lines: weights of the shown queries from ${from} on, by width.`, left_out ? `${whole(left_out)} from ${faintest(filter)} on are left out; point at a token for its own.` : "",
-                 outside ? `${whole(outside)} end outside the window, beyond the dashed rule.` : ""];
+                 outside ? `${whole(outside)} ${outside > 1 ? "end" : "ends"} outside the window, beyond the dashed rule.` : ""];
   const left = side === "key" ? `what a query gives to key ${filter!.at}` : side === "query" ? `what query ${filter!.at} gives through its lines` : "what a query gives through its lines";
   const right = side === "query" ? "to which key" : `what ${side === "key" ? "it" : "a key"} gets through its lines, mean of the shown queries that can see it`;
   const bars = `Bars, in shares of attention${mean}: left, ${left}; right, ${right}.`;
@@ -236,7 +237,8 @@ const lines: Panel<Columns> = {
     if (!heads.length) return "No head is pinned.";
     const words = heads.map((place, i) => `${letters[i % 26]} ${head_name(...place)} ${fixed(marginal(scene, place, filter, { query: scene.corner.query, n: scene.place.window }), 3)}`).join(", ");
     const what = filter?.side === "key" ? `Lines to key ${filter.at}, ${quoted(tokens[filter.at]!)}; mean weight` : `${filter ? "Lines from" : "All lines; from"} query ${look.query}, ${quoted(tokens[look.query] ?? "")}; weight on key ${look.key}, ${quoted(tokens[look.key] ?? "")}`;
-    return `${what}: ${words}.`;
+    const all = heads.map((place) => lines_of(scene, place, filter, { ...scene.corner, n: scene.place.window })), outside = all.reduce((sum, one) => sum + one.outside.length, 0);
+    return `${what}: ${words}.${outside ? ` Lines to keys outside the window: ${whole(outside)}.` : ""}`;
   },
 };
 
