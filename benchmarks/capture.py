@@ -3,7 +3,8 @@
     python -m benchmarks capture          or: python -m benchmarks.capture tiny small gpt2
 
 Targets: all names at most 1.20 (tiny), 1.05 (small), 1.05 (gpt2, T=256), 1.10 (gpt2, T=1024); patterns only 1.08 and
-one layer's pattern 1.05 (tiny); gpt2, T=1024: at most 1.3 GB held and nothing after the Trace is dropped.
+one layer's pattern 1.05 (tiny); gpt2, T=1024: at most 1.3 GB held and nothing after the Trace is dropped. A recording
+of patterns ends with the last of them, so the plain pass does more; logits alone show what recording costs by itself.
 """
 
 import ctypes
@@ -45,6 +46,8 @@ def speed(sizes: list[str]) -> None:
             "all names": lambda model=model, ids=ids: record(model, ids),
             "patterns": lambda model=model, ids=ids: record(model, ids, names="pattern"),
             "one layer's pattern": lambda model=model, ids=ids: record(model, ids, names="pattern", layers=1),
+            "the last layer's pattern": lambda model=model, ids=ids: record(model, ids, names="pattern", layers=-1),
+            "logits": lambda model=model, ids=ids: record(model, ids, names="logits"),
         }
         compare(f"record, {size}, T={n_tokens}", contestants, rounds, calls)
 

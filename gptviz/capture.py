@@ -1,9 +1,10 @@
 """The one forward pass behind `record`: who listens, what is kept of each text of a padded batch, what is refused."""
 
+import contextlib
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -15,9 +16,9 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from gptviz.arguments import whole_number
 from gptviz.config import GPTConfig
-from gptviz.derivation import Plan, foreign, plan, token_losses
+from gptviz.derivation import Plan, WeightsOfNorms, foreign, plan, token_losses
 from gptviz.model import GPT, HookPoint
-from gptviz.naming import AXES, Address, human_bytes, index_within, shape_of
+from gptviz.naming import AFTER_THE_BLOCKS, AXES, Address, human_bytes, index_within, shape_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +59,10 @@ _RUNNING: "ContextVar[Recording | None]" = ContextVar("_RUNNING", default=None)
 """Whose pass this is. A hook may record within a recording, and another thread at the same time: all pass one point."""
 
 
+class _Complete(Exception):
+    """All that was asked for has passed. Ends the pass, through whatever modules it is in."""
+
+
 class Recording:
     """The values of one forward pass, while they arrive and after."""
 
@@ -65,14 +70,17 @@ class Recording:
         self, model: GPT, rows: list[Tensor], selection: Selection, grad: bool | Callable[[Tensor], Tensor]
     ):
         self.model, self.rows, self.selection, self.grad = model, rows, selection, grad
-        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True) if len(rows) > 1 else rows[0][None]
-        self.padded = padded.to(model.lm_head.weight.device)
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True) if len(rows) > 1 else rows[0].unsqueeze(0)
+        weight = model.lm_head.weight
+        self.padded = padded if weight.is_cpu else padded.to(weight.device)
         self.edited = edited_addresses(model)
         self.plan = self._plan()
         self.raw: dict[Address, Tensor] = {}  # by reference, [batch, ...]
         self.versions: dict[Address, int] = {}
         self.kept: list[dict[Address, Tensor]] = [{} for _ in rows]  # of each text, [1, ...]
         self.gradients: list[dict[Address, Tensor]] = [{} for _ in rows]
+        self.norms: WeightsOfNorms | None = None
+        self.ends_early = False
 
     def _plan(self) -> Plan:
         asked = self.selection.addresses
@@ -84,22 +92,6 @@ class Recording:
             return plan(asked, self.edited, derive=False)
         changed = foreign(self.model)
         return plan(asked, self.edited + changed, derive=True) if changed else least
-
-    def norms(self) -> dict[Address, tuple[Tensor, ...]]:
-        """Copies of the weights from which unrecorded norms are derived: the model may go on learning."""
-        return self._copied_norms() if self.plan.norms else {}
-
-    @torch.no_grad()
-    def _copied_norms(self) -> dict[Address, tuple[Tensor, ...]]:
-        blocks = list(self.model.transformer.h)
-        norms = [getattr(blocks[layer], name) for name, layer in self.plan.norms if layer is not None]
-        weights = [[weight for weight in (norm.weight, norm.bias) if weight is not None] for norm in norms]
-        together = torch.cat([weight for each in weights for weight in each])  # one by one takes as long as a layer
-        copies = iter(together.split(self.model.config.n_embd))
-        return {
-            address: tuple(next(copies) for _ in each)
-            for address, each in zip(self.plan.norms, weights, strict=True)
-        }
 
     def needed_bytes(self) -> dict[Address, int]:
         """Bytes that each captured value will take, before anything runs; a shared tensor is counted once."""
@@ -140,6 +132,7 @@ class Recording:
     def run(self, start: tuple[int, Tensor] | None, span: range) -> None:
         """The pass, with a reader at every needed hook point; afterwards exactly those readers are detached."""
         attached = []
+        self.ends_early = self._may_end_early(span)
         outer = _RUNNING.set(self)
         try:
             for address, point in self._needed_points():
@@ -147,24 +140,40 @@ class Recording:
                 point.listeners.append(listener)
                 attached.append((point.listeners, listener))
             with undisturbed(self.model, bool(self.grad)):
-                run_layers(self.model, self.padded, start, span)
+                with contextlib.suppress(_Complete):
+                    run_layers(self.model, self.padded, start, span)
                 if self.grad:
                     self._differentiate()
+                elif self.plan.norms:  # they will be derived with copies: the model may go on learning
+                    self.norms = WeightsOfNorms(self.model, self.plan.norms)
         finally:
             _RUNNING.reset(outer)
             for listeners, listener in attached:
                 listeners.remove(listener)
 
+    def _may_end_early(self, span: range) -> bool:
+        """Whether nobody waits for what passes behind the last value asked for."""
+        captured = self.plan.captured  # ordered as `AXES`, so that what comes behind the blocks is last
+        if self.edited or self.grad or _has_any_global_hook() or captured[-1][0] in AFTER_THE_BLOCKS:
+            return False
+        last = max((layer for _, layer in captured if layer is not None), default=span.start)
+        parts: Any = self.model.transformer
+        return not awaited([*list(parts.h)[last : span.stop], parts.ln_f, self.model.lm_head, self.model.logits])
+
     def _needed_points(self) -> Iterator[tuple[Address, HookPoint]]:
-        ends = (("embed", None), ("logits", None)) if self.grad else ()  # where gradients begin, and the scalar
-        for address in dict.fromkeys(self.plan.captured + ends):
+        addresses: Iterable[Address] = self.plan.captured
+        if self.grad:  # where gradients begin, and the scalar
+            addresses = dict.fromkeys((*addresses, ("embed", None), ("logits", None)))
+        for address in addresses:
             yield address, self.model.hook_points[("logits", None) if address[0] == "loss" else address]
 
     def _listener(self, address: Address) -> Callable[[Tensor], object]:
         keep = self._refer if self.selection.whole or self.grad else self._take
+        if address[0] not in ("embed", "pos_embed", "loss"):
+            return functools.partial(keep, address)
         if address[0] == "loss":
             return lambda logits: self._own() and keep(address, token_losses(logits.detach(), self.padded))
-        if address[0] in ("embed", "pos_embed") and self.grad:  # all parameters may be frozen: let gradients begin here
+        if self.grad:  # all parameters may be frozen: let gradients begin here
             return lambda embed: self._own() and keep(
                 address, embed if embed.requires_grad else embed.requires_grad_()
             )
@@ -180,6 +189,8 @@ class Recording:
             raise _passed_twice(address)
         self.raw[address] = value
         self.versions[address] = value._version
+        if self.ends_early and len(self.raw) == len(self.plan.captured):
+            raise _Complete
 
     def _take(self, address: Address, value: Tensor) -> None:
         if not self._own():
@@ -188,6 +199,8 @@ class Recording:
             raise _passed_twice(address)
         for row, ids in enumerate(self.rows):
             self.kept[row][address] = self.selection.take(address[0], value, row, len(ids))
+        if self.ends_early and len(self.kept[0]) == len(self.plan.captured):
+            raise _Complete
 
     def _differentiate(self) -> None:
         """Gradients of one scalar per text, summed: texts in a batch do not reach each other."""
@@ -215,8 +228,9 @@ class Recording:
 
     def finish(self) -> None:
         """Turn what arrived into what is kept; refuse a value that changed after it was seen."""
-        for (name, layer), value in self.raw.items():
-            if value._version != self.versions[name, layer]:
+        for address, value in self.raw.items():
+            if value._version != self.versions[address]:
+                name, layer = address
                 raise RuntimeError(
                     f"{name} of layer {layer} was changed in place after it was recorded, so the record would be "
                     "wrong. A hook must return a new tensor instead of changing its input."
@@ -335,6 +349,15 @@ class undisturbed:
             del _VISITS[self.model]
             for module in self.visit.training:
                 module.training = True
+
+
+def awaited(modules: Sequence[nn.Module]) -> bool:
+    """Whether somebody's hook or listener waits for what passes in one of these modules, or in a part of it."""
+    return any(
+        part._forward_hooks or part._forward_pre_hooks or (isinstance(part, HookPoint) and part.listeners)
+        for module in modules
+        for part in module.modules()
+    )
 
 
 def run_layers(model: GPT, idx: Tensor, start: tuple[int, Tensor] | None, span: range) -> None:

@@ -53,6 +53,28 @@ def token_losses(
     return F.pad(losses.view(targets.shape), (1, 0), value=math.nan)
 
 
+class WeightsOfNorms:
+    """The weights and biases of some LayerNorms, copied at once: one by one takes as long as a layer.
+
+    To be made where gradients are off.
+    """
+
+    def __init__(self, model: GPT, norms: tuple[Address, ...]):
+        blocks: Any = list(model.transformer.h)
+        parameters = [blocks[layer]._modules[name]._parameters for name, layer in norms]  # see `_norm_as_written`
+        weights = [
+            [weight for weight in (own["weight"], own.get("bias")) if weight is not None] for own in parameters
+        ]
+        self.norms, self.counts = norms, [len(each) for each in weights]
+        self.together = torch.cat([weight for each in weights for weight in each])
+
+    def of(self, norm: Address) -> tuple[Tensor, ...]:
+        """(weight, bias) or (weight,) of one; cut out when asked for, which few traces are."""
+        place = self.norms.index(norm)
+        first = sum(self.counts[:place])
+        return self.together.view(sum(self.counts), -1)[first : first + self.counts[place]].unbind()
+
+
 class Plan(NamedTuple):
     """What follows from the addresses asked for alone, so that a sweep works it out once."""
 
@@ -99,40 +121,42 @@ def foreign(model: GPT) -> tuple[Address, ...]:
     """
     found: list[Address] = []
     known, approximate = model.hook_points, ACTIVATIONS[model.config.activation]
+    intact = frozenset(kind for kind, forward in _FORWARDS.items() if kind.forward is forward)
     for layer, block in enumerate(model.transformer.h):
         parts: dict[str, Any] = block._modules
         attn, mlp = parts["attn"], parts["mlp"]
-        names: list[str] = [] if _as_written(block, Block) else [*NORMS]
-        if not _attention_as_written(attn):
+        names: list[str] = [] if _as_written(block, Block, intact) else [*NORMS]
+        if not _attention_as_written(attn, intact):
             names += INSIDE_ATTENTION
-        if not _as_written(mlp, MLP) or mlp.approximate != approximate:
+        if not _as_written(mlp, MLP, intact) or mlp.approximate != approximate:
             names.append("mlp_post")
         own = vars(attn)
         points = {"scores": own.get("scores"), "z": own.get("z"), "mlp_post": vars(mlp).get("mlp_post")}
         for name in ("ln_1", "ln_2"):
             norm, scale = parts[name], f"{name}_scale"
             points[name], points[scale] = vars(norm).get("normalised"), vars(norm).get("scale")
-            if not _norm_as_written(norm):
+            if not _norm_as_written(norm, intact):
                 names += name, scale
         names += [name for name, point in points.items() if point is not known[name, layer]]
         found += [(name, layer) for name in names]
     return tuple(found)
 
 
-def _as_written(module: Any, kind: Any) -> bool:
-    """Whether calling a module runs the code of its class."""
-    return type(module) is kind and vars(module).keys().isdisjoint(_RUN_INSTEAD) and kind.forward is _FORWARDS[kind]
+def _as_written(module: Any, kind: Any, intact: frozenset[Any]) -> bool:
+    """Whether calling a module runs the code of its class, one of those whose code is intact."""
+    return type(module) is kind and kind in intact and vars(module).keys().isdisjoint(_RUN_INSTEAD)
 
 
-def _attention_as_written(attn: Any) -> bool:
-    if not _as_written(attn, CausalSelfAttention) or CausalSelfAttention.explicit_attention is not _EXPLICIT_ATTENTION:
+def _attention_as_written(attn: Any, intact: frozenset[Any]) -> bool:
+    own = CausalSelfAttention.explicit_attention is _EXPLICIT_ATTENTION
+    if not own or not _as_written(attn, CausalSelfAttention, intact):
         return False
     dropout = attn._modules["attn_dropout"]
-    return _as_written(dropout, nn.Dropout) and not (dropout._forward_hooks or dropout._forward_pre_hooks)
+    return _as_written(dropout, nn.Dropout, intact) and not (dropout._forward_hooks or dropout._forward_pre_hooks)
 
 
-def _norm_as_written(norm: Any) -> bool:
+def _norm_as_written(norm: Any, intact: frozenset[Any]) -> bool:
     return (
-        _as_written(norm, LayerNorm) and norm.eps == LayerNorm.eps and not norm._forward_pre_hooks
-        and not norm.scale.edited
+        _as_written(norm, LayerNorm, intact) and norm.eps == LayerNorm.eps and not norm._forward_pre_hooks
+        and not norm.scale.edited and vars(norm).get("weight") is None and vars(norm).get("bias") is None
     )

@@ -40,6 +40,9 @@ AXES: dict[str, tuple[str, ...]] = {
 }
 """Axes of every recordable name, in the order of the computation."""
 
+AFTER_THE_BLOCKS = frozenset({"ln_final_scale", "ln_final", "logits", "loss"})
+"""Names of what a pass computes behind its last block."""
+
 TRANSFORMERLENS = {
     "hook_embed": "embed",
     "hook_pos_embed": "pos_embed",
@@ -214,8 +217,8 @@ def _reached(
     all_names: bool, names: tuple[str, ...], layers: tuple[int, ...], span: range, n_layer: int, embedded: bool
 ) -> tuple[Address, ...]:
     chosen = [layer for layer in layers if layer in span]
-    before, after = {"embed", "pos_embed"}, {"ln_final_scale", "ln_final", "logits", "loss"}
-    unreachable = (set() if embedded else before) | (after if span.stop < n_layer else set())
+    before = {"embed", "pos_embed"}
+    unreachable = (set() if embedded else before) | (AFTER_THE_BLOCKS if span.stop < n_layer else set())
     found = tuple(at for at in resolve_names(names, n_layer, chosen) if at[0] not in unreachable)
     named = set() if all_names else {our_spelling(name)[0] for name in names}
     if not found or unreachable & named:

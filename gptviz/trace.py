@@ -27,7 +27,7 @@ from gptviz.capture import (
     unwrapped,
 )
 from gptviz.config import GPTConfig
-from gptviz.derivation import DERIVED, derived
+from gptviz.derivation import DERIVED, WeightsOfNorms, derived
 from gptviz.description import describe
 from gptviz.model import GPT
 from gptviz.naming import (
@@ -91,11 +91,11 @@ class Trace:
         edited: tuple[Address, ...] = (),
         notes: tuple[str, ...] = (),
         gradients: dict[Address, Tensor] | None = None,
-        norms: dict[Address, tuple[Tensor, ...]] | None = None,
+        norms: WeightsOfNorms | None = None,
         model: GPT | None = None,
     ):
         self._values = values  # each [1, ...]: the batch axis stays until a value is asked for
-        self._norms = norms or {}
+        self._norms = norms
         self._gradients = gradients or {}
         self.names = tuple(names)
         self.ids, self._tokens, self.config = ids, tokens, config
@@ -263,7 +263,8 @@ class Trace:
             return self._values[name, layer][0]
         sources = [self._values[source, layer] for source in DERIVED[name]]
         with torch.no_grad():
-            return derived(name, sources, self.ids, self.config, self._norms.get((name, layer), ()))[0]
+            norm = self._norms.of((name, layer)) if self._norms is not None and name in ("ln_1", "ln_2") else ()
+            return derived(name, sources, self.ids, self.config, norm)[0]
 
 
 @outside_inference_mode
@@ -289,7 +290,8 @@ def record(
     The model, its training mode, its hooks, its parameters' `.grad`, the gradient mode and the random state are
     afterwards as they were, also after an exception. Dropout is off during the pass. Edits that are active
     (`intervene`, or forward hooks on hook points) apply, and the edited values are what is recorded. Forward hooks
-    of your own on submodules run; those on the whole model do not, because its parts are called one by one.
+    of your own on submodules run; those on the whole model do not, because its parts are called one by one. The pass
+    ends behind the last value asked for, unless an edit, a hook or a listener waits for something further on.
 
     Args:
         model: A `GPT`; also compiled or wrapped for data parallelism (then its inner module runs, which a note says).
@@ -369,7 +371,7 @@ def _trace(recording: Recording, row: int, tokenizer: Any, notes: tuple[str, ...
         edited=recording.edited,
         notes=notes,
         gradients=recording.gradients[row],
-        norms=recording.norms(),
+        norms=recording.norms,
         model=recording.model,
     )
 

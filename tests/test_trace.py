@@ -1,5 +1,6 @@
 """record() and Trace, against plain forwards, identities, and the model's own hook points."""
 
+import contextlib
 import math
 import threading
 
@@ -719,3 +720,77 @@ def test_a_trace_in_half_precision_can_be_checked():
     model = make_model()
     checks = record(model, IDS, dtype=torch.float16).check()
     assert checks["unembed(last resid_post) = logits"].passed
+
+
+# --- the pass ends behind the last value asked for -------------------------------------------------------------------
+
+
+def must_not_run(*_):
+    raise AssertionError("nobody asked for what this part computes")
+
+
+def test_the_pass_ends_behind_the_last_value_asked_for():
+    model = make_model()
+    expected = record(model, IDS)
+    blocks = model.transformer.h
+    for part in (blocks[1].mlp, blocks[2], model.transformer.ln_f, model.lm_head):
+        part.forward = must_not_run
+    for options in ({"layers": 1}, {"layers": [0, 1], "heads": 1}, {"layers": [1, 0], "dtype": torch.float64}):
+        trace = record(model, IDS, names="pattern", **options)
+        heads = slice(None) if options.get("heads") is None else [1]
+        assert_near(trace["pattern", 1], expected["pattern", 1][heads].to(trace["pattern", 1]))
+    together = record(model, [IDS, IDS[:3]], names=["embed", "q"], layers=0)
+    assert_near(together[1]["q"], expected["q", 0][None, :, :3])
+    blocks[0].forward = must_not_run
+    assert_near(record(model, IDS, names=["embed", "pos_embed"])["pos_embed"], expected["pos_embed"])
+    for names in ("ln_final", "loss", "resid_pre.2"):
+        with pytest.raises(AssertionError, match="nobody asked"):
+            record(model, IDS, names=names)
+
+
+@pytest.mark.parametrize("options", [{}, {"heads": 0}, {"dtype": torch.float64}], ids=str)
+def test_each_name_by_itself_is_what_it_is_among_all(options):
+    model = make_model()
+    among_all = record(model, IDS, **options)
+    for name, layer in resolve_names(None, CONFIG.n_layer):
+        alone = record(model, IDS, names=name, layers=layer, **options)
+        key = name if layer is None else (name, layer)
+        assert_near(alone[key], among_all[key], 1e-5)
+
+
+def test_whoever_waits_further_on_is_not_cut_off():
+    model, seen = make_model(), []
+
+    def note(*_):
+        seen.append(None)
+
+    def heard(register, names="pattern.0") -> int:
+        seen.clear()
+        with register:
+            record(model, IDS, names=names)
+        return len(seen)
+
+    blocks = model.transformer.h
+    assert heard(blocks[0].mlp.register_forward_hook(note)) == 1
+    assert heard(blocks[2].attn.c_proj.register_forward_pre_hook(note)) == 1
+    assert heard(model.transformer.ln_f.register_forward_hook(note)) == 1
+    assert heard(model.lm_head.register_forward_hook(note), "embed") == 1
+    assert heard(model.hook_points["mlp_out", 2].register_forward_hook(note)) == 1
+    assert heard(register_module_forward_pre_hook(note)) > 20
+    listeners = model.hook_points["logits", None].listeners
+    listeners.append(note)
+    try:
+        assert heard(contextlib.nullcontext()) == 1
+    finally:
+        listeners.remove(note)
+
+
+def test_a_pass_that_ends_early_leaves_the_model_as_found():
+    model = make_model(dropout=0.3).train()
+    before = torch.get_rng_state()
+    record(model, IDS, names="q", layers=1)
+    assert all(module.training for module in model.modules())
+    assert torch.is_grad_enabled()
+    assert torch.equal(before, torch.get_rng_state())
+    assert not any(point.listeners for point in model.hook_points.values())
+    assert_near(record(model, IDS)["logits"], record(model, IDS, names="logits")["logits"], 1e-5)
