@@ -29,6 +29,13 @@ test("the axis is the loss panel's", () => {
   assert.ok(Math.abs(line.marks[1].x - (plot.left + share * (plot.right - plot.left))) < 1e-9);
 });
 
+test("the axis has numbers, the step that is looked at among them", () => {
+  const words: string[] = [], own: any = { fillText: (text: string) => words.push(text), measureText: (text: string) => ({ width: 6 * text.length }) };
+  const ctx = new Proxy(own, { get: (target, key) => target[key] ?? (() => undefined) });
+  panels[0]!.mark(ctx, panels[0]!.layout(scene(), 1000), scene());
+  for (const step of ["0", "200", "1 000"]) assert.ok(words.map((one) => one.replace(/\s/g, " ")).includes(step), step);
+});
+
 test("a mark leads to its step and head", () => {
   const line = panels[0]!.layout(scene(), 1000), one = line.marks[1];
   assert.deepEqual(panels[0]!.hit(line, one.x, line.rail - 4, scene()), { at: { step: 200, layer: 1, head: 3 }, spot: 1 });

@@ -2,15 +2,16 @@
 import { font, Pen } from "../paint.ts";
 import type { Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
+import { name_steps } from "../steps.ts";
 import { wrap, whole } from "../text.ts";
 import { series_of, log_step } from "./training.ts";
 
 export interface Event { step: number; name: string; title: string; short: string; layer: number | null; head: number | null; evidence: string; false_if: string }
 /** A mark; its words stand in a row of their own, or only appear when it is pointed at. */
 interface Mark { event: Event; x: number; row: number }
-interface Line extends Sized { left: number; right: number; rail: number; marks: Mark[] }
+interface Line extends Sized { left: number; right: number; rail: number; first: number; last: number; x_of(step: number): number; marks: Mark[] }
 
-const rows_at_most = 4, row_height = 36, lift = 14, box = 92; // lift: the marks under the words
+const rows_at_most = 4, row_height = 36, lift = 14, box = 92, below = 20; // lift: the marks under the words; below: the numbers of the steps
 
 export const events_of = ({ view }: Pick<Scene, "view">): Event[] => view.content?.events ?? [];
 
@@ -38,7 +39,7 @@ function layout(scene: Scene, width: number): Line {
   const at = list.map((one) => x_of(one.step));
   const places = rows(at, list.map((one) => 12 + Math.max(scene.measure(one.title, bold), scene.measure(one.short, plain))), width);
   const rail = 8 + lift + (1 + Math.max(0, ...places)) * row_height;
-  return { width, height: rail + 24 + (list.length ? box : 0), left, right, rail, marks: list.map((event, i) => ({ event, x: at[i]!, row: places[i]! })) };
+  return { width, height: rail + 24 + (list.length ? box + below : 0), left, right, rail, first, last, x_of, marks: list.map((event, i) => ({ event, x: at[i]!, row: places[i]! })) };
 }
 
 function draw(ctx: CanvasRenderingContext2D, line: Line, scene: Scene): void {
@@ -71,10 +72,11 @@ function told(line: Line, scene: Scene): Mark | null {
 
 function mark(ctx: CanvasRenderingContext2D, line: Line, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme, measure } = scene, one = told(line, scene);
+  if (line.marks.length) name_steps(pen, { ...line, y: line.rail + 20 }, scene.board.steps.length ? scene.look.step : null);
   if (!one) return;
   triangle(pen, one.x, line.rail, theme.accent);
   pen.dot(one.x, line.rail, 3.5, theme.accent);
-  const y = line.rail + 28, plain = font(theme, { size: 13 });
+  const y = line.rail + 28 + below, plain = font(theme, { size: 13 });
   pen.text(`step ${whole(one.event.step)} · ${one.event.title}`, 0, y, { weight: 600, colour: theme.ink, size: 13 });
   const said = wrap(one.event.evidence, line.width, plain, measure).slice(0, 2), other = wrap(one.event.false_if, line.width, plain, measure).slice(0, 2);
   said.forEach((words, i) => pen.text(words, 0, y + 19 + 17 * i, { size: 13 }));
