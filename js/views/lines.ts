@@ -122,10 +122,13 @@ function draw_outside(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn): v
   }
 }
 
-function draw_lines(pen: Pen, columns: Columns, scene: Scene, { all, heads, gates, left_out }: Drawn, i: number): void {
+/** Of a line: the weakest still has 2:1 against the paper of either theme, which a projector shows; width tells weights apart. */
+export const opacity = (p: number): number => 0.5 + 0.5 * p;
+
+function draw_lines(pen: Pen, columns: Columns, scene: Scene, { all, heads, gates }: Drawn, i: number): void {
   const { ctx } = pen, of = heads.length, shift = of > 1 ? Math.max(-7, Math.min(7, (i - (of - 1) / 2) * 2.5)) : 0;
   for (const [query, key, p] of all_lines(all[i]!)) {
-    ctx.globalAlpha = left_out ? 0.1 + 0.75 * p : 0.25 + 0.75 * p;
+    ctx.globalAlpha = opacity(p);
     pen.line(columns.left + 2, y_of(columns, "query", query) + shift, columns.right - 2, key_y(columns, gates, key) + shift, colour_of(scene, i), 0.75 + 4.5 * p, dash_of(i));
   }
   ctx.globalAlpha = 1;
