@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from gptviz.dashboards import curve_view, explore, report, trace_views, watch
+from gptviz.loading import load
 from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import CharTokenizer
 from gptviz.trace import record
@@ -57,6 +58,15 @@ def test_explore_runs_another_text(model, tokenizer):
     assert answer["frame"]["views"][0]["labels"]["token"] == ["s", "a", "t", "·", "o", "n"]
     assert "reads at most 16" in board._said(board._frame, {"step": None, "text": TEXT})["error"]
     assert board.picture().startswith(b"\x89PNG")
+
+
+def test_explore_marks_the_tokens_that_a_task_only_gives():
+    model, tokenizer = load("sorter")
+    trace = record(model, "CABBACAABBCC"[:11], tokenizer)
+    of = {view.kind: view for view in trace_views(trace, tokenizer, model=model)}
+    assert of["tokens"].content["given"] == 6
+    (alone,) = [view for view in trace_views(trace, tokenizer) if view.kind == "tokens"]
+    assert "given" not in alone.content  # no model to ask
 
 
 def test_explore_errors(model, tokenizer):

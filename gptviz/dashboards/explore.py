@@ -46,7 +46,7 @@ def parts() -> dict[str, Part]:
         "positions": Part((), positions_part),
         "edits": Part(("pattern", "logits"), edits_part),
         "head_scores": Part(("pattern",), lambda trace, *_: head_scores_part(trace), needs_model=False),
-        "text": Part(("logits",), lambda trace, _, tokenizer: text_part(trace, tokenizer), needs_model=False),
+        "text": Part(("logits",), text_part, needs_model=False),
         "next": Part(("logits",), next_part, needs_model=False),
         "lens": Part(("resid_pre", "resid_post", "logits"), lens_part),
         "writes": Part(writes.NAMES, writes.writes_part),

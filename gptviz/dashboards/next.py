@@ -9,9 +9,11 @@ import numpy as np
 from gptviz.analysis.predictions import Predictions, largest, log_softmax, predictions
 from gptviz.arguments import briefly, whole_number
 from gptviz.dashboards.tensors import as_numpy, named, visible_of
+from gptviz.tasks import n_given
 from gptviz.token_ids import check_ids
 from gptviz.views import View, tokens_view
 from gptviz.views.next import next_view
+from gptviz.views.tokens import with_given
 
 N_CHOICES = 5  # next tokens shown at a position, and alternatives of each step of a tree
 GREEDY_STEPS = 4  # steps of a tree that one request adds
@@ -27,13 +29,14 @@ def _predictions_of(trace: Any) -> Predictions:
     return _known[trace]
 
 
-def text_part(trace: Any, tokenizer: Any = None) -> View:
-    """Loss, rank, entropy and the likeliest next tokens from the logits of a trace."""
+def text_part(trace: Any, model: Any = None, tokenizer: Any = None) -> View:
+    """Loss, rank, entropy and likeliest next tokens from the logits of a trace; which tokens its task only gives."""
     said = _predictions_of(trace)
     short, words = named(said.top_ids, visible_of(tokenizer))
     before = np.concatenate([[np.nan], said.entropy[:-1]])
-    return tokens_view(said.loss, trace.tokens, top_ids=short, top_probs=said.top_probs, words=words, rank=said.rank,
+    text = tokens_view(said.loss, trace.tokens, top_ids=short, top_probs=said.top_probs, words=words, rank=said.rank,
                        entropy=before)
+    return with_given(text, n_given(getattr(model, "trained_on", None)))
 
 
 def next_part(trace: Any, model: Any = None, tokenizer: Any = None) -> View:

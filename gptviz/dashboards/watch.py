@@ -131,9 +131,7 @@ def _computed(loaded: tuple[Any, Any], text: str, names: Sequence[str]) -> list[
     from gptviz.trace import record
 
     model, tokenizer = loaded
-    given = n_given(getattr(model, "trained_on", None))
-    views = trace_views(record(model, text, tokenizer), tokenizer, model=model, views=names)
-    return [with_given(view, given) if view.kind == "tokens" else view for view in views]
+    return trace_views(record(model, text, tokenizer), tokenizer, model=model, views=names)
 
 
 def snapshot_views(run: Any, step: int, probe: int) -> list[View]:
