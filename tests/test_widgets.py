@@ -1,4 +1,5 @@
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -299,3 +300,28 @@ def test_a_display_begins_at_the_step_and_text_chosen_before_it(monkeypatch):
 
 def test_views_are_numpy_only():
     assert all(isinstance(view, View) for view in synthetic.board(8, 2, 2).views)
+
+
+def test_the_invented_numbers_of_a_board_do_not_contradict_each_other():
+    """What was expected, how surprising the token was and its rank are one distribution's at every step."""
+    tokens = synthetic.story(18)
+    for step in (0, 400, 3000):
+        text = synthetic.views(step, tokens, 1, 1)[1]
+        words, ids, probs = text.labels["word"], text.arrays["top_words"], text.arrays["top_probs"]
+        assert (np.diff(probs) <= 0).all()
+        for at, token in enumerate(tokens[1:]):
+            rank, p = int(text.arrays["rank"][at + 1]), float(np.exp(-text.arrays["loss"][at + 1]))
+            named = [words[one] for one in ids[at]]
+            assert 1 <= rank <= len(synthetic.WORDS)
+            assert (token in named) == (rank <= len(named))
+            if token in named:
+                assert rank == named.index(token) + 1
+                assert p == pytest.approx(float(probs[at, rank - 1]), abs=1e-6)
+            else:
+                assert p <= probs[at, -1]
+    assert "INVENTED NUMBERS, to show the layout" in synthetic.board(8, 2, 2)._payload["facts"]
+
+
+def test_the_contact_sheet_draws_numbers_of_models_only():
+    sheet = Path(synthetic.__file__).with_name("contact_sheet.py").read_text()
+    assert "synthetic" not in sheet
