@@ -173,15 +173,17 @@ class Trace:
     def check(self, model: GPT | None = None) -> dict[str, Check]:
         """The invariants of a forward pass, measured on this trace.
 
-        Only identities whose values were recorded are measured. Those that need the unembedding's weights use the
-        recorded model, if it is still there and unchanged, or `model`.
+        Only identities whose values were recorded are measured. Those that need weights use the recorded model, if it
+        is still there and unchanged (known where logits were recorded), or `model`. Fused attention, which runs where
+        no pattern is recorded, gives 0 where a query is NaN: so the values can be finite where the arithmetic is
+        not. Where neither q nor pattern was recorded the weights that make q are looked through.
 
         Args:
             model: The model with the weights that made the trace.
 
         Returns:
-            For each identity its largest error and the bound: absolute for shares of attention, otherwise relative
-            to the largest value compared.
+            For each identity its largest error and the bound: a count of numbers that are not finite, absolute for
+            shares of attention, otherwise relative to the largest value compared.
 
         Example:
             >>> from gptviz.config import GPTConfig
@@ -190,8 +192,14 @@ class Trace:
             >>> all(check.passed for check in trace.check().values())
             True
         """
-        checks = dict(self._attention_checks()) | dict(self._stream_checks())
+        checks = {"recorded values are finite": Check(self._n_not_finite(), 0.0)}
+        checks |= dict(self._attention_checks()) | dict(self._stream_checks())
         model = model if model is not None else self._unchanged_model()
+        hidden = [n for n in range(self.config.n_layer) if not {("q", n), ("pattern", n)} & self._values.keys()]
+        if model is not None and hidden:
+            parts = [unwrapped(model).transformer.h[layer].attn.c_attn for layer in hidden]
+            weights = [weight.detach() for part in parts for weight in part.parameters()]
+            checks["weights of q, k and v are finite"] = Check(sum(map(_n_not_finite, weights)), 0.0)
         last = self.config.n_layer - 1
         if model is not None and "logits" in self and ("resid_post", last) in self:
             with torch.no_grad():
@@ -201,6 +209,17 @@ class Trace:
             expected = F.cross_entropy(self["logits"][:-1].double(), self.ids[1:].to(self["logits"].device))
             checks["mean loss = cross-entropy"] = _relative(self["loss"].nanmean(), expected)
         return checks
+
+    def _n_not_finite(self) -> float:
+        """How many recorded numbers are NaN or infinite and ought not to be."""
+        count = 0.0
+        for (name, _), value in self._values.items():
+            if name == "loss":  # the first token has none
+                value = value[:, [place for place, position in enumerate(self.positions) if position]]
+            if name == "scores":  # masked
+                value = value.detach().masked_fill(value.isneginf(), 0.0)
+            count += _n_not_finite(value.detach())
+        return count
 
     def _attention_checks(self) -> Iterator[tuple[str, Check]]:
         if "pattern" not in self:
@@ -391,6 +410,10 @@ def _relative(value: Tensor, expected: Tensor) -> Check:
     value, expected = value.double(), expected.double()
     error = (value - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
     return Check(float(error), max(1e-5, 8 * epsilon))
+
+
+def _n_not_finite(value: Tensor) -> float:
+    return float(value.numel() - int(value.isfinite().sum()))
 
 
 def _unembedding_versions(model: GPT) -> tuple[tuple[int, int], ...]:

@@ -80,6 +80,7 @@ def test_check_measures_every_identity(changes):
     model = make_model(**changes)
     checks = record(model, IDS).check()
     assert list(checks) == [
+        "recorded values are finite",
         "rows of pattern sum to 1",
         "pattern is causal",
         "resid_mid = resid_pre + attn_out",
@@ -95,6 +96,42 @@ def test_check_notices_a_wrong_value():
     trace["attn_out", 1][2, 3] += 1.0
     failed = [name for name, check in trace.check().items() if not check.passed]
     assert failed == ["resid_mid = resid_pre + attn_out"]
+
+
+def test_check_notices_what_fused_attention_hides():
+    """It gives 0 where a query is NaN: logits of a plain pass are finite, those beside a recorded pattern are not."""
+    model = make_model()
+    with torch.no_grad():
+        model.transformer.h[1].attn.c_attn.bias[0] = math.nan
+
+    def failed(**options) -> list[str]:
+        return [name for name, check in record(model, IDS, **options).check().items() if not check.passed]
+
+    assert record(model, IDS, names="logits")["logits"].isfinite().all()
+    assert failed(names="logits") == ["weights of q, k and v are finite"]
+    assert failed(names=["q", "logits"]) == ["recorded values are finite"]
+    assert not record(model, IDS, names=["pattern", "logits"])["logits"].isfinite().any()
+    assert "recorded values are finite" in failed(names=["pattern", "logits"])
+    alone = record(model, IDS, names="resid_post", layers=1)  # nothing tells whether the weights are still the same
+    assert "weights of q, k and v are finite" not in alone.check()
+    assert alone.check(model)["weights of q, k and v are finite"].error == 1.0
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"names": ["scores", "loss"]}, {"names": "loss", "positions": [0, 3]}, {"positions": -1}], ids=str
+)
+def test_masked_scores_and_the_first_loss_are_not_mistaken_for_faults(options):
+    model = make_model()
+    handle = model.hook_points["scores", 0].register_forward_hook(lambda module, args, scores: scores * 0.5)
+    with handle:
+        assert all(check.passed for check in record(model, IDS, **options).check().values())
+
+
+def test_check_counts_what_a_small_type_cannot_hold():
+    model = make_model()
+    with torch.no_grad():
+        model.lm_head.weight[3] = 1e6
+    assert record(model, IDS, names="logits", dtype=torch.float16).check()["recorded values are finite"].error > 0
 
 
 def test_check_does_not_use_weights_that_changed():
