@@ -13,7 +13,7 @@ from gptviz import analysis
 from gptviz.analysis import circuits
 from gptviz.analysis.circuits import Factored
 from gptviz.analysis.components import Component
-from gptviz.analysis.composition import norm_ratios
+from gptviz.analysis.composition import crossed_ratios, norm_ratios
 from gptviz.trace import record
 
 
@@ -180,6 +180,18 @@ def test_the_null_of_composition_is_one_over_the_root_of_the_width():
     assert scores.null == pytest.approx(1 / 8, rel=0.05)
     assert scores.null_low < scores.null < scores.null_high
     assert scores.strongest() == []
+
+
+def test_crossed_ratios_are_those_of_full_matrices():
+    """A seed draws v, left, o, right: every writer with every reader, in their order."""
+    rng = np.random.Generator(np.random.PCG64(3))
+    v, left = (rng.standard_normal((3, 12, 2)) for _ in range(2))
+    o, right = (rng.standard_normal((3, 2, 12)) for _ in range(2))
+    centre = np.eye(12) - 1 / 12
+    norm = np.linalg.norm
+    pairs = [(v[i] @ o[i], centre @ left[j] @ right[j]) for i in range(3) for j in range(3)]
+    expected = [norm(a @ b) / norm(a) / norm(b) for a, b in pairs]
+    assert np.allclose(crossed_ratios(12, 2, 3, seed=3), expected)
 
 
 def test_chance_alone_draws_no_pair_as_a_finding():

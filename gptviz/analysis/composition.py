@@ -141,7 +141,10 @@ def crossed_ratios(d_model: int, d_head: int, n: int, *, seed: int = 0) -> Float
     v, left = (rng.standard_normal((n, d_model, d_head)) for _ in range(2))
     o, right = (rng.standard_normal((n, d_head, d_model)) for _ in range(2))
     left -= left.mean(1, keepdims=True)
-    return np.concatenate([norm_ratios(v[i : i + 1], o[i : i + 1], left, right) for i in range(n)])
+    before, after = v.swapaxes(-1, -2) @ v, right @ right.swapaxes(-1, -2)
+    write, read = _squares(before, o @ o.swapaxes(-1, -2)), _squares(left.swapaxes(-1, -2) @ left, after)
+    whole = [_whole_squares(before[i], o[i] @ left, after) for i in range(n)]  # row by row: n * n at once is large
+    return np.sqrt(np.stack(whole) / (write[:, None] * read)).ravel()
 
 
 def strongest_of(null: Float64[np.ndarray, "draw"], n_pairs: int, *, share: float = 0.95) -> float:
@@ -173,11 +176,26 @@ def norm_ratios(
     """
     inside = o @ left  # pair d_head d_head
     before, after = v.swapaxes(-1, -2) @ v, right @ right.swapaxes(-1, -2)
-    whole = ((before @ inside) * (inside @ after)).sum((-1, -2))
-    write = (before * (o @ o.swapaxes(-1, -2))).sum((-1, -2))
-    read = ((left.swapaxes(-1, -2) @ left) * after).sum((-1, -2))
+    whole = _whole_squares(before, inside, after)
+    write, read = _squares(before, o @ o.swapaxes(-1, -2)), _squares(left.swapaxes(-1, -2) @ left, after)
     with np.errstate(invalid="ignore", divide="ignore"):  # NaN for a head that writes or reads nothing
         return np.sqrt(np.maximum(whole, 0.0) / (write * read))
+
+
+def _squares(
+    left: Float[np.ndarray, "*#pair d_head d_head"], right: Float[np.ndarray, "*#pair d_head d_head"]
+) -> Float[np.ndarray, "*pair"]:
+    """|X Y|^2 from X'X and Y Y'."""
+    return (left * right).sum((-1, -2))
+
+
+def _whole_squares(
+    before: Float[np.ndarray, "*#pair d_head d_head"],
+    inside: Float[np.ndarray, "*#pair d_head d_head"],
+    after: Float[np.ndarray, "*#pair d_head d_head"],
+) -> Float[np.ndarray, "*pair"]:
+    """|X M Y|^2 from X'X, M and Y Y'."""
+    return ((before @ inside) * (inside @ after)).sum((-1, -2))
 
 
 def _factors(model: GPT, layer: int) -> tuple[Float64[np.ndarray, "head _rows _columns"], ...]:

@@ -39,8 +39,8 @@ export function count_words({ pairs, above, clear, drawn, high, strongest }: Fou
   const most = drawn.length < above.length ? ` Drawn are the strongest ${drawn.length}.` : "";
   const first = `${whole(above.length)} of ${whole(pairs)} pairs are above ${fixed(high, 3)}, what 97.5 % of random matrices stay below: by chance about ${expected} would be.${most}`;
   const grey = drawn.filter((edge) => edge.score <= strongest).length;
-  return !above.length ? first : `${first} ${whole(clear)} ${clear === 1 ? "is" : "are"} above ${fixed(strongest, 3)}, what the strongest pair of a model of random weights stays below 95 times in 100`
-    + `${grey ? `; the ${grey === 1 ? "grey line is" : `${whole(grey)} grey lines are`} not: chance may give ${grey === 1 ? "it" : "them"}` : ""}.`;
+  return !above.length ? first : `${first} ${clear ? `${whole(clear)} ${clear === 1 ? "is" : "are"}` : "None is"} above ${fixed(strongest, 3)}, what the strongest pair of a model of random weights stays below 95 times in 100`
+    + `${grey ? `; ${grey === 1 ? "the grey line" : `the ${whole(grey)} grey lines`} may be chance` : ""}.`;
 }
 
 function layout(scene: Scene, width: number): Graph {
@@ -59,7 +59,7 @@ function mark(ctx: CanvasRenderingContext2D, graph: Graph, scene: Scene): void {
   const all = found(scene), hovered = scene.spot as number | undefined;
   graph.edges = all.drawn;
   const thick = (score: number) => 1 + (3 * (score - all.high)) / (all.thickest - all.high);
-  for (const [i, edge] of [...all.drawn.entries()].reverse()) curve(pen, graph, edge, i === hovered ? theme.ink : edge.score > all.strongest ? colour_of(theme.series, edge.kind) : theme.rule_2, thick(edge.score) + (i === hovered ? 1 : 0));
+  for (const [i, edge] of [...all.drawn.entries()].reverse()) curve(pen, graph, edge, i === hovered ? theme.ink : edge.score > all.strongest ? colour_of(theme.series, edge.kind) : theme.ink_3, thick(edge.score) + (i === hovered ? 1 : 0));
   draw_heads(pen, graph, scene);
   draw_legend(pen, graph, all);
   const below = graph.foot + (graph.narrow ? 20 : 0) + 28, edge = all.drawn[hovered ?? 0];
