@@ -220,7 +220,14 @@ def test_the_figure_speaks_of_chance_only_where_it_is_drawn():
     assert banded.get_xlabel() == "step; hatched: 97.5 % of chance is below"
     bare = figure(head_curves_view([Curves("entropy", steps, value)])).axes[0]
     assert bare.get_xlabel() == "step"
-    assert bare.get_title(loc="left").endswith("no head stands out yet")
+    assert bare.get_title(loc="left").endswith("not compared with chance in this run")
+    quiet = figure(head_curves_view([Curves("induction", steps, 0 * value, 0 * value + 0.25)])).axes[0]
+    assert quiet.get_title(loc="left").endswith("no head stands out yet")
+
+
+def test_of_a_run_that_observed_nothing_no_head_is_said_to_stand_out_or_not():
+    view = next(view for view in watch("sorter").views if view.kind == "head_curves")
+    assert summary(view) == "Head scores through training: not compared with chance in this run, the last step is 600."
 
 
 def test_every_part_that_a_run_keeps_is_explained(run):

@@ -10,6 +10,7 @@ from gptviz.figures.palette import Palette, plain, say
 from gptviz.figures.training import MARKERS
 from gptviz.views import View
 from gptviz.views.distributions import row_name
+from gptviz.views.head_curves import compared
 
 MOST_COLUMNS = 4
 
@@ -36,7 +37,8 @@ def draw_head_curves(view: View, palette: Palette, *_: object) -> Figure:
     axes.set_ylim(-0.02, 1.05)
     banded = any(np.isfinite(view.arrays[f"null_{score}"]).any() for score in scores)
     axes.set_xlabel("step; hatched: 97.5 % of chance is below" if banded else "step", color=palette.ink_2)
-    none = "" if len(view.arrays["stands_out"]) else ": no head stands out yet"
+    why = "no head stands out yet" if compared(view) else "not compared with chance in this run"
+    none = "" if len(view.arrays["stands_out"]) else f": {why}"
     say(axes, f"{view.title}, {view.subtitle}{none}", palette, loc="left")
     plain(axes, palette)
     return drawn

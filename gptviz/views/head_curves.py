@@ -113,6 +113,11 @@ def _standing(scores: Sequence[Curves]) -> list[tuple[int, int, int]]:
     return [(score, layer, head) for (layer, head), (_, score) in order[:MOST]]
 
 
+def compared(view: View) -> bool:
+    """Whether any score has a null: a run that observed nothing has none, and then no head can stand out."""
+    return any(np.isfinite(view.arrays[f"null_{i}"]).any() for i in range(len(view.labels["score"])))
+
+
 def head_curves_in_words(view: View, _query: int) -> tuple[str, list[str], list[list[str]]]:
     """The curves that stand out at the last step, each with its own null and where it was half of what it is now."""
     rows = []
@@ -124,6 +129,8 @@ def head_curves_in_words(view: View, _query: int) -> tuple[str, list[str], list[
         rows.append([view.labels["words"][i], f"L{layer}H{head}", f"{value[-1]:.4f}", f"{high:.4f}", str(half)])
     last = max((int(view.arrays[f"steps_{i}"][-1]) for i in range(len(view.labels["score"]))
                 if len(view.arrays[f"steps_{i}"])), default=0)
+    if not compared(view):
+        return f"{view.title}: not compared with chance in this run, the last step is {last}.", [], []
     count = f"{len(rows)} head{'s' if len(rows) != 1 else ''} stand{'s' if len(rows) == 1 else ''} out"
     return (f"{view.title}: {count} at step {last}.",
             ["score", "head", "value", "97.5 % of chance below", "half of it at step"], rows)

@@ -81,7 +81,9 @@ test("without a head that stands out no curve is named as one", () => {
   const words = written(panel, here);
   assert.ok(words.includes("entropy, all heads") && words.includes("0.10 to 0.90"));
   assert.ok(!words.some((one) => /L0H/.test(one)), "a head by name is one that stands out");
-  assert.equal(panel.says(here), "Step 10: no head stands out.");
+  assert.equal(panel.says(here), "Step 10: no head stands out yet.");
+  const unknown = { ...none, arrays: { ...none.arrays, null_0: { ...none.arrays.null_0!, values: new Float32Array(3).fill(NaN) } } };
+  assert.ok(panel.heading(scene(unknown, { score: "stands_out" })).subtitle.includes("not compared with chance"));
 });
 
 test("the legend speaks of a hatch where one is drawn", () => {

@@ -39,6 +39,9 @@ export function curves_of(view: View, chosen: string): { shown: Curve[]; quiet: 
 
 /** What is shown of all heads, in grey and without names, as long as none stands out: entropy, or the first score. */
 const moves_first = (view: View): string => view.labels.score!.find((name) => name === "entropy") ?? view.labels.score![0]!;
+/** Why no curve has a name: a run that observed nothing has no chance to compare with. */
+const none_stands_out = ({ arrays, labels }: View): string =>
+  labels.score!.some((_, i) => Array.from(arrays[`null_${i}`]!.values).some(Number.isFinite)) ? "no head stands out yet" : "not compared with chance in this run";
 const chosen_of = ({ options }: Pick<Scene, "options">): string => options.score ?? clearest;
 
 function layout(scene: Scene, width: number): Plot {
@@ -173,14 +176,14 @@ const curves: Panel<Plot> = {
   kind: "head_curves", name: "curves", options: { score: clearest },
   slot: () => "below",
   heading(scene) {
-    const { view } = scene, curves = curves_of(view, chosen_of(scene)), more = curves.shown.length ? [] : ["no head stands out yet"];
+    const { view } = scene, curves = curves_of(view, chosen_of(scene)), more = curves.shown.length ? [] : [none_stands_out(view)];
     if (has_null(curves, view)) more.push("hatched: 97.5 % of chance is below, for every head");
     return { title: view.title, subtitle: [view.subtitle, ...more, "click a curve to look at its head"].join(" · ") };
   },
   controls, layout, draw, mark, hit, drag, press: walk_steps,
   says(scene) {
     const { shown } = curves_of(scene.view, chosen_of(scene));
-    return `Step ${whole(scene.look.step)}: ${shown.map((one) => `${one.name} ${fixed(at_step(one, scene.look.step) ?? NaN, 2)}`).join(", ") || "no head stands out"}.`;
+    return `Step ${whole(scene.look.step)}: ${shown.map((one) => `${one.name} ${fixed(at_step(one, scene.look.step) ?? NaN, 2)}`).join(", ") || none_stands_out(scene.view)}.`;
   },
 };
 

@@ -44,7 +44,7 @@ function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
     pen.line(x, base, x, base + 4, scene.theme.rule_2);
     pen.text(strip.most > 2 ? fixed(tick, 1) : String(Number(tick.toFixed(4))), x, base + 18, { align: i === 0 ? "left" : i === 4 ? "right" : "center" });
   }
-  pen.text(`${axis_of(score)} →${score.name === "entropy" ? "" : " · light dots: within their own band"}`, left, base + 38);
+  pen.text(`${axis_of(score)} →${score.name === "entropy" ? "" : " · faint dots: within their own band"}`, left, base + 38);
   strip.dots.forEach(([x, y], i) => { if (Number.isFinite(x)) pen.dot(x, y, radius - 0.5, beats_null(score, i) ? scene.theme.ink_2 : scene.theme.rule_2); });
 }
 
