@@ -70,8 +70,8 @@ function layout(scene: Scene, width: number): Ledger {
   const columns = { name, bar, zero: name + bar / 2, reach: bar / 2 - 2, value, norm: numbers ? value + 48 : 0, cosine: numbers ? value + 96 : 0,
                     raises: wide ? raises : 0, lowers: wide ? raises + token + 12 : 0, token };
   const count = shown ? rows.length + (others.length ? 1 : 0) : most + 1, foot = head_height + count * pitch;
-  const words = foot + (width < 420 ? 96 : 80), legend = numbers ? wrap(of_numbers, width, font(theme), measure) : [], hint = words + 17 * legend.length + (legend.length && 6);
-  return { width, height: hint + 36, rows, others, top: head_height, columns, foot, legend, hint };
+  const words = foot + (width < 640 ? 97 : 80), legend = numbers ? wrap(of_numbers, width, font(theme), measure) : [], hint = words + 17 * legend.length + (legend.length && 6);
+  return { width, height: hint + (width < 420 ? 58 : 36), rows, others, top: head_height, columns, foot, legend, hint };
 }
 
 const of_numbers = "length: of the vector that the part writes. cosine: its direction against the stream before it, 1 along it, 0 at a right angle, \u22121 against it.";
