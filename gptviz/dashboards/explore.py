@@ -183,9 +183,9 @@ def _called(trace: Any, other: Any, compared: Any) -> tuple[str, str]:
                              f"{briefly(compared)}{' without other=' if other is None else ''}. Pass both traces and "
                              f"two names.")
         return compared[0], compared[1]
-    pairs = enumerate(zip(trace.tokens, other.tokens if other is not None else (), strict=False))
-    apart = [at for at, (one, two) in pairs if one != two]
-    if not apart:
+    pairs = () if other is None else zip(trace.tokens, other.tokens, strict=True)
+    apart = [at for at, (one, two) in enumerate(pairs) if one != two]
+    if other is None or not apart:
         return "this", "the other"
     first = max(0, apart[0] - CALLED // 2) if len(trace) > CALLED else 0
     return _quoted(trace.tokens, first), _quoted(other.tokens, first)

@@ -83,6 +83,11 @@ test("lines end at the window's edge where their keys are outside, with the key'
   assert.match(foot, new RegExp(`Lines: weights of the shown queries from 0\\.02 on, by width\\. ${layout.n} end outside the window`));
   assert.match(foot, /right, what a key gets through its lines, mean of the shown queries that can see it\./);
   assert.ok(here("1").length === 1 && here("0").length === 2 && here(".70").length === 1, "the ends of both scales");
+  const one = canvas(), far = (query: number, key: number): number => ([5, 6, 7].includes(key) ? [0.4, 0.2, 0.1][key - 5]! : 0.3 / Math.max(1, query));
+  const at_99 = scene_of(100, far, 1000, { options: { heads: "one", pinned: [], pin: { side: "query", at: 99 } } });
+  lines[0]!.mark(one.ctx, layout, at_99); // keys 5 and 6 have rows of their own; 7 and the weak ones are together
+  assert.ok(one.told.words.some(({ text }) => /^‘t7’ 7 \+ \d+$/.test(text)), one.told.words.map(({ text }) => text).join("|"));
+  assert.ok(one.told.words.some(({ text }) => text === ".40"), "the end of the right bars");
   const hit = lines[0]!.hit(layout, name!.x + 5, name!.y - 4, scene);
   assert.deepEqual([hit!.at, hit!.options], [{ key: 3 }, { pin: { side: "key", at: 3 } }]);
 });

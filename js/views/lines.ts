@@ -73,8 +73,14 @@ function mark(ctx: CanvasRenderingContext2D, columns: Columns, scene: Scene): vo
   draw_foot(pen, columns, scene, drawn);
 }
 
+/** What a query gives to the keys outside the window that have no row of their own. */
+function other_share({ filter, gates, shares }: Drawn, columns: Columns, early: boolean): number {
+  const others = [...shares.key].filter(([key]) => !within(columns, "key", key) && key < columns.key === early && !gates.before.includes(key) && !gates.after.includes(key));
+  return filter?.side === "query" ? others.reduce((sum, [, share]) => sum + share, 0) : 0;
+}
+
 /** Of the right bars: they end at the largest. Those of the queries end at 1, all of a query's attention. */
-const highest = ({ shares }: Drawn): number => Math.max(0.01, ...shares.key.values());
+const highest = (drawn: Drawn, columns: Columns): number => Math.max(0.01, ...drawn.shares.key.values(), other_share(drawn, columns, true), other_share(drawn, columns, false));
 
 function draw_columns(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn): void {
   const { theme } = scene, head_y = columns.top - (columns.before ? outer_rows * pitch : 0) - 10;
@@ -83,7 +89,7 @@ function draw_columns(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn): v
   for (const side of ["query", "key"] as const)
     for (let at = columns[side]; at < columns[side] + columns.n; at++) draw_token(pen, columns, scene, drawn, side, at, y_of(columns, side, at));
   draw_axis(pen, 0, columns.bar, columns.bottom, ["1", "0"]);
-  draw_axis(pen, columns.width - columns.bar, columns.bar, columns.bottom + (columns.after ? outer_rows * pitch : 0), ["0", precise(highest(drawn)).replace(/^0/, "")]);
+  draw_axis(pen, columns.width - columns.bar, columns.bar, columns.bottom + (columns.after ? outer_rows * pitch : 0), ["0", precise(highest(drawn, columns)).replace(/^0/, "")]);
 }
 
 /** Below the bars of a side: the ends of their scale. */
@@ -94,17 +100,21 @@ function draw_axis(pen: Pen, x: number, width: number, y: number, [first, last]:
 }
 
 /** A token of either side with its position and the bar of what its lines carry. */
-function draw_token(pen: Pen, columns: Columns, scene: Scene, { filter, ...drawn }: Drawn, side: Side, at: number, middle: number): void {
-  const { theme, tokens, look, measure } = scene, lit = filter?.side === side && filter.at === at, y = middle + 4, to_left = side === "query";
+function draw_token(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn, side: Side, at: number, middle: number): void {
+  const { theme, tokens, look, measure } = scene, { filter } = drawn, lit = filter?.side === side && filter.at === at, y = middle + 4, to_left = side === "query";
   const colour = lit ? theme.accent : at === look[side] ? theme.ink : theme.ink_2, weight = lit || at === look[side] ? 700 : 400, ink = { mono: true, colour, weight };
   const word = ellipsis(tokens[at]!, columns.name - 10, font(theme, ink), measure), x = to_left ? columns.left - 6 : columns.right + 6;
   pen.text(word, x, y, { ...ink, align: to_left ? "right" : "left" });
   pen.text(String(at), to_left ? columns.left - columns.name - 4 : columns.right + columns.name + 4, y, { align: to_left ? "right" : "left", colour: lit ? theme.accent : theme.ink_3 });
-  const length = Math.min(1, (drawn.shares[side].get(at) ?? 0) / (to_left ? 1 : highest({ filter, ...drawn }))) * columns.bar;
-  pen.fill(to_left ? 0 : columns.width - columns.bar, y - 9, columns.bar, 10, theme.sunk, 2);
-  if (length >= 0.5) pen.fill(to_left ? columns.bar - length : columns.width - columns.bar, y - 9, length, 10, theme.ink_3, 2);
+  draw_bar(pen, columns, side, y, (drawn.shares[side].get(at) ?? 0) / (to_left ? 1 : highest(drawn, columns)));
   const pin = scene.options.pin as Pin | null;
   if (pin && pin.side === side && pin.at === at) pen.stroke((to_left ? columns.left - columns.name : columns.right) + 0.5, y - 13.5, columns.name - 1, 18, theme.accent, 2, 3);
+}
+
+function draw_bar(pen: Pen, columns: Columns, side: Side, y: number, share: number): void {
+  const length = Math.min(1, share) * columns.bar, left = side === "query";
+  pen.fill(left ? 0 : columns.width - columns.bar, y - 9, columns.bar, 10, pen.theme.sunk, 2);
+  if (length >= 0.5) pen.fill(left ? columns.bar - length : columns.width - columns.bar, y - 9, length, 10, pen.theme.ink_3, 2);
 }
 
 /** Keys outside the window, where lines end: the strongest by name, the others together. */
@@ -117,8 +127,10 @@ function draw_outside(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn): v
     for (const key of own) draw_token(pen, columns, scene, drawn, "key", key, outer_y(columns, gates, key));
     const others = [...there].filter(([, key]) => !own.includes(key)).sort((a, b) => b[2] - a[2]).map(([, key]) => key), count = new Set(others).size, y = outer_y(columns, gates, early ? -1 : Infinity) + 4;
     if (!count) { pen.text(`no ${own.length ? "other " : ""}${early ? "earlier" : "later"} key`, x, y, { colour: theme.ink_3 }); continue; }
-    const strongest = `${String(others[0])} ${tokens[others[0]!]}${count > 1 ? ` and ${whole(count - 1)} more` : ""}`, words = filter || count === 1 ? strongest : `${whole(count)} other keys`;
-    pen.text(ellipsis(words, columns.width - x, font(theme), measure), x, y, { colour: theme.ink_2 });
+    const strongest = `${quoted(tokens[others[0]!]!, 8)} ${String(others[0])}${count > 1 ? ` + ${whole(count - 1)}` : ""}`, words = filter || count === 1 ? strongest : `${whole(count)} other keys`;
+    const together = other_share(drawn, columns, early);
+    pen.text(ellipsis(words, columns.width - x - columns.bar - 4, font(theme), measure), x, y, { colour: theme.ink_2 });
+    if (together) draw_bar(pen, columns, "key", y, together / highest(drawn, columns));
   }
 }
 
@@ -174,7 +186,7 @@ function sentences({ look, detail_words }: Pick<Scene, "look" | "detail_words">,
   const lines = [`Lines: weights of the shown queries from ${from} on, by width.`, left_out ? `${whole(left_out)} from ${faintest(filter)} on are left out; point at a token for its own.` : "",
                  outside ? `${whole(outside)} ${outside > 1 ? "end" : "ends"} outside the window, beyond the dashed rule.` : ""];
   const left = side === "key" ? `what a query gives to key ${filter!.at}` : side === "query" ? `what query ${filter!.at} gives through its lines` : "what a query gives through its lines";
-  const right = side === "query" ? "to which key" : `what ${side === "key" ? "it" : "a key"} gets through its lines, mean of the shown queries that can see it`;
+  const right = side === "query" ? "to which key (a row of several: together)" : `what ${side === "key" ? "it" : "a key"} gets through its lines, mean of the shown queries that can see it`;
   const bars = `Bars, in shares of attention${mean}: left, ${left}; right, ${right}.`;
   const wrong = [absent ? `${whole(absent)} rows are not here yet: look at their heads${detail_words ? ` (${detail_words})` : ""}.` : "", broken ? `${whole(broken)} weights are not finite.` : ""];
   return [heads ? beside : "", [...lines, ...wrong].filter(Boolean).join(" "), bars].filter(Boolean);
