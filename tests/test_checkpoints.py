@@ -405,6 +405,15 @@ def test_a_wrong_number_of_heads(tmp_path, n_head):
         read_checkpoint(saved(mingpt().state_dict(), tmp_path), n_head=n_head)
 
 
+@pytest.mark.parametrize("save", [save_nanogpt, save_checkpoint, save_huggingface])
+def test_a_number_of_heads_beside_a_file_that_says_another(tmp_path, save):
+    save(make(), tmp_path / "model")
+    n_head = SIZES["n_head"]
+    assert read_checkpoint(tmp_path / "model", n_head=n_head).config.n_head == n_head
+    with pytest.raises(ValueError, match="says that the model has 4 attention heads; n_head = 8 was given"):
+        read_checkpoint(tmp_path / "model", n_head=8)
+
+
 def test_nanogpts_state_dict_alone(tmp_path):
     model = make()
     checkpoint = read_checkpoint(saved(model.state_dict(), tmp_path), n_head=4)

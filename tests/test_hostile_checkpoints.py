@@ -543,7 +543,8 @@ def reconfigured(folder, **changes):
         ("add_cross_attention", True), ("n_inner", 64), ("n_inner", "32"), ("activation_function", "relu"),
         ("activation_function", ["gelu"]), ("quantization_config", {"bits": 4}), ("n_head", 3), ("n_head", True),
         ("n_embd", "8"), ("n_embd", None), ("hidden_size", 16), ("tie_word_embeddings", "yes"), ("n_positions", 2**40),
-        ("resid_pdrop", "0.1"), ("n_layer", 10**9),
+        ("resid_pdrop", "0.1"), ("n_layer", 10**9), ("pruned_heads", {"0": [1]}), ("attn_pdrop", [0.1]),
+        ("attn_pdrop", "0.1"),
     ],
 )  # fmt: skip
 def test_a_hugging_face_config_of_another_model(folder, field, value):
@@ -654,6 +655,7 @@ METAS = {
     "words": (lambda folder: {"itos": {0: "ab"}, "stoi": {"ab": 0}}, "must give one character for each id"),
     "numbers": (lambda folder: {"itos": {0: 7}, "stoi": {7: 0}}, "must give one character for each id"),
     "another order": (lambda folder: {"itos": {0: "a", 1: "b"}, "stoi": {"a": 1, "b": 0}}, "the same id in 'stoi'"),
+    "another size": (lambda folder: {"itos": {0: "a"}, "stoi": {"a": 0}, "vocab_size": 9}, "vocab_size says, 9, but"),
     "a character twice": (lambda folder: {"itos": {0: "a", 1: "a"}, "stoi": {"a": 1}}, "distinct"),
 }
 
@@ -695,6 +697,17 @@ def test_a_meta_of_hand_written_instructions(tmp_path, pickled, message):
     refuses(tmp_path / "meta.pkl", message, read_meta)
 
 
+def test_a_meta_of_protocol_0_is_refused_and_not_called_code(tmp_path):
+    (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"itos": {0: "a"}, "stoi": {"a": 0}}, protocol=0))
+    refuses(tmp_path / "meta.pkl", "uses the instruction DICT, which data .* does not need", read_meta)
+
+
+def test_a_pipe_or_a_device_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    refuses(tmp_path / "pipe", "must be a file or a folder, but is a pipe or a device")
+    refuses("/dev/zero", "must be a file or a folder, but is a pipe or a device")
+
+
 def test_a_meta_of_a_gigabyte(tmp_path):
     with (tmp_path / "meta.pkl").open("wb") as file:
         file.truncate(2**30)
@@ -704,8 +717,10 @@ def test_a_meta_of_a_gigabyte(tmp_path):
 def test_a_meta_elsewhere_is_not_followed(tmp_path):
     """A dataset is a folder's name: it does not lead to a file outside nanoGPT's data folder."""
     (tmp_path / "out").mkdir()
+    (tmp_path / "data").mkdir()  # without it a path through it leads nowhere
+    (tmp_path / "data" / "meta.pkl").write_bytes(pickle.dumps(Evil(tmp_path)))
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps(Evil(tmp_path)))
-    for dataset in ("..", "../..", str(tmp_path), ".", ""):
+    for dataset in ("..", "../..", str(tmp_path), ".", "", "x" * 5000, "a\0b", "a\nb", "\ud800"):
         loaded = read_checkpoint(saved(content(config={"dataset": dataset}), tmp_path / "out"))
         assert loaded.tokenizer is None
     assert build_model(loaded)

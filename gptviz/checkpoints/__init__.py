@@ -37,7 +37,8 @@ def read_checkpoint(name_or_path: str | Path, n_head: int | None = None) -> Chec
     Args:
         name_or_path: gptviz's safetensors file, nanoGPT's `ckpt.pt`, a state dict of minGPT, a Hugging Face folder, or
             a name on Hugging Face's hub (`gpt2`), looked for in its cache first.
-        n_head: The number of attention heads; only for a state dict alone, which does not say it.
+        n_head: The number of attention heads, for a state dict alone, which does not say it. A file that says it
+            must say the same.
 
     Returns:
         Float32 weights that fit their config. `build_model` makes the model of them.
@@ -52,13 +53,24 @@ def read_checkpoint(name_or_path: str | Path, n_head: int | None = None) -> Chec
         >>> build_model(read_checkpoint(path)).config.vocab_size
         5
     """
-    path = path_of(name_or_path)
+    checkpoint = _read(path_of(name_or_path), str(name_or_path), n_head)
+    if n_head is not None and checkpoint.config.n_head != n_head:
+        raise ValueError(
+            f"{name_or_path} says that the model has {checkpoint.config.n_head} attention heads; n_head = "
+            f"{shown(n_head)} was given. Leave n_head out: it is for files that do not say it."
+        )
+    return checkpoint
+
+
+def _read(path: Path, name: str, n_head: int | None) -> Checkpoint:
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / "config.json").exists():
             raise ValueError(_not_a_model(path))
         return read_huggingface(path)
     if not path.is_file():
-        return read_huggingface(find_huggingface(str(name_or_path)))
+        if path.exists():
+            raise ValueError(f"{path} must be a file or a folder, but is a pipe or a device. It was not opened.")
+        return read_huggingface(find_huggingface(name))
     with path.open("rb") as file:
         start = file.read(9)
     if start.startswith(b"PK\x03\x04"):

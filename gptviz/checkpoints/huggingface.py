@@ -156,7 +156,13 @@ def _config(fields: dict[str, object], source: str) -> tuple[GPTConfig, tuple[st
     if inner is not None and inner != 4 * (width if isinstance(width, int) else 0):
         raise ValueError(f"{source} must have n_inner = 4 * n_embd, or none, but has {shown(inner)}.")
     values = {ours: fields.get(name, default) for name, (ours, default) in _SIZES.items()}
+    if fields.get("pruned_heads"):
+        given = shown(fields["pruned_heads"])
+        raise ValueError(f"{source} must have no pruned_heads, as gptviz's model has all of them, but has {given}.")
     dropouts = [fields.get(name, 0.1) for name in _DROPOUTS]
+    for name, given in zip(_DROPOUTS, dropouts, strict=True):
+        if isinstance(given, bool) or not isinstance(given, int | float):
+            raise ValueError(f"{source} must give {name} as a number, the dropout there, not {shown(given)}.")
     same = dropouts.count(dropouts[0]) == 3
     three = ", ".join(map(shown, dropouts))
     note = f"Dropout is 0: config.json has three ({three}), gptviz's model has one for all places."

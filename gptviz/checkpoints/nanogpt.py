@@ -1,6 +1,7 @@
 """nanoGPT's checkpoints (`ckpt.pt`, read and written) and vocabularies (`meta.pkl`), and minGPT's state dicts."""
 
 import io
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gptviz.checkpoints.checkpoint import (
     fit_weights,
     is_mask,
     plain_names,
+    shown,
 )
 from gptviz.checkpoints.documents import read_json, read_small
 from gptviz.checkpoints.pickles import (
@@ -31,6 +33,7 @@ from gptviz.whole_files import write_result
 
 _ARGUMENTS = ("n_layer", "n_head", "n_embd", "block_size", "bias", "vocab_size", "dropout")  # nanoGPT's model_args
 _GPT2_DATASETS = ("openwebtext", "shakespeare")  # nanoGPT's folders that are tokenised by tiktoken
+_DATASET = re.compile(r"\w[\w.-]{0,99}")  # the name of a folder, not a path that leads elsewhere
 _GPT2_VOCAB = range(50257, 50304 + 1)  # nanoGPT pads it to a multiple of 64
 # minGPT names its shapes; its files hold the shape, the heads apart. From mingpt/model.py.
 _MINGPT_HEADS = {
@@ -105,8 +108,9 @@ def read_meta(path: str | Path) -> CharTokenizer:
         ValueError: it is damaged, holds more than data, or the two do not belong together.
     """
     path = path_of(path)
-    meta = pickled_data(read_small(path, DATA_LIMIT), str(path))
-    itos, stoi = (meta.get("itos"), meta.get("stoi")) if isinstance(meta, dict) else (None, None)
+    data = pickled_data(read_small(path, DATA_LIMIT), str(path))
+    meta = data if isinstance(data, dict) else {}
+    itos, stoi = meta.get("itos"), meta.get("stoi")
     if not isinstance(itos, dict) or not isinstance(stoi, dict):
         raise ValueError(f"{path} must hold the dicts 'itos' and 'stoi', as nanoGPT's prepare.py writes them.")
     characters = [c for c in map(itos.get, range(len(itos))) if isinstance(c, str) and len(c) == 1]
@@ -114,6 +118,10 @@ def read_meta(path: str | Path) -> CharTokenizer:
         raise ValueError(f"{path} must give one character for each id from 0 to {len(itos) - 1} in 'itos'.")
     if stoi != {c: i for i, c in enumerate(characters)}:
         raise ValueError(f"{path} must give each character the same id in 'stoi' as in 'itos'.")
+    if (claim := meta.get("vocab_size", len(characters))) != len(characters):
+        raise ValueError(
+            f"{path} must hold as many characters as its vocab_size says, {shown(claim)}, but holds {len(characters)}."
+        )
     return CharTokenizer.from_characters("".join(characters))
 
 
@@ -204,7 +212,7 @@ def _find_tokenizer(path: Path, settings: object, vocab_size: int) -> tuple[Toke
     """The tokenizer of a checkpoint: a meta.pkl beside it or in nanoGPT's data folder, else GPT-2's by its size."""
     dataset = settings.get("dataset") if isinstance(settings, dict) else None
     places = [path.with_name("meta.pkl")]
-    if isinstance(dataset, str) and dataset == Path(dataset).name:  # a name, not a path that leads elsewhere
+    if isinstance(dataset, str) and _DATASET.fullmatch(dataset):
         places.append(path.parent.parent / "data" / dataset / "meta.pkl")
     for place in places:
         if place.is_file():

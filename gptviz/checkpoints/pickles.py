@@ -230,7 +230,8 @@ class _Interpreter:
             else:
                 step = getattr(self, f"do_{name.lower()}", None)
                 if step is None:
-                    raise _Refused(f"it uses the instruction {name}, which makes objects by running code")
+                    makes = "which data of torch.save or of pickle's protocols from 1 on does not need"
+                    raise _Refused(f"it uses the instruction {name}, {makes}")
                 step(argument)
         raise ValueError("it does not end")
 
