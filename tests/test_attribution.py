@@ -47,7 +47,7 @@ def test_every_part_is_that_of_full_matrices(variant, distractor):
         assert parts.check.passed
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), bias=st.booleans(), n_head=st.sampled_from([1, 2, 4]), data=st.data())
 def test_the_parts_add_up_to_the_logit(seed, bias, n_head, data):
     model = make_model(seed, bias=bias, n_head=n_head, n_layer=2)

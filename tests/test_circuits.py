@@ -91,7 +91,7 @@ def test_ov_over_the_recorded_scales_is_the_write_of_a_head_that_looks_at_one_pl
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 1000), rows=st.integers(1, 7), columns=st.integers(1, 7), rank=st.integers(1, 5))
 def test_factored_svd_eigenvalues_and_norm_are_those_of_the_product(seed, rows, columns, rank):
     rng = np.random.default_rng(seed)

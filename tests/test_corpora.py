@@ -337,7 +337,7 @@ def test_a_stream_gives_the_ids_of_the_text_in_memory(tokenizer, piece_bytes, fi
     assert sorted(os.listdir(folder)) == ["train.bin", "val.bin"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     text=st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(" \n\t'sleft12.")), min_size=1),
     seed=st.integers(0, 2**20),

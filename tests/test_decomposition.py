@@ -53,7 +53,7 @@ def test_every_pair_is_that_of_full_matrices(variant, layer):
         assert split.check.passed
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), bias=st.booleans(), layer=st.integers(0, 2), data=st.data())
 def test_the_terms_add_up_to_the_score(seed, bias, layer, data):
     model = make_model(seed, bias=bias)

@@ -50,7 +50,7 @@ def by_loops(pattern, ids, without_sink):
     return {name: (np.mean(rows) if rows else np.nan, len(rows)) for name, rows in found.items()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n_tokens=st.integers(1, 14),
     n_ids=st.integers(1, 6),

@@ -30,7 +30,7 @@ def by_kernels(x, y, unbiased):
     return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 10_000),
     n=st.integers(6, 30),

@@ -19,7 +19,7 @@ NUMBERS = st.floats(-1e6, 1e6, allow_nan=False, width=32)
 TEXTS = [IDS, [1], [2, 3, 3], [7, 7, 7, 7, 7], [0, 10]]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     parts=st.lists(arrays.arrays(np.float64, st.integers(0, 20), elements=NUMBERS), min_size=1, max_size=5)
 )
@@ -41,7 +41,7 @@ def test_merged_parts_are_the_whole(parts):
             )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     values=arrays.arrays(
         np.float64, st.integers(1, 50), elements=NUMBERS.filter(lambda x: x == 0 or abs(x) > 1e-8)

@@ -57,7 +57,7 @@ def test_a_click_pins_a_token_and_follows_its_rank(board):
     words = board.says("lens")
     assert "pinned at 0, has rank 1 at embed" in words
     before = board.picture("lens")
-    board.point_at("lens", "At ‘B’ (8)", near=(0.3, 0.3))
+    board.point_at("lens", "At ‘B’ (8)", near=(0.42, 0.3))
     assert "pinned at 0" in board.says("lens")
     board.page.get_by_role("button", name="Unpin").click()
     board.settle()

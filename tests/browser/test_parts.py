@@ -108,11 +108,11 @@ def test_circuits_unfold_and_say_the_cell_under_the_mouse(board, shown):
     assert not board.stage("circuits").is_visible()
     board.page.locator(".gv-panel-circuits .gv-fold").click()
     board.settle()
-    board.point_at("circuits", "The query ‘a’ with the key ‘c’ adds", near=(0.2, 0.3))
+    board.point_at("circuits", "The query ‘a’ with the key ‘c’ adds", near=(0.33, 0.11))
     words = view(shown, "circuits").labels["word"]
     value = view(shown, "circuits").detail_of(layer=1, head=0).arrays["qk"][words.index("a"), words.index("c")]
     assert f"{abs(value):.4f}" in board.says("circuits")
-    board.point_at("circuits", "Attending wholly to", near=(0.7, 0.4))
+    board.point_at("circuits", "Attending wholly to", near=(0.37, 0.52))
 
 
 def test_embeddings_turn_search_and_name_the_nearest(board, shown):
