@@ -10,6 +10,7 @@ from gptviz.packing import pack_pattern
 from gptviz.views import Check, View, attention_view, board_payload, frame_payload, tokens_view, training_view
 from gptviz.views.attention import head_pattern, strongest_key
 from gptviz.views.board import payload_json, split_bytes
+from gptviz.views.numbers import in_table, precise
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -22,6 +23,16 @@ def causal(n_layer, n_head, n):
 def test_golden_payload_is_what_python_writes():
     written = json.loads((GOLDEN / "board.json").read_text(encoding="utf-8"))
     assert json.loads(payload_json(make_golden.golden_payload())) == written
+
+
+def test_numbers_are_written_as_in_the_browser():
+    golden = json.loads((GOLDEN / "numbers.json").read_text(encoding="utf-8"))
+    for write in (precise, in_table):
+        for value, other, words in golden[write.__name__]:
+            assert write(float(value), other) == words.replace("\N{MINUS SIGN}", "-")
+    assert [precise(one, 4, signed=True) for one in (0.2, -0.2, 1e-5, 0.0)] == ["+0.2000", "-0.2000", "+1.0e-5", "0"]
+    assert [in_table(one, 4.2, signed=True) for one in (0.2, 0.001, -0.001)] == ["+0.20", "0.00", "0.00"]
+    assert [precise(one) for one in (np.nan, np.inf, -np.inf)] == ["NaN", "+∞", "-∞"]
 
 
 def test_small_pattern_travels_as_the_models_floats():

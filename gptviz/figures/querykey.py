@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from gptviz.figures.palette import Palette, ink_on, say
 from gptviz.views import View
+from gptviz.views.numbers import in_table, precise
 from gptviz.views.querykey import scores_of
 
 MOST_KEYS = 32  # keys that have a row: the strongest of them
@@ -61,11 +62,12 @@ def _strips(drawn: Any, axes: Axes, values: np.ndarray, names: list[str], palett
     axes.tick_params(colors=palette.ink_2, length=0)
     axes.spines[:].set_visible(False)
     if len(values) == 1:
-        axes.set_xlabel(f"dimension; colour from {-largest:.2f} to {largest:.2f}", color=palette.ink_2, fontsize=8)
+        axes.set_xlabel(f"dimension; colour from {precise(-largest)} to {precise(largest)}", color=palette.ink_2,
+                        fontsize=8)
         return
     below = axes.inset_axes((0.15, -0.55 / (len(values) + 1), 0.7, 0.25 / (len(values) + 1)))
     bar = drawn.colorbar(image, cax=below, orientation="horizontal")
-    bar.set_ticks([-largest, 0, largest], labels=[f"{-largest:.2f}", "0", f"{largest:.2f}"])
+    bar.set_ticks([-largest, 0, largest], labels=[precise(-largest), "0", precise(largest)])
     bar.ax.tick_params(colors=palette.ink_2)
     bar.outline.set_visible(False)
 
@@ -87,8 +89,8 @@ def draw_decomposition(
     axes = drawn.subplots()
     largest = _table(axes, terms, rows, columns, palette)
     axes.set_ylabel("query side, with row sums", color=palette.ink_2)
-    axes.set_xlabel(f"key side above, with column sums · colour from {-largest:.2f} to {largest:.2f}\n"
-                    f"sum {terms.sum():.4f} = score {float(detail.arrays['score'][0]):.4f}, error "
+    axes.set_xlabel(f"key side above, with column sums · colour from {precise(-largest)} to {precise(largest)}\n"
+                    f"sum {precise(terms.sum(), 4)} = score {precise(float(detail.arrays['score'][0]), 4)}, error "
                     f"{detail.checks[0].error:.0e}", color=palette.ink_2)
     say(axes, "L{layer}H{head}, query {query} → key {key}".format(**at), palette, loc="left", pad=14)
     return drawn
@@ -100,9 +102,9 @@ def _table(axes: Axes, terms: np.ndarray, rows: list[str], columns: list[str], p
     colours = palette.colormap("diverging")
     axes.imshow(terms, cmap=colours, vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")
     for (i, j), value in np.ndenumerate(terms) if max(terms.shape) <= NUMBERS else ():
-        axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7,
+        axes.text(j, i, in_table(value, largest), ha="center", va="center", fontsize=7,
                   color=ink_on(colours(0.5 + value / largest / 2)))
-    sides = [[f"{name}  {total:+.2f}" for name, total in zip(names, totals, strict=True)]
+    sides = [[f"{name}  {in_table(total, largest, signed=True)}" for name, total in zip(names, totals, strict=True)]
              for names, totals in ((rows, terms.sum(1)), (columns, terms.sum(0)))]
     axes.set_yticks(np.arange(len(rows)), sides[0], fontsize=8)
     axes.set_xticks(np.arange(len(columns)), sides[1], fontsize=8, rotation=55, ha="left", rotation_mode="anchor")

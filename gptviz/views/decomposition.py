@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from gptviz.views.numbers import precise
 from gptviz.views.view import Check, View
 
 TITLE, SUBTITLE = "Score, split exactly", "what wrote the query (rows) × what wrote the key (columns)"
@@ -74,10 +75,10 @@ def decomposition_in_words(
     if "terms" not in detail.arrays:
         return f"{where}: {detail.labels['note'][0]}.", [], []
     terms = detail.arrays["terms"].astype(np.float64)
-    sentence = (f"Score of {where}: {terms.size} terms add up to {terms.sum():.4f}; recorded is "
-                f"{float(detail.arrays['score'][0]):.4f} (error {detail.checks[0].error:.0e}).")
+    sentence = (f"Score of {where}: {terms.size} terms add up to {precise(terms.sum(), 4)}; recorded is "
+                f"{precise(float(detail.arrays['score'][0]), 4)} (error {detail.checks[0].error:.0e}).")
     largest = np.argsort(-np.abs(terms), axis=None, kind="stable")[:SAID]
     pairs = zip(*np.unravel_index(largest, terms.shape), strict=True)
-    rows = [[detail.labels["query_component"][i], detail.labels["key_component"][j], f"{terms[i, j]:+.4f}"]
-            for i, j in pairs]
+    queries, keys = detail.labels["query_component"], detail.labels["key_component"]
+    rows = [[queries[i], keys[j], precise(terms[i, j], 4, signed=True)] for i, j in pairs]
     return sentence, ["query side", "key side", "adds"], rows

@@ -9,6 +9,7 @@ from gptviz.views.decomposition import decomposition_in_words
 from gptviz.views.distributions import distributions_in_words
 from gptviz.views.head_curves import head_curves_in_words
 from gptviz.views.lens import lens_at
+from gptviz.views.numbers import precise
 from gptviz.views.querykey import querykey_in_words
 from gptviz.views.view import View
 from gptviz.views.writes import writes_in_words
@@ -190,7 +191,7 @@ def _circuits(view: View, _query: int) -> Table:
         table = detail.arrays[name]
         for at in np.argsort(-np.abs(table), axis=None, kind="stable")[:3]:
             row, column = np.unravel_index(at, table.shape)
-            rows.append([name.upper(), words[row], words[column], f"{table[row, column]:+.4f}"])
+            rows.append([name.upper(), words[row], words[column], precise(float(table[row, column]), 4, signed=True)])
     sentence = f"Circuits of L0H0 over {len(words)} tokens at the text's typical LayerNorm scales, largest cells:"
     return sentence, ["table", "row", "column", "adds"], rows
 

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { at, ink_on, luminance, make_scale, parse, points, type Rgb } from "../colour.ts";
 import { Pattern } from "../pattern.ts";
 import { decode_array, decode_view, type RawBoard, type View } from "../payload.ts";
-import { ellipsis, fixed, relation, short, size, whole, wrap } from "../text.ts";
+import { ellipsis, fixed, in_table, precise, relation, short, size, whole, wrap } from "../text.ts";
 
 const golden = JSON.parse(readFileSync("../tests/golden/board.json", "utf8")) as RawBoard;
 const [attention, tokens, training] = golden.views.map((view) => decode_view(view));
@@ -124,6 +124,12 @@ test("numbers are written one way", () => {
   assert.deepEqual([short(0.914), short(0.9999)], [".91", "1.0"]);
   assert.equal(whole(1234567), "1\u2009234\u2009567");
   assert.deepEqual([size(48_200), size(24_100_000)], ["48 kB", "24.1 MB"]);
+});
+
+test("numbers are written as in Python", () => {
+  const written = JSON.parse(readFileSync("../tests/golden/numbers.json", "utf8")) as Record<"precise" | "in_table", [number, number, string][]>;
+  for (const [name, write] of [["precise", precise], ["in_table", in_table]] as const)
+    for (const [value, other, words] of written[name]) assert.equal(write(value, other), words, `${name} ${value}`);
 });
 
 test("words fit their room, even 10,000 signs and split emoji", () => {
