@@ -12,7 +12,10 @@ export function fixed(value: number, digits: number): string {
   return words.replace("-", /[1-9]/.test(words) ? minus : "");
 }
 
-const smallest = 5e-4; // a smaller number is written with an exponent
+export const smallest = 5e-4; // a smaller number is written with an exponent
+
+/** A number with an exponent and so many decimals: 8.8e−6. */
+export const exponential = (value: number, digits: number): string => value.toExponential(digits).replace(/-/g, minus);
 
 /** How many decimals show at least two digits of a number of this size; `least` where that is enough. */
 const decimals = (size: number, least: number): number => Math.max(least, 1 + Math.ceil(-Math.log10(size)));
@@ -21,7 +24,7 @@ const decimals = (size: number, least: number): number => Math.max(least, 1 + Ma
 export function precise(value: number, digits = 2): string {
   const size = Math.abs(value);
   if (size === 0) return "0";
-  return size < smallest ? value.toExponential(1).replace(/-/g, minus) : fixed(value, Number.isFinite(size) ? decimals(size, digits) : digits);
+  return size < smallest ? exponential(value, 1) : fixed(value, Number.isFinite(size) ? decimals(size, digits) : digits);
 }
 
 /** A number of a table whose largest is `most`: all have the decimals that show two digits of the largest, to be compared at sight. */
@@ -39,6 +42,9 @@ export function signed(value: number, size: string): string {
   if (!Number.isFinite(value)) return fixed(value, 0);
   return `${/[1-9]/.test(size) ? (value < 0 ? minus : "+") : "±"}${size}`;
 }
+
+/** A change with so many decimals and its sign. */
+export const signed_fixed = (value: number, digits: number): string => signed(value, fixed(Math.abs(value), digits));
 
 /** An integer with a thin space between thousands. */
 export const whole = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, thin).replace("-", minus);

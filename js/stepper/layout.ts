@@ -1,5 +1,5 @@
 // The tensors of a stage at their real shapes: which plates there are, where they lie, and where the mouse is on them.
-import type { Scale } from "../colour.ts";
+import { around, type Scale } from "../colour.ts";
 import { font } from "../paint.ts";
 import type { Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
@@ -29,10 +29,10 @@ export function colours_of(pass: Pass, name: string, theme: Theme): Colours | nu
   if (kind === "id") return null;
   if (kind === "share") return { scale: theme.sequential, at: (p) => Math.round(255 * Math.sqrt(Math.min(1, Math.max(0, p)))), words: "0 to 1" };
   if (kind === "size") return { scale: theme.sequential, at: (x) => Math.round(255 * Math.min(1, Math.max(0, x / (high || 1)))), words: `0 to ${high.toPrecision(3)}` };
-  return signed(theme, Math.max(-low, high));
+  return diverging(theme, Math.max(-low, high));
 }
 
-const signed = (theme: Theme, top: number): Colours => ({ scale: theme.diverging, at: (x) => Math.round(127.5 + 127.5 * Math.min(1, Math.max(-1, x / (top || 1)))), words: `±${top.toPrecision(3)}` });
+const diverging = (theme: Theme, top: number): Colours => ({ scale: theme.diverging, at: (x) => around(x, top || 1), words: `±${top.toPrecision(3)}` });
 
 function plate_of(pass: Pass, { name, layer }: Shown, head: number, theme: Theme): Plate {
   const axes = pass.axes(name), two = axes.filter((axis) => axis !== "head"), cells = pass.matrix(name, layer, head)!;
@@ -155,7 +155,7 @@ function lay_second(layout: Layout, walk: Walk, theme: Theme): void {
   if (!cells || !one.colours) return;
   const gone = difference(one.cells, cells), y = layout.height - 46 + head_room(layout), step = Math.max(one.w, 120) + 44, x = layout.names + 8, label = other.content.label || "second pass", same = one.tokens.join("\n") === other.tokens.join("\n");
   const two: Plate = { ...one, cells, own: false, tokens: other.tokens, caption: `${one.caption} · ${label}`, x, y }, beside = 2 * step > layout.width - x;
-  const minus: Plate = { ...one, cells: gone.cells, own: false, tokens: same ? one.tokens : one.tokens.map((_, i) => String(i)), caption: "second − first", colours: signed(theme, gone.top), x: beside ? x : x + step, y: beside ? y + one.h + below + head_room(layout) : y };
+  const minus: Plate = { ...one, cells: gone.cells, own: false, tokens: same ? one.tokens : one.tokens.map((_, i) => String(i)), caption: "second − first", colours: diverging(theme, gone.top), x: beside ? x : x + step, y: beside ? y + one.h + below + head_room(layout) : y };
   layout.plates.push(two, minus);
   layout.height = minus.y + one.h + below + 46;
 }

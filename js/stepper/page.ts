@@ -1,7 +1,7 @@
 // The stepper's page: elements that stay, filled from where the reader is. Each part is redrawn only if it changed.
 import { make, put } from "../chrome.ts";
 import { repaint } from "../paint.ts";
-import { meaning, quoted, type Measure } from "../text.ts";
+import { fixed, meaning, quoted, smallest, type Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { close_up, close_up_title, column_width, columns_of, vocabulary } from "./closeup.ts";
 import { finding, shape_words } from "./finding.ts";
@@ -280,7 +280,7 @@ export const switch_place = (one: Switch, place: Place): { layer: number | null;
 
 const no_loss = "nothing comes before the first token, so nothing predicts it";
 
-const exact = (value: number): string => (Number.isFinite(value) && Math.abs(value) >= 5e-4 ? value.toFixed(6).replace("-", "−") : shown(value));
+const exact = (value: number): string => (Number.isFinite(value) && Math.abs(value) >= smallest ? fixed(value, 6) : shown(value));
 
 function pressable(name: string, words: string, press: () => void): HTMLButtonElement {
   const el = make("button", name, words);

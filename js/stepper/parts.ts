@@ -1,5 +1,6 @@
 // The words around the drawing: overview, equation, source, receipt, question, switches, rail. Only textContent.
 import { make } from "../chrome.ts";
+import { exponential } from "../text.ts";
 import type { Line, Pass, Question, Stage, Switch, Switched } from "./pass.ts";
 import { counted, shown, type Receipt, type Source } from "./receipt.ts";
 import type { Answer, Shown } from "./walk.ts";
@@ -89,7 +90,7 @@ export function receipt_rows(paid: Receipt, unit: string, pass: Pass): HTMLEleme
   if (paid.bias !== null) line(paid.rule === "scale" ? "ε" : "bias", shown(paid.bias));
   line(paid.rule === "given" ? "the tokenizer’s number" : formula(paid), number(paid.result), " gv-total");
   line(paid.rule === "given" ? "the model read" : "the model computed", `${number(paid.recorded)}${unit ? ` ${unit}` : ""}`);
-  line("difference, recomputed in float64", `${paid.error ? paid.error.toExponential(0).replace("-", "−") : "0"} ${paid.passed ? "✓" : "✕"}`, paid.passed ? " gv-passed" : " gv-missed");
+  line("difference, recomputed in float64", `${paid.error ? exponential(paid.error, 0) : "0"} ${paid.passed ? "✓" : "✕"}`, paid.passed ? " gv-passed" : " gv-missed");
   if (paid.note) rows.push(make("p", "gv-note", paid.note));
   const from = [...paid.sources, ...paid.weights].map((one) => origin(pass, one));
   if (from.length) rows.push(make("p", "gv-note gv-origin", `from ${from.join(" and ")}`));

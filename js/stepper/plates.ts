@@ -1,6 +1,6 @@
 // The plates of a stage in ink: cells, names, legend, what is chosen and what it was computed from.
 import { font, Pen } from "../paint.ts";
-import { ellipsis, type Measure } from "../text.ts";
+import { ellipsis, fixed, type Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { axis_words, cell_size, column_tokens, drawn, plate_value, type Cell, type Colours, type Layout, type Plate } from "./layout.ts";
 import { absent, type Pass } from "./pass.ts";
@@ -43,7 +43,7 @@ function draw_cells(pen: Pen, plate: Plate): boolean {
       if (!Number.isFinite(value)) { found = true; strange(pen, x, y, cw - gap, ch - gap); continue; }
       const byte = colours.at(value);
       pen.fill(x, y, cw - gap, ch - gap, colours.scale.css[byte]!, round);
-      if (written) pen.text(value.toFixed(2).replace("-", "−"), x + cw / 2, y + ch / 2 + 4, { align: "center", colour: colours.scale.ink[byte]! });
+      if (written) pen.text(fixed(value, 2), x + cw / 2, y + ch / 2 + 4, { align: "center", colour: colours.scale.ink[byte]! });
     }
   if (hidden.length) // one hatch for all of them: a clip for each cell takes longer than all the rest
     pen.hatch((c) => { for (const [x, y] of hidden) c.rect(x, y, cw - gap, ch - gap); }, plate.x, plate.y, plate.w, plate.h, 5, pen.theme.rule_2);

@@ -1,5 +1,5 @@
 // The arithmetic of one cell, from the numbers that travelled: result = outer((sum of a * b + bias) / divisor), in float64.
-import { fixed, precise } from "../text.ts";
+import { fixed, precise, smallest } from "../text.ts";
 import { Pass, type Tensor } from "./pass.ts";
 
 export type Span = number | [number, number];
@@ -166,5 +166,5 @@ export const counted = (value: number): string => (Number.isInteger(value) ? Str
 /** A number of a receipt: 4 decimals, small ones with an exponent, a true minus. */
 export function shown(value: number): string {
   if (value === Infinity) return "∞";
-  return Math.abs(value) < 5e-4 && value !== 0 ? precise(value) : fixed(value, 4);
+  return Math.abs(value) < smallest && value !== 0 ? precise(value) : fixed(value, 4);
 }

@@ -1,4 +1,5 @@
 // Token and position embeddings as points to turn, with the nearest of a chosen one; and how alike positions are.
+import { around } from "../colour.ts";
 import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { NumberArray } from "../payload.ts";
@@ -194,7 +195,7 @@ const positions: Panel<Square> = {
     const { values } = scene.detail.arrays.cosine!, places = scene.detail.arrays.places!.values, cell = side / n, gap = cell > 8 ? 1 : 0;
     for (let row = 0; row < n; row++)
       for (let column = 0; column < n; column++)
-        pen.fill(x + column * cell, y + row * cell, Math.ceil(cell) - gap, Math.ceil(cell) - gap, theme.diverging.css[Math.round(127.5 + 127.5 * Math.max(-1, Math.min(1, values[row * n + column]! || 0)))]!);
+        pen.fill(x + column * cell, y + row * cell, Math.ceil(cell) - gap, Math.ceil(cell) - gap, theme.diverging.css[around(values[row * n + column]! || 0, 1)]!);
     pen.stroke(x - 1.5, y - 1.5, side + 2, side + 2, theme.rule_2); // where cells near 0 end and the paper begins
     pen.text("position →", x, 14, { weight: 500, colour: theme.ink });
     pen.text("position ↓", x - 12, y - 6, { align: "right", weight: 500, colour: theme.ink });

@@ -5,7 +5,7 @@ import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Pattern } from "../pattern.ts";
 import type { Scene } from "../scene.ts";
 import { has_other, minus_words, names_of, shown_of, shown_pattern } from "../shown.ts";
-import { ellipsis, fixed, head_name, precise, quoted, relation, short, signed, whole, wrap } from "../text.ts";
+import { ellipsis, fixed, head_name, precise, quoted, relation, short, signed, signed_fixed, whole, wrap } from "../text.ts";
 import { mute } from "./edits.ts";
 
 interface Legend { x: number; y: number; w: number; stacked: boolean }
@@ -217,7 +217,7 @@ function mark_sums(pen: Pen, square: Square, scene: Scene): void {
   const { x, y, cell, n, sums, key } = square, { look, theme } = scene, top = y + n * cell + 6, column = within(key, n, look.key);
   pen.text("sum over queries", x - 8, top + 10, { align: "right", colour: theme.ink_3 });
   if (!sums) return;
-  const { around_zero } = shown_pattern(scene), written = (sum: number, digits: number) => (around_zero ? signed(sum, fixed(Math.abs(sum), digits)) : fixed(sum, digits));
+  const { around_zero } = shown_pattern(scene), written = (sum: number, digits: number) => (around_zero ? signed_fixed : fixed)(sum, digits);
   pen.text(`row ${written(row_sum(scene), 3)}`, x - 8, top + 26, { align: "right", colour: theme.ink_3 });
   if (!column) return;
   const middle = x + (look.key - key + 0.5) * cell, words = written(sums[look.key - key]!, 2), half = pen.width(words, { weight: 600 }) / 2 + 3;
@@ -292,7 +292,7 @@ function draw_callout(pen: Pen, square: Square, scene: Scene): void {
   pen.stroke(x, y, w, h, theme.rule_2, 1, 8);
   pen.fill(x - 0.5, y + 16, 3, h - 32, theme.accent);
   const waiting = !masked && !pattern.has(look.layer, look.head, look.query), p = masked ? 0 : pattern.weight(look.layer, look.head, look.query, look.key);
-  const number = masked ? (look.key > look.query ? "masked" : "removed") : waiting ? "…" : pattern.around_zero ? signed(p, fixed(Math.abs(p), 4)) : fixed(p, 4);
+  const number = masked ? (look.key > look.query ? "masked" : "removed") : waiting ? "…" : (pattern.around_zero ? signed_fixed : fixed)(p, 4);
   pen.text(number, x + 16, y + 33, { size: 24, weight: 600, colour: theme.ink });
   const meta = { align: "right", colour: theme.ink_2 } as const, wide = w > 380;
   const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern.rounding(look.layer, look.head, look.query, look.key);

@@ -195,8 +195,8 @@ function sentences({ look, detail_words }: Pick<Scene, "look" | "detail_words">,
 const foot_lines = (scene: Scene, width: number, notes: Notes): string[] => sentences(scene, notes).flatMap((one) => wrap(one, width - 12, font(scene.theme), scene.measure));
 
 /** More than can ever be said at once: room for it does not depend on the mouse. */
-const longest_notes = ({ tokens }: Scene): Notes =>
-  ({ filter: null, heads: 2, from: 0.02, left_out: 9999, outside: tokens.length > 47 ? 9999 : 0, absent: 0, broken: 0 });
+const longest_notes = ({ place, tokens }: Scene): Notes =>
+  ({ filter: null, heads: 2, from: faintest(null), left_out: 9999, outside: place.window < tokens.length ? 9999 : 0, absent: 0, broken: 0 });
 
 function draw_foot(pen: Pen, columns: Columns, scene: Scene, { filter, heads, all, from, left_out }: Drawn): void {
   const { theme } = scene, y = columns.bottom + (columns.after ? outer_rows * pitch : 0) + axis + 14, count = (of: (one: Found) => number) => all.reduce((sum, one) => sum + of(one), 0);

@@ -4,14 +4,13 @@ import type { Control, Hit, Options, Panel, Patch, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { detail_to_show } from "../stale.ts";
-import { ellipsis, fixed, quoted, wrap } from "../text.ts";
+import { ellipsis, fixed, quoted, signed_fixed, wrap } from "../text.ts";
 
 interface Columns { name: number; bar: number; zero: number; reach: number; value: number; norm: number; cosine: number; raises: number; lowers: number; token: number }
 interface Ledger extends Sized { rows: number[]; others: number[]; top: number; columns: Columns; foot: number; legend: string[]; hint: number }
 
 const pitch = 22, most = 10, head_height = 36;
 
-const signed = (value: number, digits = 2): string => (value > 0 ? `+${fixed(value, digits)}` : fixed(value, digits));
 const cell = (value: number): string => (Number.isNaN(value) ? "–" : fixed(value, 2));
 
 /** The place of a choice: the true next token, or the model's n-th; null where there is none. */
@@ -90,7 +89,7 @@ function draw(ctx: CanvasRenderingContext2D, ledger: Ledger, scene: Scene): void
     const y = ledger.top + rows.length * pitch;
     pen.text(`${others.length} others`, 0, y + 14, { colour: theme.ink_3 });
     draw_bar(pen, columns, y, rest, high);
-    pen.text(signed(rest), columns.value, y + 14, { align: "right", colour: theme.ink_3 });
+    pen.text(signed_fixed(rest, 2), columns.value, y + 14, { align: "right", colour: theme.ink_3 });
   }
   pen.line(columns.zero + 0.5, ledger.top - 2, columns.zero + 0.5, ledger.foot + 2, theme.rule_2);
   draw_sum(pen, ledger, scene, shown);
@@ -101,9 +100,9 @@ function draw(ctx: CanvasRenderingContext2D, ledger: Ledger, scene: Scene): void
 /** The names of the columns, and the range of the bars at both ends. */
 function draw_head(pen: Pen, { columns }: Ledger, high: number): void {
   const { theme } = pen, ink = { colour: theme.ink_3 };
-  pen.text(signed(-high, 1), columns.name, 26, ink);
+  pen.text(signed_fixed(-high, 1), columns.name, 26, ink);
   pen.text("0", columns.zero, 26, { ...ink, align: "center" });
-  pen.text(signed(high, 1), columns.name + columns.bar, 26, { ...ink, align: "right" });
+  pen.text(signed_fixed(high, 1), columns.name + columns.bar, 26, { ...ink, align: "right" });
   pen.text("part", 0, 26, ink);
   pen.text("adds to the logit", columns.name, 10, ink);
   if (columns.norm) pen.text("length", columns.norm, 26, { ...ink, align: "right" });
@@ -117,7 +116,7 @@ function draw_row(pen: Pen, { columns, top }: Ledger, { theme, measure, look }: 
   const name = { weight: own ? 600 : 400, colour: own ? theme.accent : theme.ink_2 }, number = { align: "right" as const };
   pen.text(ellipsis(detail.labels.row![row]!, columns.name - 8, font(theme, name), measure), 0, y + 14, name);
   draw_bar(pen, columns, y, value, high);
-  pen.text(signed(value), columns.value, y + 14, { ...number, colour: theme.ink });
+  pen.text(signed_fixed(value, 2), columns.value, y + 14, { ...number, colour: theme.ink });
   if (columns.norm) pen.text(cell(detail.arrays.norm!.values[row]!), columns.norm, y + 14, number);
   if (columns.cosine) pen.text(cell(detail.arrays.cosine!.values[row]!), columns.cosine, y + 14, number);
   if (!columns.raises) return;
@@ -166,11 +165,11 @@ function largest_words(detail: View, adds: number[], { rows, others }: Pick<Ledg
   const first = [...rows, ...others].sort(by_size)[0];
   if (first === undefined) return "";
   const part = Array.from(parent.keys()).filter((row) => parent[row] === first).sort(by_size)[0];
-  return `${names[first]} moves it most: ${signed(adds[first]!)} of ${fixed(total, 2)}${part === undefined ? "" : `, ${signed(adds[part]!)} of it ${names[part]}`}.`;
+  return `${names[first]} moves it most: ${signed_fixed(adds[first]!, 2)} of ${fixed(total, 2)}${part === undefined ? "" : `, ${signed_fixed(adds[part]!, 2)} of it ${names[part]}`}.`;
 }
 
 const row_words = (detail: View, row: number): string => {
-  const say = (side: "promoted" | "suppressed") => top_of(detail, side, row).map(([token, by]) => `${quoted(token)} ${signed(by)}`).join(", ") || "nothing";
+  const say = (side: "promoted" | "suppressed") => top_of(detail, side, row).map(([token, by]) => `${quoted(token)} ${signed_fixed(by, 2)}`).join(", ") || "nothing";
   const cosine = detail.arrays.cosine!.values[row]!;
   return `${detail.labels.row![row]}: length ${fixed(detail.arrays.norm!.values[row]!, 4)}${Number.isNaN(cosine) ? "" : `, cosine ${fixed(cosine, 4)} with the stream before it`}` +
          ` · raises ${say("promoted")} · lowers ${say("suppressed")}.`;
@@ -237,7 +236,7 @@ const writes: Panel<Ledger> = {
     const { shown } = detail_to_show(scene);
     if (!scene.detail || !shown) return `Residual writes at position ${scene.look.query}: ${scene.detail_words}.`;
     const { adds, total, target, against } = split(shown, scene.options), lists = listed(shown, adds, scene.options), row = row_of(scene, shown);
-    const said = row >= 0 ? `${signed(adds[row]!, 4)} from ${row_words(shown, row)}` : largest_words(shown, adds, lists, total);
+    const said = row >= 0 ? `${signed_fixed(adds[row]!, 4)} from ${row_words(shown, row)}` : largest_words(shown, adds, lists, total);
     return `Position ${scene.look.query}, logit of ${target}${own_words(shown, scene.options)}${against ? ` minus that of ${against}` : ""}: ${fixed(total, 4)}. ${said}`;
   },
 };
