@@ -6,7 +6,7 @@ diagonal are zero in every causal pattern and are left out. Views, run directori
 """
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 
 # |p - unpack(pack(p))| never exceeds this, plus float32 rounding: the root is off by at most 1/510, so p by at
 # most 2/510 - 1/510**2 (at p = (1 - 1/510)**2). A p that becomes byte 0 is at most 1/510**2 = 3.8e-6.
@@ -55,6 +55,18 @@ def pack_pattern(pattern: Float[np.ndarray, "*batch query key"]) -> UInt8[np.nda
     roots += 0.5  # astype cuts, so this rounds
     np.minimum(roots, 255.0, out=roots)
     return roots.astype(np.uint8)
+
+
+def pack_values(p: Shaped[np.ndarray, "*cells"]) -> UInt8[np.ndarray, "*cells"]:
+    """Single probabilities as bytes, unchecked: what is outside 0 to 1 becomes the nearer end, and NaN becomes 1.
+
+    So what is not a finite number is seen in a tile, and told apart where the head itself is shown.
+
+    Example:
+        >>> pack_values(np.array([0.0, 0.25, 1.5, np.nan]))
+        array([  0, 128, 255, 255], dtype=uint8)
+    """
+    return np.rint(255 * np.sqrt(np.fmax(np.fmin(p, 1), 0))).astype(np.uint8)  # fmin(NaN, 1) is 1
 
 
 def unpack_pattern(packed: UInt8[np.ndarray, "*batch cell"], n_tokens: int) -> Float32[np.ndarray, "*batch query key"]:

@@ -199,7 +199,7 @@ class Trace:
         if model is not None and hidden:
             parts = [unwrapped(model).transformer.h[layer].attn.c_attn for layer in hidden]
             weights = [weight.detach() for part in parts for weight in part.parameters()]
-            checks["weights of q, k and v are finite"] = Check(sum(map(_n_not_finite, weights)), 0.0)
+            checks["weights of q, k and v are finite"] = Check(sum(map(_count_not_finite, weights)), 0.0)
         last = self.config.n_layer - 1
         if model is not None and "logits" in self and ("resid_post", last) in self:
             with torch.no_grad():
@@ -218,7 +218,7 @@ class Trace:
                 value = value[:, [place for place, position in enumerate(self.positions) if position]]
             if name == "scores":  # masked
                 value = value.detach().masked_fill(value.isneginf(), 0.0)
-            count += _n_not_finite(value.detach())
+            count += _count_not_finite(value.detach())
         return count
 
     def _attention_checks(self) -> Iterator[tuple[str, Check]]:
@@ -412,7 +412,7 @@ def _relative(value: Tensor, expected: Tensor) -> Check:
     return Check(float(error), max(1e-5, 8 * epsilon))
 
 
-def _n_not_finite(value: Tensor) -> float:
+def _count_not_finite(value: Tensor) -> float:
     return float(value.numel() - int(value.isfinite().sum()))
 
 

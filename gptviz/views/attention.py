@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from gptviz.packing import attends_ahead, pack_pattern, restore_pattern, triangle_cells, unpack_pattern
+from gptviz.packing import (
+    attends_ahead,
+    pack_pattern,
+    pack_values,
+    restore_pattern,
+    triangle_cells,
+    unpack_pattern,
+)
 from gptviz.views.view import Check, View
 
 EXACT = 300_000  # bytes up to which a pattern travels as the model's own floats
@@ -169,7 +176,7 @@ def _tile_and_peaks(one: np.ndarray, n: int, side: int) -> tuple[UInt8[np.ndarra
                                                                   UInt8[np.ndarray, "head pos"]]:
     """The heads of a layer as `side` x `side` bytes, each the largest of its cells, and each row's largest."""
     pattern = unpack_pattern(one, n) if one.dtype == np.uint8 else one
-    return _bytes(largest_of(pattern, side)), _bytes(pattern.max(axis=-1))
+    return pack_values(largest_of(pattern, side)), pack_values(pattern.max(axis=-1))
 
 
 def _change_tile(change: Float[np.ndarray, "head query key"], side: int) -> UInt8[np.ndarray, "head y x"]:
@@ -200,11 +207,6 @@ def largest_of(pattern: Shaped[np.ndarray, "*head query key"], side: int) -> Sha
     return pattern
 
 
-def _bytes(p: Shaped[np.ndarray, "*cells"]) -> UInt8[np.ndarray, "*cells"]:
-    """255*sqrt(p); what is not a finite number shows as 255 and is told apart where the head itself is shown."""
-    return np.rint(255 * np.sqrt(np.fmax(np.fmin(p, 1), 0))).astype(np.uint8)  # fmin(NaN, 1) is 1
-
-
 def _rows_of(prefix: str, head: np.ndarray, first: int, last: int, exact: bool) -> dict[str, np.ndarray]:
     """Rows `first` to `last` of a head's lower triangle: the model's floats where few or not finite, else bytes."""
     if head.ndim == 1:
@@ -213,7 +215,7 @@ def _rows_of(prefix: str, head: np.ndarray, first: int, last: int, exact: bool) 
     cells = np.concatenate(rows).astype(np.float32)
     if exact or not np.isfinite(cells).all():
         return {f"{prefix}cells": cells}
-    return {f"{prefix}cells": _bytes(cells)} | _unusual(f"{prefix}sums", _row_sums([head[first:last]])[0])
+    return {f"{prefix}cells": pack_values(cells)} | _unusual(f"{prefix}sums", _row_sums([head[first:last]])[0])
 
 
 def head_pattern(view: View, layer: int, head: int) -> Float[np.ndarray, "query key"]:

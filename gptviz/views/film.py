@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
+from gptviz.packing import pack_values
 from gptviz.views.view import View
 
 
@@ -38,7 +39,8 @@ def film_view(
 
     def strip(at: dict[str, int]) -> View:
         p = of(at["layer"], at["head"])
-        arrays = {"tiles": _bytes(p), "broken": (~np.isfinite(p)).any(axis=-1).astype(np.uint8)}
+        arrays = {"tiles": pack_values(np.nan_to_num(p, nan=0.0)),
+                  "broken": (~np.isfinite(p)).any(axis=-1).astype(np.uint8)}
         return View("film", "Head through training", "", arrays, {"tiles": ("step", "y", "x"), "broken": ("step", "y")},
                     units={"tiles": "probability"}, range={"tiles": (0.0, 1.0)})
 
@@ -46,7 +48,3 @@ def film_view(
                 content={"every_step": True, "steps": [int(step) for step in steps], "text": text,
                          "n_tokens": n_tokens},
                 detail=strip, detail_axes=("layer", "head"), detail_places=(range(n_layer), range(n_head)))
-
-
-def _bytes(p: Float[np.ndarray, "step y x"]) -> UInt8[np.ndarray, "step y x"]:
-    return np.rint(255 * np.sqrt(np.clip(np.nan_to_num(p, nan=0.0), 0, 1))).astype(np.uint8)
