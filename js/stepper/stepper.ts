@@ -142,9 +142,11 @@ export class Stepper {
   }
 
   private move(change: Partial<Place>): void { this.walk.move(change); this.changed(); }
-  private follow_link = (): void => {
-    if (!location.hash) return;
-    const wrong = this.walk.jump(words_of_link(location.hash), true);
+  /** Go where the link says: that of the event, for our own writing of a link may have overtaken it in the address. */
+  private follow_link = (event?: HashChangeEvent): void => {
+    const link = event ? new URL(event.newURL).hash : location.hash;
+    if (!link) return;
+    const wrong = this.walk.jump(words_of_link(link), true);
     this.changed();
     this.page.say_jump(wrong && `${wrong} Shown instead: ${this.walk.state()}.`);
   };

@@ -307,6 +307,15 @@ def numbers_in(page, selector):
     return [float(one) for one in re.findall(r"-?\d+\.\d+(?:e-\d+)?", words)]
 
 
+def test_a_link_is_followed_although_the_page_writes_its_own_just_then(sorter):
+    page = sorter[1]("#L1-H2-stage-8-token-4")
+    page.evaluate("""() => {  // the page's own writing of where it was falls between the link and its event
+      location.hash = '#L1-H2-stage-16-token-4';
+      history.replaceState(null, '', '#L1-H2-stage-8-token-4');
+    }""")
+    page.wait_for_function("() => document.querySelector('.gv-stepper').dataset.drawn.includes('stage 16 ')")
+
+
 def test_the_sentence_of_a_stage_tells_the_traces_numbers(sorter):
     """Where a head looks, what LayerNorm did, the norm of the stream, the next token, the loss: each from the trace."""
     trace, opened = sorter
