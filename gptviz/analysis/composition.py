@@ -120,7 +120,11 @@ def k_composition(model: nn.Module, layer: int, head: int) -> Float64[np.ndarray
 
 
 def random_ratios(d_model: int, d_head: int, *, n_null: int = 200, seed: int = 0) -> Float64[np.ndarray, "draw"]:
-    """The ratios of random matrices of a head's size: the null of composition scores."""
+    """The ratios of independent random pairs of a head's size: the null of what a run's journal has observed.
+
+    `composition_scores` has `crossed_ratios` instead, which are centred and many more; the numbers of a journal keep
+    their meaning.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     thin = [rng.standard_normal((n_null, d_model, d_head)) for _ in range(4)]
     return norm_ratios(thin[0], thin[1].swapaxes(-1, -2), thin[2], thin[3].swapaxes(-1, -2))
@@ -144,7 +148,7 @@ def crossed_ratios(d_model: int, d_head: int, n: int, *, seed: int = 0) -> Float
     before, after = v.swapaxes(-1, -2) @ v, right @ right.swapaxes(-1, -2)
     write, read = _squares(before, o @ o.swapaxes(-1, -2)), _squares(left.swapaxes(-1, -2) @ left, after)
     whole = [_whole_squares(before[i], o[i] @ left, after) for i in range(n)]  # row by row: n * n at once is large
-    return np.sqrt(np.stack(whole) / (write[:, None] * read)).ravel()
+    return _ratios(np.stack(whole), write[:, None] * read).ravel()
 
 
 def strongest_of(null: Float64[np.ndarray, "draw"], n_pairs: int, *, share: float = 0.95) -> float:
@@ -178,8 +182,15 @@ def norm_ratios(
     before, after = v.swapaxes(-1, -2) @ v, right @ right.swapaxes(-1, -2)
     whole = _whole_squares(before, inside, after)
     write, read = _squares(before, o @ o.swapaxes(-1, -2)), _squares(left.swapaxes(-1, -2) @ left, after)
-    with np.errstate(invalid="ignore", divide="ignore"):  # NaN for a head that writes or reads nothing
-        return np.sqrt(np.maximum(whole, 0.0) / (write * read))
+    return _ratios(whole, write * read)
+
+
+def _ratios(
+    whole: Float[np.ndarray, "*pair"], apart: Float[np.ndarray, "*pair"]
+) -> Float64[np.ndarray, "*pair"]:
+    """Roots of ratios of squares; NaN for a head that writes or reads nothing, as all do that read one number."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(np.maximum(whole, 0.0) / apart)
 
 
 def _squares(
