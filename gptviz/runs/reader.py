@@ -246,7 +246,8 @@ class Run:
             return f"Its run directory is gone: {self.path} was deleted or moved. What was read of it is still shown."
         if status == "killed":
             return f"Its process was killed after step {max(self.steps, default=0)}."
-        return f"{status.capitalize()}{at}{': ' if 'cause' in end else ''}{end.get('cause', '')}."
+        cause = f": {end['cause']}" if "cause" in end else ""
+        return f"{status.capitalize()}{at}{cause}."
 
     @property
     def torn(self) -> str:
@@ -534,9 +535,9 @@ class Run:
         return steps[-1]
 
     def _snapshot(self, step: int, probe: int, fields: Arrays) -> Snapshot:
-        ids = np.array(self.info["probes"][probe]["ids"], dtype=np.int32)
         from gptviz.tokenizers import visible_tokens
 
+        ids = np.array(self.info["probes"][probe]["ids"], dtype=np.int32)
         tokens = tuple(visible_tokens(self.tokenizer, ids) if self.tokenizer else map(str, ids))
         main = {name: fields.pop(name) for name in ("pattern", "loss", "top_ids", "top_probs")}
         nonfinite = fields.pop("nonfinite", None)
