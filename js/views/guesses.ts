@@ -62,8 +62,8 @@ function name_counts(pen: Pen, table: Table, view: View): void {
 
 /** How many of the columns before the first drawn one are judged. */
 export function hidden_of(view: View, first: number): number {
-  const n = view.arrays.right!.shape[1]!, rows = view.arrays.right!.shape[0]!;
-  return Array.from({ length: first }, (_, at) => Array.from({ length: rows }, (_, row) => view.arrays.right!.values[row * n + at]!).some((one) => one !== 2)).filter(Boolean).length;
+  const [rows] = view.arrays.right!.shape, judged = (at: number) => Array.from({ length: rows! }, (_, row) => verdict(view, row, at)).some((one) => one !== 2);
+  return Array.from({ length: first }, (_, at) => at).filter(judged).length;
 }
 
 function draw_row(pen: Pen, table: Table, scene: Scene, row: number): void {
