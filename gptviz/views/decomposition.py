@@ -80,5 +80,5 @@ def decomposition_in_words(
     largest = np.argsort(-np.abs(terms), axis=None, kind="stable")[:SAID]
     pairs = zip(*np.unravel_index(largest, terms.shape), strict=True)
     queries, keys = detail.labels["query_component"], detail.labels["key_component"]
-    rows = [[queries[i], keys[j], precise(terms[i, j], 4, signed=True)] for i, j in pairs]
+    rows = [[queries[i], keys[j], precise(float(terms[i, j]), 4, signed=True)] for i, j in pairs]
     return sentence, ["query side", "key side", "adds"], rows
