@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from gptviz.arguments import whole_number
 from gptviz.config import GPTConfig
-from gptviz.derivation import Plan, WeightsOfNorms, foreign, plan, token_losses
+from gptviz.derivation import Plan, WeightsOfNorms, foreign, own_code, plan, token_losses
 from gptviz.model import GPT, HookPoint
 from gptviz.naming import AFTER_THE_BLOCKS, AXES, Address, human_bytes, index_within, shape_of
 
@@ -59,8 +59,11 @@ _RUNNING: "ContextVar[Recording | None]" = ContextVar("_RUNNING", default=None)
 """Whose pass this is. A hook may record within a recording, and another thread at the same time: all pass one point."""
 
 
-class _Complete(Exception):
-    """All that was asked for has passed. Ends the pass, through whatever modules it is in."""
+class _Complete(BaseException):
+    """All that was asked for has passed. Ends the pass, through whatever modules it is in.
+
+    No `Exception`: code there that catches those does not mean this.
+    """
 
 
 class Recording:
@@ -156,9 +159,12 @@ class Recording:
         captured = self.plan.captured  # ordered as `AXES`, so that what comes behind the blocks is last
         if self.edited or self.grad or _has_any_global_hook() or captured[-1][0] in AFTER_THE_BLOCKS:
             return False
-        last = max((layer for _, layer in captured if layer is not None), default=span.start)
-        parts: Any = self.model.transformer
-        return not awaited([*list(parts.h)[last : span.stop], parts.ln_f, self.model.lm_head, self.model.logits])
+        last = max((layer for _, layer in captured if layer is not None), default=None)
+        model, parts = self.model, cast("Any", self.model.transformer)
+        behind = [*list(parts.h)[last or span.start : span.stop], parts.ln_f, model.lm_head, model.logits]
+        if last is None:
+            behind += parts.wpe, model.pos_embed, parts.drop
+        return not awaited(behind)
 
     def _needed_points(self) -> Iterator[tuple[Address, HookPoint]]:
         addresses: Iterable[Address] = self.plan.captured
@@ -352,12 +358,19 @@ class undisturbed:
 
 
 def awaited(modules: Sequence[nn.Module]) -> bool:
-    """Whether somebody's hook or listener waits for what passes in one of these modules, or in a part of it."""
-    return any(
-        part._forward_hooks or part._forward_pre_hooks or (isinstance(part, HookPoint) and part.listeners)
-        for module in modules
-        for part in module.modules()
-    )
+    """Whether a hook, a listener or somebody's own code waits for what passes in these modules, or in a part of one.
+
+    Own code may also call a part twice, which only a whole pass shows.
+    """
+    waiting = list(modules)
+    while waiting:
+        part = waiting.pop()
+        if part._forward_hooks or part._forward_pre_hooks or own_code(part):
+            return True
+        if isinstance(part, HookPoint) and part.listeners:
+            return True
+        waiting += filter(None, part._modules.values())  # `modules()` takes several times as long
+    return False
 
 
 def run_layers(model: GPT, idx: Tensor, start: tuple[int, Tensor] | None, span: range) -> None:

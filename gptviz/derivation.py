@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptviz.config import ACTIVATIONS, GPTConfig
-from gptviz.model import GPT, MLP, Block, CausalSelfAttention, LayerNorm, attention_scores
+from gptviz.model import GPT, MLP, Block, CausalSelfAttention, HookPoint, LayerNorm, attention_scores
 from gptviz.naming import Address
 
 DERIVED = {
@@ -108,9 +108,21 @@ NORMS = ("ln_1", "ln_1_scale", "ln_2", "ln_2_scale")
 INSIDE_ATTENTION = ("scores", "z")
 
 _FORWARDS: dict[Any, Any] = {kind: kind.forward for kind in (Block, LayerNorm, CausalSelfAttention, MLP, nn.Dropout)}
+_ALL_FORWARDS = _FORWARDS | {kind: kind.forward for kind in (HookPoint, nn.Linear, nn.Embedding)}
 _EXPLICIT_ATTENTION = CausalSelfAttention.explicit_attention
 _RUN_INSTEAD = frozenset({"forward", "explicit_attention", "_call_impl", "_compiled_call_impl"})
 """What, among a module's own attributes, is run instead of the code of its class."""
+
+
+def own_code(module: nn.Module) -> bool:
+    """Whether calling a module runs code that is neither the model's nor torch's: it may do anything.
+
+    Example:
+        >>> own_code(nn.Dropout()), own_code(nn.Sequential())
+        (False, True)
+    """
+    kind: Any = type(module)
+    return _ALL_FORWARDS.get(kind) is not kind.forward or not vars(module).keys().isdisjoint(_RUN_INSTEAD)
 
 
 def foreign(model: GPT) -> tuple[Address, ...]:
@@ -124,6 +136,9 @@ def foreign(model: GPT) -> tuple[Address, ...]:
     intact = frozenset(kind for kind, forward in _FORWARDS.items() if kind.forward is forward)
     for layer, block in enumerate(model.transformer.h):
         parts: dict[str, Any] = block._modules
+        if not isinstance(block, Block):  # a block of another make, or ours within something
+            found += [(name, layer) for name in DERIVED if name != "loss"]
+            continue
         attn, mlp = parts["attn"], parts["mlp"]
         names: list[str] = [] if _as_written(block, Block, intact) else [*NORMS]
         if not _attention_as_written(attn, intact):

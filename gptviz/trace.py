@@ -310,7 +310,7 @@ def record(
     afterwards as they were, also after an exception. Dropout is off during the pass. Edits that are active
     (`intervene`, or forward hooks on hook points) apply, and the edited values are what is recorded. Forward hooks
     of your own on submodules run; those on the whole model do not, because its parts are called one by one. The pass
-    ends behind the last value asked for, unless an edit, a hook or a listener waits for something further on.
+    ends behind the last value asked for, unless an edit, a hook, a listener or code of your own waits further on.
 
     Args:
         model: A `GPT`; also compiled or wrapped for data parallelism (then its inner module runs, which a note says).

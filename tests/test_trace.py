@@ -7,8 +7,10 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 
 from gptviz.derivation import DERIVED
 from gptviz.model import GPT, MLP, CausalSelfAttention, GPTConfig, HookPoint, LayerNorm, attention_scores
@@ -762,27 +764,42 @@ def test_a_trace_in_half_precision_can_be_checked():
 # --- the pass ends behind the last value asked for -------------------------------------------------------------------
 
 
-def must_not_run(*_):
-    raise AssertionError("nobody asked for what this part computes")
+class Used(TorchFunctionMode):
+    """The parameters that operations are called with."""
+
+    def __enter__(self):
+        self.parameters: set[int] = set()
+        return super().__enter__()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.parameters |= {id(arg) for arg in args if isinstance(arg, nn.Parameter)}
+        return func(*args, **(kwargs or {}))
 
 
 def test_the_pass_ends_behind_the_last_value_asked_for():
-    model = make_model()
+    model, used = make_model(), Used()
     expected = record(model, IDS)
     blocks = model.transformer.h
-    for part in (blocks[1].mlp, blocks[2], model.transformer.ln_f, model.lm_head):
-        part.forward = must_not_run
+    behind = {id(part.weight) for part in (blocks[1].mlp.c_fc, blocks[2].ln_1, blocks[2].attn.c_attn,
+                                           model.transformer.ln_f)}
     for options in ({"layers": 1}, {"layers": [0, 1], "heads": 1}, {"layers": [1, 0], "dtype": torch.float64}):
-        trace = record(model, IDS, names="pattern", **options)
+        with used:
+            trace = record(model, IDS, names="pattern", **options)
+        assert id(blocks[1].attn.c_attn.weight) in used.parameters
+        assert not behind & used.parameters
         heads = slice(None) if options.get("heads") is None else [1]
         assert_near(trace["pattern", 1], expected["pattern", 1][heads].to(trace["pattern", 1]))
-    together = record(model, [IDS, IDS[:3]], names=["embed", "q"], layers=0)
+    with used:
+        together = record(model, [IDS, IDS[:3]], names=["embed", "q"], layers=0)
+    assert id(blocks[0].mlp.c_fc.weight) not in used.parameters
     assert_near(together[1]["q"], expected["q", 0][None, :, :3])
-    blocks[0].forward = must_not_run
-    assert_near(record(model, IDS, names=["embed", "pos_embed"])["pos_embed"], expected["pos_embed"])
+    with used:
+        assert_near(record(model, IDS, names=["embed", "pos_embed"])["pos_embed"], expected["pos_embed"])
+    assert id(blocks[0].ln_1.weight) not in used.parameters
     for names in ("ln_final", "loss", "resid_pre.2"):
-        with pytest.raises(AssertionError, match="nobody asked"):
+        with used:
             record(model, IDS, names=names)
+        assert id(blocks[1].mlp.c_fc.weight) in used.parameters
 
 
 @pytest.mark.parametrize("options", [{}, {"heads": 0}, {"dtype": torch.float64}], ids=str)
@@ -812,14 +829,64 @@ def test_whoever_waits_further_on_is_not_cut_off():
     assert heard(blocks[2].attn.c_proj.register_forward_pre_hook(note)) == 1
     assert heard(model.transformer.ln_f.register_forward_hook(note)) == 1
     assert heard(model.lm_head.register_forward_hook(note), "embed") == 1
+    assert heard(model.transformer.wpe.register_forward_hook(note), "embed") == 1
+    assert heard(model.transformer.drop.register_forward_hook(note), "pos_embed") == 1
     assert heard(model.hook_points["mlp_out", 2].register_forward_hook(note)) == 1
     assert heard(register_module_forward_pre_hook(note)) > 20
-    listeners = model.hook_points["logits", None].listeners
-    listeners.append(note)
-    try:
-        assert heard(contextlib.nullcontext()) == 1
-    finally:
+    for address, names in ((("logits", None), "pattern.0"), (("pos_embed", None), "embed")):
+        listeners = model.hook_points[address].listeners
+        listeners.append(note)
+        assert heard(contextlib.nullcontext(), names) == 1
         listeners.remove(note)
+
+
+def run_twice(block: nn.Module) -> None:
+    once = block.forward
+    block.forward = lambda x: once(once(x))
+
+
+def wrap(model: GPT) -> None:
+    """Layer 1 in a module that runs it twice."""
+    block = model.transformer.h[1]
+    model.transformer.h[1] = nn.Sequential(block, block)
+
+
+@pytest.mark.parametrize("change", [lambda model: run_twice(model.transformer.h[1]), wrap], ids=["forward", "module"])
+@pytest.mark.parametrize("options", [{}, {"names": "resid_post"}, {"names": "q", "heads": 0}], ids=str)
+def test_what_passes_twice_is_refused_whatever_is_asked_for(change, options):
+    model = make_model()
+    change(model)
+    with pytest.raises(RuntimeError, match="passed twice"):
+        record(model, IDS, layers=1, **options)
+
+
+def test_code_of_ones_own_that_catches_exceptions_sees_none_at_the_end_of_a_pass():
+    model, seen = make_model(), []
+    norm = model.transformer.h[1].ln_1.forward
+
+    def guarded(x):
+        try:
+            return norm(x)
+        except Exception as error:
+            seen.append(error)
+            raise
+
+    model.transformer.h[1].ln_1.forward = guarded
+    expected = record(model, IDS)["resid_pre", 2]
+    embedding = model.embedding
+
+    def embed(idx):
+        try:
+            return embedding(idx)
+        except Exception as error:
+            seen.append(error)
+            raise
+
+    model.embedding = embed
+    assert_near(record(model, IDS, names="resid_pre.2")["resid_pre", 2], expected)
+    record(model, IDS, names="ln_1", layers=1)
+    record(model, IDS, names="embed")
+    assert seen == []
 
 
 def test_a_pass_that_ends_early_leaves_the_model_as_found():
