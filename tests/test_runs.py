@@ -23,6 +23,7 @@ from gptviz.runs import (
     RunLocked,
     RunWriter,
     journal,
+    lock,
     open_run,
     resume_points,
     schedule,
@@ -185,6 +186,19 @@ def test_a_line_that_is_being_written_is_not_called_torn(run):
     assert open_run(run.path).torn == ""
     os.truncate(run.path / "journal.jsonl", (run.path / "journal.jsonl").stat().st_size - 10)
     writer.close()
+
+
+def test_a_line_whose_writer_ends_while_it_is_read_is_not_called_torn(run, monkeypatch):
+    journal = run.path / "journal.jsonl"
+    whole, holder = journal.read_bytes(), lock.holder
+    journal.write_bytes(whole[:-9])
+
+    def ends(folder):
+        journal.write_bytes(whole)
+        return holder(folder)
+
+    monkeypatch.setattr(lock, "holder", ends)  # between the two looks of a reader
+    assert open_run(run.path).torn == ""
 
 
 # --- reading ------------------------------------------------------------------------------------------------

@@ -103,8 +103,8 @@ def open_run(name_or_path: str | Path) -> "Run":
     """
     packaged = packaged_runs()
     run = Run(packaged.get(str(name_or_path), path_of(name_or_path)))
-    if run.torn:
-        warnings.warn(run.torn, RuntimeWarning, stacklevel=2)
+    if torn := run.torn:
+        warnings.warn(torn, RuntimeWarning, stacklevel=2)
     return run
 
 
@@ -260,6 +260,9 @@ class Run:
         self._history.poll()
         lines = self._history.lines
         if not lines.torn or lock.holder(self.path):
+            return ""
+        self._history.poll()  # whoever was writing that line may have finished it, and the run, meanwhile
+        if not lines.torn:
             return ""
         return (f"The last line of {lines.path} is torn (the process that wrote it was killed); its {lines.torn} bytes "
                 "are passed over. Nothing that was committed is lost, and the run can be read and resumed.")
