@@ -175,11 +175,9 @@ class Recording:
 
     def _listener(self, address: Address) -> Callable[[Tensor], object]:
         keep = self._refer if self.selection.whole or self.grad else self._take
-        if address[0] not in ("embed", "pos_embed", "loss"):
-            return functools.partial(keep, address)
         if address[0] == "loss":
             return lambda logits: self._own() and keep(address, token_losses(logits.detach(), self.padded))
-        if self.grad:  # all parameters may be frozen: let gradients begin here
+        if self.grad and address[0] in ("embed", "pos_embed"):  # all parameters may be frozen: let gradients begin here
             return lambda embed: self._own() and keep(
                 address, embed if embed.requires_grad else embed.requires_grad_()
             )
