@@ -70,11 +70,11 @@ export function lines_of({ pattern }: Pick<Scene, "pattern">, [layer, head]: Pla
   return found;
 }
 
-/** Of more lines than the eye can follow the stronger ones; from which weight on, and how many are left out. */
-export function thinned(all: Found[], filter: Pin | null): { all: Found[]; from: number; left_out: number } {
+/** Of more lines than the eye can follow the stronger ones, and all of the selected query; from which weight on, and how many are left out. */
+export function thinned(all: Found[], filter: Pin | null, selected: number): { all: Found[]; from: number; left_out: number } {
   const count = (those: Found[]) => those.reduce((sum, { lines, outside }) => sum + lines.length + outside.length, 0), before = count(all);
   if (filter || before <= many) return { all, from: faintest(filter), left_out: 0 };
-  const strong = ([, , p]: Line) => p >= when_many, kept = all.map((one) => ({ ...one, lines: one.lines.filter(strong), outside: one.outside.filter(strong) }));
+  const strong = ([query, , p]: Line) => p >= when_many || query === selected, kept = all.map((one) => ({ ...one, lines: one.lines.filter(strong), outside: one.outside.filter(strong) }));
   return { all: kept, from: when_many, left_out: before - count(kept) };
 }
 

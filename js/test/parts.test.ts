@@ -8,9 +8,9 @@ import { compared_words, shown_pattern, whose } from "../shown.ts";
 import { at, luminance, parse, points } from "../colour.ts";
 import { in_table, is_zero, precise, signed } from "../text.ts";
 import { scales_words, sentence as cell_sentence, singular_words } from "../views/circuits.ts";
-import { count_words, found as found_pairs } from "../views/composition.ts";
+import { count_words, found as found_pairs, panels as compositions } from "../views/composition.ts";
 import { both } from "../views/edits.ts";
-import { found as points_found, project } from "../views/embeddings.ts";
+import { bar_of, found as points_found, project } from "../views/embeddings.ts";
 import { mask_note, sentence } from "../views/head.ts";
 import { counted, end_of } from "../views/head_scores.ts";
 import { opacity } from "../views/lines.ts";
@@ -106,11 +106,33 @@ test("lines between heads are the strongest above the null", () => {
   assert.deepEqual(of({ kind: "V" }), [[2, 0, 0, 1, 1]]);
   assert.deepEqual(of({ most: 1 }), [[2, 0, 0, 1, 1]]);
   const said = (options: object) => count_words(found_pairs({ detail, look, options: { kind: "all", most: 9, own: false, ...options } }));
-  assert.match(said({}), /^2 of 3 pairs are above 0\.200, .* by chance about 0\.1 would be\. 1 is above 0\.500, .* the grey line may be chance\.$/);
-  assert.match(said({ kind: "Q" }), / None is above 0\.500, /);
+  assert.match(said({}), /^2 of 3 pairs of heads are above 0\.200, .* by chance about 0\.1 would be\. 1 is above 0\.500; .* no pair is\. The grey line may be chance\.$/);
+  assert.match(said({ kind: "Q" }), / None is above 0\.500; /);
   assert.match(said({ most: 1 }), /Drawn are the strongest 1\./);
-  assert.match(said({ kind: "V" }), /^1 of 1 pairs .* 1 is above 0\.500, .* 95 times in 100\.$/);
+  assert.match(said({ kind: "V" }), /^1 of 1 pairs of heads .* 1 is above 0\.500; in 95 of 100 models of random weights no pair is\.$/);
   assert.match(said({ kind: "K" }), /^0 of 1 pairs .* would be\.$/);
+  for (const kind of [1, 2]) (detail.arrays.scores!.values as Float32Array)[at(kind, 0, 1, 1, 0)] = 0;
+  assert.match(said({ own: true }), /^1 of 3 \(1 pair of heads, each by Q, K and V\) are above /);
+});
+
+test("the legend of composition explains the lines that are drawn, and no others", () => {
+  const legend = (q: number, v: number) => {
+    const scores = new Float32Array(3 * 4).fill(NaN), words: string[] = [];
+    scores[1] = q; scores[9] = v; // L0H0 to L1H0, by Q and by V
+    const detail = view("composition", { scores: array([3, 2, 1, 2, 1], scores), null_high: array([1], [0.2]), null_strongest: array([1], [0.5]) });
+    const own: any = { fillText: (text: string) => words.push(text), measureText: (text: string) => ({ width: 6 * text.length }) };
+    const here: any = { detail, view: detail, look: { layer: 0, head: 0 }, options: { kind: "all", most: 9, own: false }, pattern: { n_layer: 2, n_head: 1 }, theme: { series: [] }, measure: (text: string) => 6 * text.length };
+    compositions[0]!.mark(new Proxy(own, { get: (target, key) => target[key] ?? (() => undefined) }), compositions[0]!.layout(here, 800), here);
+    return words.filter((one) => /^[QKV]$|^width|^grey/.test(one)).join(" ");
+  };
+  assert.equal(legend(0.1, 0.1), "");
+  assert.equal(legend(0.3, 0.1), "Q width: score grey: may be chance");
+  assert.equal(legend(0.1, 0.9), "V width: score");
+});
+
+test("the bar of a negative cosine goes to the left of 0", () => {
+  assert.deepEqual([bar_of(0.5, false, 52), bar_of(0.5, true, 52), bar_of(-0.5, true, 52)], [[0, 26], [26, 39], [13, 26]]);
+  assert.deepEqual([bar_of(-0.01, true, 52), bar_of(0, true, 52)], [[23, 26], [26, 26]]);
 });
 
 test("turning points keeps their distances, and a search finds their names", () => {

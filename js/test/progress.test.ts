@@ -99,6 +99,13 @@ test("the names of the charts are explained", () => {
   assert.ok(bands[0]!.heading(scene(spread, { what: "weights" })).subtitle.startsWith("value of the weights ↑"));
 });
 
+test("charts side by side share the words of their axis, which touch no number of the next", () => {
+  const one = spread!.arrays.part_0!, part = (spread!.content!.parts as any[])[0], parts = ["attn.c_attn", "mlp.c_fc"].map((name) => ({ ...part, name, kind: "weights" }));
+  const view = { ...spread!, content: { ...spread!.content, parts }, arrays: { ...spread!.arrays, part_0: one, part_1: one } };
+  const words = written(bands[0]!, scene(view, { what: "weights" }, { theme: { series: ["red"] } }));
+  assert.deepEqual([words.filter((said) => said === "step →").length, words.filter((said) => said === "10").length], [1, 2]);
+});
+
 test("bands have the ends of nine tenths of the values and a chart for each layer and part", () => {
   const part = { rows: 1, values: spread!.arrays.part_0!.values };
   assert.deepEqual(at(part, 0, 0), [-4, -2, -1, 0, 1, 2, 8]);

@@ -7,8 +7,8 @@ import { Pattern } from "../pattern.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { table_of } from "../views/decomposition.ts";
-import { walk_lines } from "../views/lines.ts";
-import { scores_of } from "../views/querykey.ts";
+import { sentences, walk_lines } from "../views/lines.ts";
+import { panels as querykeys, scores_of } from "../views/querykey.ts";
 import { choice_of, controls, listed, panels, split, top_of } from "../views/writes.ts";
 
 const base = { title: "", subtitle: "", units: {}, range: {}, checks: [] };
@@ -36,6 +36,11 @@ test("where nothing follows, the menu and the heading call the target the model'
   assert.deepEqual(menu(last), ["model's own answer (nothing follows)", "true next token (none here)"]);
   assert.equal(panels[0]!.heading(at(writes)).subtitle, "to the logit of ‘a’ at 7");
   assert.equal(panels[0]!.heading(at(last)).subtitle, "to the logit of ‘c’, the model's own answer, at 7");
+});
+
+test("the row that moves the logit most is not said to be a share of the whole", () => {
+  const here = { view: writes, detail: writes, detail_words: "", options: { target: "0", against: "truth" }, look: { query: 7 } } as unknown as Scene;
+  assert.match(panels[0]!.says!(here), /L0 attn_out moves it most: \+1\.50, \+2\.75 of it L0H0; all together 2\.00\.$/);
 });
 
 test("rows are sublayers or their parts; of many the ten largest and the others", () => {
@@ -84,10 +89,20 @@ test("no weight that the caption counts in is lost: what goes to keys outside th
 
 test("of too many lines the stronger ones are drawn, and it is known how many are not", () => {
   const many: Found = { lines: Array.from({ length: 70 }, (_, i): Line => [i, 0, i < 10 ? 0.5 : 0.05]), outside: [[0, 90, 0.05], [1, 91, 0.3]], queries: [], absent: 0, broken: 0 };
-  const { all, from, left_out } = thinned([many], null);
+  const { all, from, left_out } = thinned([many], null, 99);
   assert.deepEqual([all[0]!.lines.length, all[0]!.outside, from, left_out], [10, [[1, 91, 0.3]], 0.08, 61]);
-  assert.deepEqual([thinned([many], { side: "key", at: 0 }).from, thinned([many], { side: "key", at: 0 }).left_out], [0.002, 0]);
-  assert.equal(thinned([{ ...many, lines: many.lines.slice(0, 50) }], null).from, 0.02);
+  const of_key = thinned([many], { side: "key", at: 0 }, 99);
+  assert.deepEqual([of_key.from, of_key.left_out], [0.002, 0]);
+  assert.equal(thinned([{ ...many, lines: many.lines.slice(0, 50) }], null, 99).from, 0.02);
+});
+
+test("the selected query keeps its lines where others lose theirs, and the caption says so", () => {
+  const many: Found = { lines: Array.from({ length: 70 }, (_, i): Line => [i, 0, 0.05]), outside: [[69, 90, 0.05], [68, 91, 0.05]], queries: [], absent: 0, broken: 0 };
+  const { all, left_out } = thinned([many], null, 69);
+  assert.deepEqual([all[0]!.lines, all[0]!.outside, left_out], [[[69, 0, 0.05]], [[69, 90, 0.05]], 70]);
+  const said = (own: boolean) => sentences({ ...scene, look: { ...scene.look, query: 69 }, detail_words: "" }, { filter: null, heads: 1, from: 0.08, left_out, own, outside: 0, absent: 0, broken: 0 })[1]!;
+  assert.match(said(true), /^Lines: weights of the shown queries from 0\.08 on \(of query 69 from 0\.02 on\), by width\. 70 /);
+  assert.match(said(false), /from 0\.08 on, by width/);
 });
 
 test("a head whose rows are not here is counted, not drawn as zero", () => {
@@ -125,6 +140,15 @@ test("scores are q · k / √d, weights their softmax", () => {
   const { scores, weights } = scores_of(detail, 1);
   assert.deepEqual([...scores], [2, 1]);
   assert.ok(Math.abs(weights[0]! - 1 / (1 + Math.exp(-1))) < 1e-12 && Math.abs(weights[0]! + weights[1]! - 1) < 1e-12);
+});
+
+test("the column of scores shows two digits of the largest, however small it is", () => {
+  const words: string[] = [], own: any = { fillText: (text: string) => words.push(text), measureText: (text: string) => ({ width: 6 * text.length }) }, colours = { css: Array(256).fill("red") };
+  const detail: View = { ...base, kind: "querykey", labels: {}, arrays: { q: floats([2, 1], [0, 1]), k: floats([2, 1], [-0.0021, 0.0004]) } };
+  const here = { ...scene, view: detail, detail, detail_words: "", tokens: ["a", "b"], look: { ...scene.look, query: 1 }, corner: { query: 0, key: 0 }, place: { window: 2 }, theme: { series: [], diverging: colours, sequential: colours }, measure: (text: string) => 6 * text.length } as unknown as Scene;
+  const panel = querykeys[0]!;
+  panel.draw(new Proxy(own, { get: (target, key) => target[key] ?? (() => undefined) }), panel.layout(here, 1000), here);
+  assert.ok(words.includes("−0.0021") && words.includes("0.0004"), words.join(" "));
 });
 
 test("a table keeps its sum when the small components stand together", () => {

@@ -10,8 +10,8 @@ interface Graph extends Sized {
   foot: number; lines: number; narrow: boolean;
 }
 export interface Edge { kind: 0 | 1 | 2; from: [number, number]; to: [number, number]; score: number }
-/** The pairs of the asked kinds and heads; those above the null, the strongest first; how many are clear of chance; the score of the thickest line. */
-export interface Found { pairs: number; above: Edge[]; clear: number; drawn: Edge[]; high: number; strongest: number; thickest: number }
+/** The pairs of the asked kinds and heads, and of how many pairs of heads they are; those above the null, the strongest first; how many are clear of chance; the score of the thickest line. */
+export interface Found { pairs: number; of_heads: number; above: Edge[]; clear: number; drawn: Edge[]; high: number; strongest: number; thickest: number }
 
 const letters = ["Q", "K", "V"] as const, dashes = [[], [5, 3], [1.5, 3]], by_chance = 0.025, line = 18;
 
@@ -19,6 +19,7 @@ const letters = ["Q", "K", "V"] as const, dashes = [[], [5, 3], [1.5, 3]], by_ch
 export function found(scene: Pick<Scene, "detail" | "options" | "look">): Found {
   const { detail, options, look } = scene, { values, shape } = detail!.arrays.scores!, one = (name: string) => detail!.arrays[name]!.values[0]!;
   const [, n_layer, n_head] = shape as [number, number, number], above: Edge[] = [], per = n_layer * n_head, high = one("null_high"), strongest = one("null_strongest");
+  const of_heads = new Set<number>();
   let pairs = 0, thickest = 2 * strongest; // whatever is asked for, so that a line keeps its width; and nothing near chance is thick
   values.forEach((score, at) => {
     if (score > thickest) thickest = score;
@@ -27,24 +28,26 @@ export function found(scene: Pick<Scene, "detail" | "options" | "look">): Found 
     const edge: Edge = { kind, score, from: [Math.floor(from / n_head), from % n_head], to: [Math.floor(to / n_head), to % n_head] };
     if (options.own && ![edge.from, edge.to].some(([layer, head]) => layer === look.layer && head === look.head)) return;
     pairs++;
+    of_heads.add(at % (per * per));
     if (score > high) above.push(edge);
   });
   above.sort((a, b) => b.score - a.score);
-  return { pairs, above, clear: above.filter((edge) => edge.score > strongest).length, drawn: above.slice(0, Number(options.most)), high, strongest, thickest };
+  return { pairs, of_heads: of_heads.size, above, clear: above.filter((edge) => edge.score > strongest).length, drawn: above.slice(0, Number(options.most)), high, strongest, thickest };
 }
 
 /** How many pairs are drawn and why no more, and how many chance would give. */
-export function count_words({ pairs, above, clear, drawn, high, strongest }: Found): string {
+export function count_words({ pairs, of_heads, above, clear, drawn, high, strongest }: Found): string {
   const chance = by_chance * pairs, expected = chance < 10 ? fixed(chance, 1) : whole(Math.round(chance));
   const most = drawn.length < above.length ? ` Drawn are the strongest ${drawn.length}.` : "";
-  const first = `${whole(above.length)} of ${whole(pairs)} pairs are above ${fixed(high, 3)}, what 97.5 % of random matrices stay below: by chance about ${expected} would be.${most}`;
+  const counted = pairs === of_heads ? `${whole(pairs)} pairs of heads` : `${whole(pairs)} (${whole(of_heads)} ${of_heads === 1 ? "pair" : "pairs"} of heads, each by Q, K and V)`;
+  const first = `${whole(above.length)} of ${counted} are above ${fixed(high, 3)}, what 97.5 % of random matrices stay below: by chance about ${expected} would be.${most}`;
   const grey = drawn.filter((edge) => edge.score <= strongest).length;
-  return !above.length ? first : `${first} ${clear ? `${whole(clear)} ${clear === 1 ? "is" : "are"}` : "None is"} above ${fixed(strongest, 3)}, what the strongest pair of a model of random weights stays below 95 times in 100`
-    + `${grey ? `; ${grey === 1 ? "the grey line" : `the ${whole(grey)} grey lines`} may be chance` : ""}.`;
+  return !above.length ? first : `${first} ${clear ? `${whole(clear)} ${clear === 1 ? "is" : "are"}` : "None is"} above ${fixed(strongest, 3)}; in 95 of 100 models of random weights no pair is.`
+    + `${grey ? ` ${grey === 1 ? "The grey line" : `The ${whole(grey)} grey lines`} may be chance.` : ""}`;
 }
 
 function layout(scene: Scene, width: number): Graph {
-  const { n_layer = 1, n_head = 1 } = scene.pattern ?? {}, step_y = n_head > 8 ? 24 : 36, x0 = 44, narrow = width < 480;
+  const { n_layer = 1, n_head = 1 } = scene.pattern ?? {}, step_y = n_head > 8 ? 24 : 36, x0 = 44, narrow = width < 540;
   if (!scene.detail) return { width, height: 28, n_layer, n_head, x0, step_x: 0, y0: 0, step_y, edges: [], foot: 0, lines: 0, narrow };
   const step_x = n_layer > 1 ? Math.min(220, (width - x0 - 20) / (n_layer - 1)) : 0, foot = 44 + n_head * step_y + 8;
   const lines = wrap(count_words(found({ ...scene, options: { ...scene.options, own: false } })), width, font(scene.theme), scene.measure).length + 1; // `own` follows the mouse
@@ -58,8 +61,7 @@ function mark(ctx: CanvasRenderingContext2D, graph: Graph, scene: Scene): void {
   if (!scene.detail) return pen.text(scene.detail_words, 0, 18, { colour: theme.ink_3 });
   const all = found(scene), hovered = scene.spot as number | undefined;
   graph.edges = all.drawn;
-  const thick = (score: number) => 1 + (3 * (score - all.high)) / (all.thickest - all.high);
-  for (const [i, edge] of [...all.drawn.entries()].reverse()) curve(pen, graph, edge, i === hovered ? theme.ink : edge.score > all.strongest ? colour_of(theme.series, edge.kind) : theme.ink_3, thick(edge.score) + (i === hovered ? 1 : 0));
+  for (const [i, edge] of [...all.drawn.entries()].reverse()) curve(pen, graph, edge, i === hovered ? theme.ink : edge.score > all.strongest ? colour_of(theme.series, edge.kind) : theme.ink_3, thick(edge.score, all) + (i === hovered ? 1 : 0));
   draw_heads(pen, graph, scene);
   draw_legend(pen, graph, all);
   const below = graph.foot + (graph.narrow ? 20 : 0) + 28, edge = all.drawn[hovered ?? 0];
@@ -82,23 +84,29 @@ function draw_heads(pen: Pen, graph: Graph, { theme, look }: Scene): void {
   for (let head = 0; head < graph.n_head; head++) pen.text(`H${head}`, 14, place(graph, [0, head])[1] + 4, name(head === look.head));
 }
 
-/** Q, K and V by colour, dash and letter; how a line's width says its score. */
-function draw_legend(pen: Pen, { foot, narrow }: Graph, { high, thickest }: Found): void {
-  const { theme } = pen;
-  for (const kind of [0, 1, 2] as const) {
-    pen.line(kind * 56, foot - 4, kind * 56 + 28, foot - 4, colour_of(theme.series, kind), 2, dashes[kind]!);
-    pen.text(letters[kind], kind * 56 + 34, foot, { weight: 700, colour: theme.ink });
-  }
+/** Of the lines that are drawn: Q, K and V by colour, dash and letter; how a line's width says its score; what grey is. */
+function draw_legend(pen: Pen, { foot, narrow }: Graph, all: Found): void {
+  const { theme } = pen, { drawn, high, strongest } = all;
+  if (!drawn.length) return;
+  ([0, 1, 2] as const).filter((kind) => drawn.some((edge) => edge.kind === kind)).forEach((kind, i) => {
+    const clear = drawn.some((edge) => edge.kind === kind && edge.score > strongest);
+    pen.line(i * 56, foot - 4, i * 56 + 28, foot - 4, clear ? colour_of(theme.series, kind) : theme.ink_3, 2, dashes[kind]!);
+    pen.text(letters[kind], i * 56 + 34, foot, { weight: 700, colour: theme.ink });
+  });
   let x = narrow ? 0 : 184;
   const y = foot + (narrow ? 20 : 0), put = (said: string) => { pen.text(said, x, y); x += pen.width(said) + 6; };
   put("width: score");
-  for (const [score, width] of [[high, 1], [thickest, 4]] as const) {
-    pen.line(x, y - 4, x + 28, y - 4, theme.ink_2, width);
+  for (const score of [high, drawn[0]!.score]) {
+    pen.line(x, y - 4, x + 28, y - 4, theme.ink_2, thick(score, all));
     x += 34;
     put(fixed(score, 3));
     x += 6;
   }
+  if (drawn.some((edge) => edge.score <= strongest)) put("grey: may be chance");
 }
+
+/** The width of a line. */
+const thick = (score: number, { high, thickest }: Found): number => 1 + (3 * (score - high)) / (thickest - high);
 
 const words = ({ kind, from, to, score }: Edge, { high, strongest }: Found): string =>
   `${head_name(...from)} → ${head_name(...to)}: ${letters[kind]}-composition ${fixed(score, 3)} vs random ${fixed(high, 3)}${score > strongest ? "" : ", as chance may give"}`;

@@ -81,12 +81,12 @@ function draw(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
 /** What the names of the charts stand for. */
 const legend_of = (parts: Part[]): string => parts.filter(({ words }) => words).map(({ name, words }) => `${name}: ${words}`).join(" · ");
 
-/** The axis of the steps, below the lowest chart of each column. */
+/** The axis of the steps, below the lowest chart of each column; the first of those in a row says what it is. */
 function axes(pen: Pen, grid: Grid): void {
   const lowest = new Map(grid.tiles.map((tile) => [tile.x, tile])), { wide } = grid; // tiles come from the top
   for (const tile of lowest.values()) {
     const y = tile.y + tall + 18;
-    pen.text("step →", tile.x - 16, y, { align: "right" });
+    if (![...lowest.values()].some((other) => other.y === tile.y && other.x < tile.x)) pen.text("step →", tile.x - 16, y, { align: "right" });
     name_steps(pen, { ...grid, y, width: tile.x + wide, x_of: (step) => x_of(grid, tile, step) }, null);
   }
 }

@@ -4,7 +4,7 @@ import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { NumberArray } from "../payload.ts";
 import type { Scene } from "../scene.ts";
-import { ellipsis, fixed, quoted } from "../text.ts";
+import { ellipsis, fixed, is_zero, quoted } from "../text.ts";
 
 interface Cloud extends Sized { side: number; tall: number; list: { x: number; y: number; w: number } }
 
@@ -108,6 +108,12 @@ function neighbours(scene: Scene, at: number): [number, number][] {
   return at < 0 ? [] : Array.from({ length: k }, (_, j): [number, number] => [near!.values[at * k + j]!, cosine!.values[at * k + j]!]);
 }
 
+/** From where to where the bar of a cosine goes, in pixels: from 0, which lies in the middle where one of the list is negative; the side shows however small it is. */
+export function bar_of(cosine: number, negative: boolean, width: number): [from: number, to: number] {
+  const zero = negative ? width / 2 : 0, end = zero + Math.sign(cosine) * Math.max(3, Math.abs(cosine) * (width - zero));
+  return [Math.min(zero, end), Math.max(zero, end)];
+}
+
 const row_at = ({ list }: Cloud, i: number): number => list.y + 30 + i * 26;
 
 function list(pen: Pen, cloud: Cloud, scene: Scene, at: number): void {
@@ -115,10 +121,14 @@ function list(pen: Pen, cloud: Cloud, scene: Scene, at: number): void {
   if (at < 0) return pen.text("Choose a point.", x, y + 14, { colour: theme.ink_3 });
   const title = `Nearest to ${what(scene) === "positions" ? `position ${words[at]}` : quoted(words[at]!)}`, bold = { weight: 600, colour: theme.ink } as const;
   pen.text(ellipsis(title, w - 12 - pen.width("cosine"), font(theme, bold), measure), x, y + 14, bold);
-  neighbours(scene, at).forEach(([i, cosine], j) => {
+  const near = neighbours(scene, at), negative = near.some(([, cosine]) => cosine < 0 && !is_zero(fixed(cosine, 2))), left = x + 92, wide = w - 92 - 48;
+  near.forEach(([i, cosine], j) => {
+    const said = fixed(cosine, 2), [from, to] = bar_of(is_zero(said) ? 0 : cosine, negative, wide);
     pen.text(ellipsis(words[i]!, 84, font(theme, mono), measure), x, row_at(cloud, j) + 11, mono);
-    pen.bar(x + 92, row_at(cloud, j) + 2, w - 92 - 48, 10, Math.max(0, cosine), theme.ink_3);
-    pen.text(fixed(cosine, 2), x + w, row_at(cloud, j) + 11, { align: "right", colour: theme.ink });
+    pen.fill(left, row_at(cloud, j) + 2, wide, 10, theme.sunk, 2);
+    pen.fill(left + from, row_at(cloud, j) + 2, to - from, 10, theme.ink_3, 2);
+    if (negative) pen.line(left + wide / 2, row_at(cloud, j), left + wide / 2, row_at(cloud, j) + 14, theme.ink_2);
+    pen.text(said, x + w, row_at(cloud, j) + 11, { align: "right", colour: theme.ink });
   });
   pen.text("cosine", x + w, y + 14, { align: "right", colour: theme.ink_3 });
 }

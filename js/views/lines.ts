@@ -47,7 +47,7 @@ function outer_y(columns: Columns, gates: Gates, key: number): number {
 const key_y = (columns: Columns, gates: Gates, key: number): number => (within(columns, "key", key) ? y_of(columns, "key", key) : outer_y(columns, gates, key));
 
 function drawn_of(scene: Scene, columns: Columns): Drawn {
-  const filter = filter_of(scene), heads = heads_of(scene), { all, from, left_out } = thinned(heads.map((head) => lines_of(scene, head, filter, columns)), filter);
+  const filter = filter_of(scene), heads = heads_of(scene), { all, from, left_out } = thinned(heads.map((head) => lines_of(scene, head, filter, columns)), filter, scene.look.query);
   return { filter, heads, all, from, left_out, gates: gates_now(scene, columns), shares: token_shares(all) };
 }
 
@@ -127,7 +127,7 @@ function draw_outside(pen: Pen, columns: Columns, scene: Scene, drawn: Drawn): v
     for (const key of own) draw_token(pen, columns, scene, drawn, "key", key, outer_y(columns, gates, key));
     const others = [...there].filter(([, key]) => !own.includes(key)).sort((a, b) => b[2] - a[2]).map(([, key]) => key), count = new Set(others).size, y = outer_y(columns, gates, early ? -1 : Infinity) + 4;
     if (!count) { pen.text(`no ${own.length ? "other " : ""}${early ? "earlier" : "later"} key`, x, y, { colour: theme.ink_3 }); continue; }
-    const strongest = `${quoted(tokens[others[0]!]!, 8)} ${String(others[0])}${count > 1 ? ` + ${whole(count - 1)}` : ""}`, words = filter || count === 1 ? strongest : `${whole(count)} other keys`;
+    const strongest = `${quoted(tokens[others[0]!]!, 8)} ${String(others[0])}${count > 1 ? ` + ${whole(count - 1)}` : ""}`, words = filter || count === 1 ? strongest : `${whole(count)} others`;
     const together = other_share(drawn, columns, early);
     pen.text(ellipsis(words, columns.width - x - columns.bar - 4, font(theme), measure), x, y, { colour: theme.ink_2 });
     if (together) draw_bar(pen, columns, "key", y, together / highest(drawn, columns));
@@ -176,14 +176,14 @@ function draw_chip(pen: Pen, columns: Columns, scene: Scene, place: Place, i: nu
 
 const is_pinned = (pinned: Place[], [layer, head]: Place): boolean => pinned.some(([l, h]) => l === layer && h === head);
 
-/** What the foot says, beside the filter: counts of lines and rows. */
-interface Notes { filter: Pin | null; heads: number; from: number; left_out: number; outside: number; absent: number; broken: number }
+/** What the foot says, beside the filter: counts of lines and rows; `own`: the selected query keeps the lines that others lose. */
+interface Notes { filter: Pin | null; heads: number; from: number; left_out: number; own: boolean; outside: number; absent: number; broken: number }
 
 /** What the numbers of the heads, the lines and the bars are. */
-function sentences({ look, detail_words }: Pick<Scene, "look" | "detail_words">, { filter, heads, from, left_out, outside, absent, broken }: Notes): string[] {
+export function sentences({ look, detail_words }: Pick<Scene, "look" | "detail_words">, { filter, heads, from, left_out, own, outside, absent, broken }: Notes): string[] {
   const side = filter?.side, mean = heads > 1 ? ", mean of the heads" : "";
   const beside = side === "key" ? `Beside each head: what the window's queries from ${filter!.at} on give to key ${filter!.at}, their mean.` : `Beside each head: its weight from query ${look.query} on key ${look.key}.`;
-  const lines = [`Lines: weights of the shown queries from ${from} on, by width.`, left_out ? `${whole(left_out)} from ${faintest(filter)} on are left out; point at a token for its own.` : "",
+  const lines = [`Lines: weights of the shown queries from ${from} on${own ? ` (of query ${look.query} from ${faintest(filter)} on)` : ""}, by width.`, left_out ? `${whole(left_out)} from ${faintest(filter)} on are left out; point at a token for its own.` : "",
                  outside ? `${whole(outside)} ${outside > 1 ? "end" : "ends"} outside the window, beyond the dashed rule.` : ""];
   const left = side === "key" ? `what a query gives to key ${filter!.at}` : side === "query" ? `what query ${filter!.at} gives through its lines` : "what a query gives through its lines";
   const right = side === "query" ? "to which key (a row of several: together)" : `what ${side === "key" ? "it" : "a key"} gets through its lines, mean of the shown queries that can see it`;
@@ -196,11 +196,11 @@ const foot_lines = (scene: Scene, width: number, notes: Notes): string[] => sent
 
 /** More than can ever be said at once: room for it does not depend on the mouse. */
 const longest_notes = ({ place, tokens }: Scene): Notes =>
-  ({ filter: null, heads: 2, from: faintest(null), left_out: 9999, outside: place.window < tokens.length ? 9999 : 0, absent: 0, broken: 0 });
+  ({ filter: null, heads: 2, from: faintest(null), left_out: 9999, own: true, outside: place.window < tokens.length ? 9999 : 0, absent: 0, broken: 0 });
 
 function draw_foot(pen: Pen, columns: Columns, scene: Scene, { filter, heads, all, from, left_out }: Drawn): void {
   const { theme } = scene, y = columns.bottom + (columns.after ? outer_rows * pitch : 0) + axis + 14, count = (of: (one: Found) => number) => all.reduce((sum, one) => sum + of(one), 0);
-  const notes = { filter, heads: heads.length, from, left_out, outside: count((one) => one.outside.length), absent: count((one) => one.absent), broken: count((one) => one.broken) };
+  const notes = { filter, heads: heads.length, from, left_out, own: left_out > 0 && within(columns, "query", scene.look.query), outside: count((one) => one.outside.length), absent: count((one) => one.absent), broken: count((one) => one.broken) };
   const lost = filter?.side === "query" && !within(columns, "query", filter.at) ? [`Query ${filter.at} stands outside the window.`] : [];
   const room = Math.floor((columns.height - y) / line_height) + 1;
   [...lost, ...foot_lines(scene, columns.width, notes)].slice(0, room).forEach((line, i) => pen.text(line, 0, y + line_height * i, { colour: i ? theme.ink_3 : theme.ink_2 }));

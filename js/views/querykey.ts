@@ -5,7 +5,7 @@ import type { Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { detail_to_show } from "../stale.ts";
-import { ellipsis, fixed, head_name, precise, quoted, wrap } from "../text.ts";
+import { ellipsis, fixed, head_name, in_table, precise, quoted, wrap } from "../text.ts";
 
 interface Strips extends Sized { d: number; cell: number; k: number; product: number; score: number; weight: number; top: number; key: number; n: number; foot: number }
 
@@ -45,7 +45,7 @@ function draw(ctx: CanvasRenderingContext2D, strips: Strips, scene: Scene): void
   const pen = new Pen(ctx, scene.theme), { theme, look, tokens } = scene, { shown, stale } = detail_to_show(scene), note = scene.view.labels.note?.[0];
   if (note || !shown) return pen.text(note ?? scene.detail_words, 0, 18, { colour: theme.ink_3 });
   if (stale) ctx.globalAlpha = 0.55;
-  const { q, k } = shown.arrays, { scores, weights } = scores_of(shown, look.query), ranges = [extent(q!.values), extent(k!.values), product_extent(shown, look.query)] as const;
+  const { q, k } = shown.arrays, { scores, weights } = scores_of(shown, look.query), ranges = [extent(q!.values), extent(k!.values), product_extent(shown, look.query)] as const, most = extent(scores);
   draw_head(pen, strips, scene);
   strip(pen, strips, strips.k, 36, (i) => q!.values[look.query * strips.d + i]!, ranges[0]);
   const last = Math.min(strips.key + strips.n - 1, look.query);
@@ -53,7 +53,7 @@ function draw(ctx: CanvasRenderingContext2D, strips: Strips, scene: Scene): void
     const y = strips.top + (key - strips.key) * pitch;
     strip(pen, strips, strips.k, y, (i) => k!.values[key * strips.d + i]!, ranges[1]);
     strip(pen, strips, strips.product, y, (i) => q!.values[look.query * strips.d + i]! * k!.values[key * strips.d + i]!, ranges[2]);
-    pen.text(fixed(scores[key]!, 2), strips.score + 44, y + 13, { align: "right", colour: theme.ink });
+    pen.text(in_table(scores[key]!, most), strips.score + 44, y + 13, { align: "right", colour: theme.ink });
     pen.bar(strips.weight - 86, y + 3, 36, 10, weights[key]!, theme.sequential.css[Math.round(255 * Math.sqrt(Math.min(1, weights[key]! || 0)))]!);
     pen.text(fixed(weights[key]!, 3), strips.weight, y + 13, { align: "right", colour: theme.ink });
   }

@@ -165,7 +165,7 @@ function largest_words(detail: View, adds: number[], { rows, others }: Pick<Ledg
   const first = [...rows, ...others].sort(by_size)[0];
   if (first === undefined) return "";
   const part = Array.from(parent.keys()).filter((row) => parent[row] === first).sort(by_size)[0];
-  return `${names[first]} moves it most: ${signed_fixed(adds[first]!, 2)} of ${fixed(total, 2)}${part === undefined ? "" : `, ${signed_fixed(adds[part]!, 2)} of it ${names[part]}`}.`;
+  return `${names[first]} moves it most: ${signed_fixed(adds[first]!, 2)}${part === undefined ? "" : `, ${signed_fixed(adds[part]!, 2)} of it ${names[part]}`}; all together ${fixed(total, 2)}.`;
 }
 
 const row_words = (detail: View, row: number): string => {
