@@ -54,8 +54,13 @@ export const head_name = (layer: number, head: number): string => `L${layer}H${h
 /** What a token is that can be taken for another: "∅" is how one without text is drawn, and a real one is written out. */
 export const meaning = (token: string): string => (token === "∅" ? "empty text" : "");
 
+const turns = /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/** A token that is written right to left, or that holds a sign which turns the order, shut off so that the words around it keep theirs. */
+export const isolated = (token: string): string => (turns.test(token) ? `\u2068${token}\u2069` : token);
+
 /** ‘·Ada’, cut to so many signs in the middle of a sentence. */
-export const quoted = (token: string, most = 24): string => `‘${clip_middle(token, most)}’${meaning(token) && ` (${meaning(token)})`}`;
+export const quoted = (token: string, most = 24): string => `‘${isolated(clip_middle(token, most))}’${meaning(token) && ` (${meaning(token)})`}`;
 
 function clip_middle(token: string, longest: number): string {
   const signs = [...token];

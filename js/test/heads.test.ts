@@ -41,6 +41,7 @@ test("every key of a window of 15 px cells has its name", () => {
   assert.equal(square.cell, 15);
   assert.ok(square.tall > 0 && n > 15, "names that lean");
   head[0]!.mark(ctx, square, scene);
+  assert.ok(told.words.some(({ text }) => text === "sum, all queries"), "not those of the window only");
   for (let at = 500 - n; at < 500; at++) assert.equal(told.words.filter(({ text }) => text === `t${at}`).length, 2, `t${at}`); // of the query and of the key
 });
 
@@ -54,7 +55,7 @@ test("in the sums of a change more is up, and each number has its sign", () => {
   assert.ok(more.length === 3 && more.every(({ y, h }) => y + h === zero && y < zero), "more stands on it");
   head[0]!.mark(over.ctx, square, scene);
   const words = [...base.told.words, ...over.told.words].map(({ text }) => text);
-  assert.ok(words.includes("row ±0.000") && words.includes("−0.30") === (scene.look.key === 0), String(words));
+  assert.ok(words.includes("row sum ±0.000") && words.includes("−0.30") === (scene.look.key === 0), String(words));
   assert.ok(words.includes("−0.10") && words.includes("+0.10"), "the ends of the scale are the largest change");
   assert.match(head[0]!.heading(scene).subtitle, /^difference: blue − red · /);
   assert.match(grid[0]!.heading(scene).subtitle, /^difference: blue − red; blue less, orange more, to ±0\.10$/);
@@ -69,6 +70,9 @@ test("the grid says what the number of a head is", () => {
   assert.equal(foot(scene_of(8, even, 1400)), "Below a head: the largest weight of the chosen query.");
   assert.match(foot(scene_of(8, even, 1400, { views: [scores] })), /^Below a head: the score that stands out, and its value; tick: .* mixed: none stands out\.$/);
   assert.match(foot(scene_of(8, even, 1400, { views: [scores], options: { score: "induction" } })), /^Below a head: its induction score; tick: /);
+  const dense = scene_of(8, even, 1400, { views: [scores] }), small = { ...dense, measure: (text: string) => 40 * text.length };
+  assert.match(grid[0]!.layout(small, 4000).foot.join(" "), /^No room below the tiles/);
+  assert.deepEqual(grid[0]!.layout({ ...small, views: [small.view] }, 4000).foot, []);
   assert.match(foot(scene_of(8, even, 1400, { other: even, options: { score: "most", compare: "difference" } })), /largest change/);
 });
 

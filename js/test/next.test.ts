@@ -152,10 +152,10 @@ test("the text is coloured by what the reader chooses, with its own range", () =
   assert.deepEqual([all.p!.values[1], Number.isNaN(all.rank!.values[0]!), all.rank!.share(10).toFixed(3)], [1, true, "0.333"]);
   assert.deepEqual([all.value_0!.scale, all.value_0!.share(0), all.value_0!.ticks], ["diverging", 0.5, ["−2.00", "0.00", "2.00"]]);
   assert.deepEqual([all.value_1!.scale, all.value_1!.share(7)], ["sequential", 1]);
-  assert.equal(expected(scene), "expected ‘b’ 0.700, ‘a’ 0.200");
+  assert.equal(expected(scene), "expected here: ‘b’ 0.700, ‘a’ 0.200");
   assert.match(summary({ ...scene, tokens: ["a", "x".repeat(10_000)] }, 6), /^‘xxxxx…’ · loss 0\.00 · p 1\.000 · rank 1$/);
   const given = { ...scene, view: { ...text, content: { given: 2 } } };
   assert.equal(summary(given), "‘b’ · given: never trained to be guessed · loss 0.00");
   assert.match(summary({ ...given, look: { ...given.look, query: 2 } }), /^‘c’ · loss 7\.00 · p 0\.001/);
-  assert.equal(strip[0]!.says({ ...scene, options: { colour: "value_0" } }), "Position 1: ‘b’ · loss 0.00 · p 1.000 · rank 1; tilt 0.0000; expected ‘b’ 0.700, ‘a’ 0.200.");
+  assert.equal(strip[0]!.says({ ...scene, options: { colour: "value_0" } }), "Position 1: ‘b’ · loss 0.00 · p 1.000 · rank 1; tilt 0.0000; expected here: ‘b’ 0.700, ‘a’ 0.200.");
 });

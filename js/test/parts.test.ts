@@ -6,13 +6,13 @@ import type { View } from "../payload.ts";
 import { pattern_of } from "../scene.ts";
 import { compared_words, shown_pattern, whose } from "../shown.ts";
 import { at, luminance, parse, points } from "../colour.ts";
-import { in_table, is_zero, precise, signed } from "../text.ts";
+import { in_table, is_zero, precise, signed, isolated, quoted } from "../text.ts";
 import { scales_words, sentence as cell_sentence, singular_words } from "../views/circuits.ts";
 import { count_words, found as found_pairs, panels as compositions } from "../views/composition.ts";
 import { both } from "../views/edits.ts";
 import { bar_of, found as points_found, project } from "../views/embeddings.ts";
 import { mask_note, sentence } from "../views/head.ts";
-import { counted, end_of } from "../views/head_scores.ts";
+import { counted, end_of, x_of } from "../views/head_scores.ts";
 import { opacity } from "../views/lines.ts";
 import { panels as reads } from "../views/reads.ts";
 import { found } from "../views/ruler.ts";
@@ -211,6 +211,12 @@ test("the axis of the scores ends where they do, and says what chance would give
   assert.equal(end_of(score("distance", [3, 12], [5, 5])), 12);
   assert.equal(counted(score("induction", [0.03, 0.06, NaN], [0.05, 0.05, NaN])), "1 of 2 heads above their band; by chance 1 in 40");
   assert.equal(counted(score("entropy", [0.5], [1])), "1: attention is even");
+  assert.deepEqual([0.101, 0.1, 2, -1].map((value) => x_of({ left: 8, wide: 615, most: 1 }, value)), [8 + 615 * 0.101, 69.5, 623, 8]); // not rounded to a stack's place
+});
+
+test("a token that turns the order of signs is shut off, and only such a token", () => {
+  for (const token of ["·Ada", "中", "∅", "🎲"]) assert.equal(isolated(token), token);
+  for (const token of ["שלום", "\u202e", "م"]) assert.equal(quoted(token), `‘\u2068${token}\u2069’`);
 });
 
 test("the weakest line is seen on either paper", () => {

@@ -29,7 +29,7 @@ function layout(scene: Scene, width: number): Grid {
     tile = n_tokens * Math.floor(tile / n_tokens); // cells of whole pixels
   const name = scene.measure(head_name(n_layer - 1, n_head - 1), font(scene.theme));
   const words = tile >= name + scene.measure(".00", font(scene.theme, { weight: 600 })) + 4;
-  const foot = words ? wrap(number_words(scene), width - 8, font(scene.theme), scene.measure) : [];
+  const said = words_below(scene, words), foot = said ? wrap(said, width - 8, font(scene.theme), scene.measure) : [];
   const shape = { width, left, top, tile, n_layer, n_head, n_tokens, words, foot }, place = ranked(scene);
   if (place) return in_order(shape, place, Math.ceil(name));
   const pitch_x = Math.min(room, tile + (words ? 24 : 8)), pitch_y = tile + (words ? 34 : 8);
@@ -42,6 +42,10 @@ function in_order(shape: Omit<Grid, "height" | "pitch_x" | "pitch_y" | "sorted">
   const pitch_x = Math.max(tile, name) + (words ? 24 : 10), pitch_y = tile + (words ? 34 : 24), across = Math.max(1, Math.floor((width - left + 6) / pitch_x));
   return { ...shape, left, top, pitch_x, pitch_y, sorted: { place, across }, height: top + Math.ceil(place.length / across) * pitch_y + 8 + shape.foot.length * foot_line };
 }
+
+/** What stands below the tiles, or where it is where they have no room for it. */
+const words_below = (scene: Scene, room: boolean): string =>
+  room ? number_words(scene) : scores_of(scene) ? "No room below the tiles for names and numbers: choose a head, its score stands among the dots." : "";
 
 /** What stands below a tile, in words. */
 function number_words(scene: Scene): string {

@@ -215,10 +215,10 @@ function mark(ctx: CanvasRenderingContext2D, square: Square, scene: Scene): void
 /** The sums of the looked-at row and column in numbers. */
 function mark_sums(pen: Pen, square: Square, scene: Scene): void {
   const { x, y, cell, n, sums, key } = square, { look, theme } = scene, top = y + n * cell + 6, column = within(key, n, look.key);
-  pen.text("sum over queries", x - 8, top + 10, { align: "right", colour: theme.ink_3 });
+  pen.text(n < square.n_tokens ? "sum, all queries" : "sum over queries", x - 8, top + 10, { align: "right", colour: theme.ink_3 });
   if (!sums) return;
   const { around_zero } = shown_pattern(scene), written = (sum: number, digits: number) => (around_zero ? signed_fixed : fixed)(sum, digits);
-  pen.text(`row ${written(row_sum(scene), 3)}`, x - 8, top + 26, { align: "right", colour: theme.ink_3 });
+  pen.text(`row sum ${written(row_sum(scene), 3)}`, x - 8, top + 26, { align: "right", colour: theme.ink_3 });
   if (!column) return;
   const middle = x + (look.key - key + 0.5) * cell, words = written(sums[look.key - key]!, 2), half = pen.width(words, { weight: 600 }) / 2 + 3;
   const at = Math.max(x + half, Math.min(square.width - half, middle));

@@ -22,12 +22,15 @@ export function end_of(score: Score): number {
   return score.name === "distance" ? Math.max(1, highest) : ends.find((end) => highest <= 0.98 * end) ?? 1;
 }
 
+/** Where a value stands on the axis; beyond an end, at the end. */
+export const x_of = ({ left, wide, most }: Pick<Strip, "left" | "wide" | "most">, value: number): number => left + wide * Math.min(1, Math.max(0, value / most));
+
 function layout(scene: Scene, width: number): Strip {
   const score = shown(scene), most = score ? end_of(score) : 1, left = 8, wide = Math.min(width, 640) - 24, base = 92, taken = new Map<number, number>();
   const dots = [...(score?.value ?? [])].map((value, at): [number, number] => {
     if (!Number.isFinite(value)) return [NaN, NaN];
-    const x = left + Math.round((wide * Math.min(1, value / most)) / (2 * radius)) * 2 * radius, above = taken.get(x) ?? 0;
-    taken.set(x, above + 1);
+    const x = x_of({ left, wide, most }, value), bin = Math.floor(x / (2 * radius)), above = taken.get(bin) ?? 0; // each at its value; those of a bin are stacked
+    taken.set(bin, above + 1);
     return [x, base - 6 - Math.min(most_stacked, above) * 2 * radius];
   });
   return { width, height: 148, left, wide, base, score, most, dots, n_head: scene.pattern?.n_head ?? 1 };
@@ -51,12 +54,12 @@ function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
 const axis_of = ({ name }: Score): string => (name === "distance" ? "tokens back" : name === "entropy" ? "share of an even head's entropy" : "share of attention");
 
 /** Where chance leaves one head 19 times in 20; nothing where a score has no band. */
-function draw_band(pen: Pen, { left, wide, base, most }: Strip, score: Score, at: number, name: string): void {
-  const x_of = (value: number) => left + (wide * Math.min(1, Math.max(0, value / most))), low = x_of(score.low[at]!), high = x_of(score.high[at]!);
+function draw_band(pen: Pen, strip: Strip, score: Score, at: number, name: string): void {
+  const { left, wide, base } = strip, low = x_of(strip, score.low[at]!), high = x_of(strip, score.high[at]!);
   if (!Number.isFinite(low) || score.name === "entropy") return;
   pen.hatch((c) => c.rect(low, top, Math.max(2, high - low), base - top), low, top, Math.max(2, high - low), base - top, 4, pen.theme.rule_2);
-  pen.line(high + 0.5, top - 18, high + 0.5, base, pen.theme.ink_3, 1, [3, 3]);
-  const words = `hatched: ${name} by chance, 95 %`, room = high + 8 + pen.width(words) < left + wide;
+  pen.line(high + 0.5, top - 2, high + 0.5, base, pen.theme.ink_3, 1, [3, 3]);
+  const words = `hatched: ${name}’s own band by chance, 95 %; each head has its own`, room = high + 8 + pen.width(words) < left + wide;
   pen.text(words, room ? high + 6 : Math.max(high - 6, left + pen.width(words)), 14, { align: room ? "left" : "right", colour: pen.theme.ink_3 });
 }
 
@@ -65,8 +68,8 @@ const finite = (values: Float32Array): number[] => [...values].filter(Number.isF
 function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
   const { look, theme } = scene, at = look.layer * strip.n_head + look.head, [x, y] = strip.dots[at] ?? [NaN, NaN];
   if (!Number.isFinite(x)) return;
-  const pen = new Pen(ctx, theme), name = head_name(look.layer, look.head);
-  draw_band(pen, strip, strip.score!, at, name);
+  const pen = new Pen(ctx, theme), own = head_name(look.layer, look.head), score = strip.score!, name = `${own} ${fixed(score.value[at]!, 3)}`;
+  draw_band(pen, strip, score, at, own);
   const half = pen.width(name, { weight: 600 }) / 2;
   pen.dot(x, y, radius + 1.5, theme.accent);
   const middle = Math.max(half, Math.min(strip.width - half, x));

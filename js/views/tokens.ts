@@ -123,7 +123,7 @@ function own_value(scene: Scene): string {
 /** What the model expected in the place of the token looked at. */
 export function expected(scene: Pick<Scene, "view" | "look" | "tokens">, most = 24): string {
   const list = choices_at(scene.view, scene.look.query - 1).slice(0, 3);
-  return list.length ? `expected ${list.map(({ word, p }) => `${quoted(word, most)} ${fixed(p, 3)}`).join(", ")}` : "";
+  return list.length ? `expected here: ${list.map(({ word, p }) => `${quoted(word, most)} ${fixed(p, 3)}`).join(", ")}` : "";
 }
 
 const hit = (strip: Strip, x: number, y: number): Hit | null => {

@@ -66,7 +66,7 @@ def test_the_looked_at_row_of_a_long_text_sums_to_1(words_of):
     _, words = words_of(Board([attention_view(pattern, synthetic.story(LONG))], query=LONG - 1))
     shown = words("reads")
     assert shown[shown.index("sum of values kept in one byte") + 1] == "1.0000"
-    assert "row 1.000" in words("head")
+    assert "row sum 1.000" in words("head")
 
 
 def test_lines_to_keys_outside_the_window_are_drawn_and_the_panel_takes_the_width_that_is_left(words_of):
