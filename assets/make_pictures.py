@@ -4,7 +4,7 @@
 
 replaces explore-*.png, step-*.png and watch-*.png in assets/. Every board is opened as a reader opens it, with the
 network cut; nothing in the pictures is drawn by hand. watch-*.png show the packaged sorter; the others of the
-repository a model of nanoGPT's CPU recipe after 1,680 steps on tiny Shakespeare (`gptviz train corpus=input.txt
+repository a model of nanoGPT's CPU recipe after 2,000 steps on tiny Shakespeare (`gptviz train corpus=input.txt
 seed=1341 threads=1 out=runs/shakespeare`).
 """
 
