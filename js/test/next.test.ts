@@ -153,6 +153,7 @@ test("the text is coloured by what the reader chooses, with its own range", () =
   assert.deepEqual([all.value_0!.scale, all.value_0!.share(0), all.value_0!.ticks], ["diverging", 0.5, ["−2.00", "0.00", "2.00"]]);
   assert.deepEqual([all.value_1!.scale, all.value_1!.share(7)], ["sequential", 1]);
   assert.equal(expected(scene), "expected here: ‘b’ 0.700, ‘a’ 0.200");
+  assert.equal(expected(scene, 24, 1), "expected here: ‘b’ 0.700"); // in a narrow strip
   assert.match(summary({ ...scene, tokens: ["a", "x".repeat(10_000)] }, 6), /^‘xxxxx…’ · loss 0\.00 · p 1\.000 · rank 1$/);
   const given = { ...scene, view: { ...text, content: { given: 2 } } };
   assert.equal(summary(given), "‘b’ · given: never trained to be guessed · loss 0.00");

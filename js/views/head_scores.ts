@@ -59,7 +59,7 @@ function draw_band(pen: Pen, strip: Strip, score: Score, at: number, name: strin
   if (!Number.isFinite(low) || score.name === "entropy") return;
   pen.hatch((c) => c.rect(low, top, Math.max(2, high - low), base - top), low, top, Math.max(2, high - low), base - top, 4, pen.theme.rule_2);
   pen.line(high + 0.5, top - 2, high + 0.5, base, pen.theme.ink_3, 1, [3, 3]);
-  const words = `hatched: ${name}’s own band by chance, 95 %; each head has its own`, room = high + 8 + pen.width(words) < left + wide;
+  const words = `hatched: ${name} by chance, 95 %`, room = high + 8 + pen.width(words) < left + wide;
   pen.text(words, room ? high + 6 : Math.max(high - 6, left + pen.width(words)), 14, { align: room ? "left" : "right", colour: pen.theme.ink_3 });
 }
 

@@ -97,12 +97,13 @@ function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
     pen.stroke(x - 1, y - 1, w + 2, tall + 2, theme.accent, 2, 5);
     pen.text(word, x + w / 2, y + 19, { ...ink, align: "center", weight: 700, colour: ink_on(scene, how, how.values[at]!, is_given(scene, at)) });
   }
-  const fitting = (words: (most: number) => string, weight: number) => {
-    const style = font(theme, { weight }), shorter = [24, 12, 6].map(words);
+  const lengths = [24, 12, 6], fitting = (shorter: string[], weight: number) => {
+    const style = font(theme, { weight });
     return shorter.find((one) => measure(one, style) <= strip.width) ?? ellipsis(shorter.at(-1)!, strip.width, style, measure);
   };
-  pen.text(fitting((most) => summary(scene, most), 500), 0, strip.foot + 14, { weight: 500, colour: theme.ink });
-  pen.text(fitting((most) => own_value(scene) || expected(scene, most), 400), 0, strip.foot + 33);
+  const own = own_value(scene), fewer = [...lengths.map((most) => expected(scene, most)), ...[2, 1].map((n) => expected(scene, 6, n))]; // no number is cut
+  pen.text(fitting(lengths.map((most) => summary(scene, most)), 500), 0, strip.foot + 14, { weight: 500, colour: theme.ink });
+  pen.text(fitting(own ? [own] : fewer, 400), 0, strip.foot + 33);
 }
 
 /** The token at the query, cut to so many signs: how likely the model held it, before it was read. */
@@ -121,8 +122,8 @@ function own_value(scene: Scene): string {
 }
 
 /** What the model expected in the place of the token looked at. */
-export function expected(scene: Pick<Scene, "view" | "look" | "tokens">, most = 24): string {
-  const list = choices_at(scene.view, scene.look.query - 1).slice(0, 3);
+export function expected(scene: Pick<Scene, "view" | "look" | "tokens">, most = 24, n = 3): string {
+  const list = choices_at(scene.view, scene.look.query - 1).slice(0, n);
   return list.length ? `expected here: ${list.map(({ word, p }) => `${quoted(word, most)} ${fixed(p, 3)}`).join(", ")}` : "";
 }
 
