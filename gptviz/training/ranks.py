@@ -5,7 +5,9 @@ DistributedDataParallel adds up the gradients. The numbers are those of one proc
 The first process alone evaluates, records and writes; the run directory is what others watch.
 """
 
+import atexit
 import contextlib
+import gc
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -53,6 +55,8 @@ class Ranks:
         self.rank, self.count = int(accelerator.process_index), int(accelerator.num_processes)
         self.device, self._kind = accelerator.device, str(accelerator.distributed_type).rpartition(".")[2]
         self.model: Callable[..., Any]
+        if self.several:
+            atexit.register(_part)
 
     @property
     def first(self) -> bool:
@@ -169,6 +173,13 @@ class Ranks:
             raise RankLost(f"Another of the {self.count} processes that train together has ended or does not answer "
                            f"({_in_short(error)}). What was recorded is whole: launch all of them again with "
                            "resume.") from error
+
+
+def _part() -> None:
+    """Ends the connection while the interpreter lives: what is left to its end aborts the process at times."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    gc.collect()  # wrappers of models that are no longer used hold it, too
 
 
 def _in_short(error: Exception) -> str:
