@@ -30,8 +30,11 @@ export interface Scene {
 
 const patterns = new WeakMap<View, Pattern>();
 
+/** The view of the heads, where there is one. */
+export const heads_view = (views: View[]): View | undefined => views.find((one) => one.kind === "attention");
+
 export function pattern_of(views: View[]): Pattern | null {
-  const view = views.find((one) => one.kind === "attention");
+  const view = heads_view(views);
   if (!view) return null;
   let pattern = patterns.get(view);
   if (!pattern) patterns.set(view, (pattern = new Pattern(view)));

@@ -1,7 +1,7 @@
 // Which attention the heads show: as recorded, without the first token, of the other trace, or the difference of both.
 import { Pattern, spread, values_of } from "./pattern.ts";
 import type { NumberArray, View } from "./payload.ts";
-import type { Scene } from "./scene.ts";
+import { heads_view, type Scene } from "./scene.ts";
 
 const least_mass = 0.01; // what is left of a row without the first token, below which its shares would be rounding, magnified
 
@@ -110,7 +110,7 @@ export function minus_words(view: View): string {
 
 /** Two that are compared, and which minus which; nothing where there is one. */
 export function compared_words(views: View[]): string {
-  const view = views.find((one) => one.kind === "attention");
+  const view = heads_view(views);
   return view && has_other(view) ? `comparing ${names_of(view).join(" and ")} · difference: ${minus_words(view)}` : "";
 }
 
@@ -118,20 +118,20 @@ const of_one_pass = new Set(["reads", "lines", "text", "ruler", "after", "next",
 
 /** Where two are compared, whose numbers a panel shows that knows only one of them; else nothing. */
 export function whose(views: View[], panel: string): string {
-  const view = views.find((one) => one.kind === "attention");
+  const view = heads_view(views);
   return view && has_other(view) && of_one_pass.has(panel) ? `of ${names_of(view)[0]}` : "";
 }
 
 /** What the reader chose in the heading of the large head. */
 export function shown_of({ options_of, views }: Pick<Scene, "options_of" | "views">): Shown {
-  const { compare, sink } = options_of("head"), view = views.find((one) => one.kind === "attention");
+  const { compare, sink } = options_of("head"), view = heads_view(views);
   if (view && has_other(view) && (compare === "other" || compare === "difference")) return compare;
   return sink === false ? "no_sink" : "this";
 }
 
 /** The pattern that the heads show. */
 export function shown_pattern(scene: Pick<Scene, "options_of" | "views" | "pattern">): Pattern {
-  const shown = shown_of(scene), view = scene.views.find((one) => one.kind === "attention");
+  const shown = shown_of(scene), view = heads_view(scene.views);
   if (shown === "this" || !view) return scene.pattern!;
   const kept = made.get(view) ?? {};
   made.set(view, kept);

@@ -862,27 +862,21 @@ def test_what_passes_twice_is_refused_whatever_is_asked_for(change, options):
 
 def test_code_of_ones_own_that_catches_exceptions_sees_none_at_the_end_of_a_pass():
     model, seen = make_model(), []
-    norm = model.transformer.h[1].ln_1.forward
 
-    def guarded(x):
-        try:
-            return norm(x)
-        except Exception as error:
-            seen.append(error)
-            raise
+    def guarded(call):
+        def catching(x):
+            try:
+                return call(x)
+            except Exception as error:
+                seen.append(error)
+                raise
 
-    model.transformer.h[1].ln_1.forward = guarded
+        return catching
+
+    norm = model.transformer.h[1].ln_1
+    norm.forward = guarded(norm.forward)
     expected = record(model, IDS)["resid_pre", 2]
-    embedding = model.embedding
-
-    def embed(idx):
-        try:
-            return embedding(idx)
-        except Exception as error:
-            seen.append(error)
-            raise
-
-    model.embedding = embed
+    model.embedding = guarded(model.embedding)
     assert_near(record(model, IDS, names="resid_pre.2")["resid_pre", 2], expected)
     record(model, IDS, names="ln_1", layers=1)
     record(model, IDS, names="embed")

@@ -183,10 +183,9 @@ def _called(trace: Any, other: Any, compared: Any) -> tuple[str, str]:
                              f"{briefly(compared)}{' without other=' if other is None else ''}. Pass both traces and "
                              f"two names.")
         return compared[0], compared[1]
-    pairs = () if other is None else zip(trace.tokens, other.tokens, strict=True)
-    apart = [at for at, (one, two) in enumerate(pairs) if one != two]
-    if other is None or not apart:
+    if other is None or trace.tokens == other.tokens:
         return "this", "the other"
+    apart = [at for at, (one, two) in enumerate(zip(trace.tokens, other.tokens, strict=True)) if one != two]
     first = max(0, apart[0] - CALLED // 2) if len(trace) > CALLED else 0
     return _quoted(trace.tokens, first), _quoted(other.tokens, first)
 

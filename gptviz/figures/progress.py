@@ -35,8 +35,8 @@ def draw_head_curves(view: View, palette: Palette, *_: object) -> Figure:
                           hatch="////", linewidth=0)
     _name(axes, ends)
     axes.set_ylim(-0.02, 1.05)
-    banded = any(np.isfinite(view.arrays[f"null_{score}"]).any() for score in scores)
-    axes.set_xlabel("step; hatched: 97.5 % of chance is below" if banded else "step", color=palette.ink_2)
+    hatched = "; hatched: 97.5 % of chance is below" if compared(view, scores) else ""
+    axes.set_xlabel(f"step{hatched}", color=palette.ink_2)
     why = "no head stands out yet" if compared(view) else "not compared with chance in this run"
     none = "" if len(view.arrays["stands_out"]) else f": {why}"
     say(axes, f"{view.title}, {view.subtitle}{none}", palette, loc="left")

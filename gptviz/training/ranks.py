@@ -55,8 +55,6 @@ class Ranks:
         self.rank, self.count = int(accelerator.process_index), int(accelerator.num_processes)
         self.device, self._kind = accelerator.device, str(accelerator.distributed_type).rpartition(".")[2]
         self.model: Callable[..., Any]
-        if self.several:
-            atexit.register(_part)
 
     @property
     def first(self) -> bool:
@@ -175,11 +173,12 @@ class Ranks:
                            "resume.") from error
 
 
+@atexit.register
 def _part() -> None:
     """Ends the connection while the interpreter lives: what is left to its end aborts the process at times."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    gc.collect()  # wrappers of models that are no longer used hold it, too
+        gc.collect()  # wrappers of models that are no longer used hold it, too
 
 
 def _in_short(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """The scores of the heads over training: a curve for each head and score, with what chance gives."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,9 +113,10 @@ def _standing(scores: Sequence[Curves]) -> list[tuple[int, int, int]]:
     return [(score, layer, head) for (layer, head), (_, score) in order[:MOST]]
 
 
-def compared(view: View) -> bool:
-    """Whether any score has a null: a run that observed nothing has none, and then no head can stand out."""
-    return any(np.isfinite(view.arrays[f"null_{i}"]).any() for i in range(len(view.labels["score"])))
+def compared(view: View, scores: Iterable[int] | None = None) -> bool:
+    """Whether one of some scores (of all by default) has a null: where none has, no head can stand out."""
+    asked = range(len(view.labels["score"])) if scores is None else scores
+    return any(np.isfinite(view.arrays[f"null_{i}"]).any() for i in asked)
 
 
 def head_curves_in_words(view: View, _query: int) -> tuple[str, list[str], list[list[str]]]:

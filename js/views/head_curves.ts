@@ -39,9 +39,11 @@ export function curves_of(view: View, chosen: string): { shown: Curve[]; quiet: 
 
 /** What is shown of all heads, in grey and without names, as long as none stands out: entropy, or the first score. */
 const moves_first = (view: View): string => view.labels.score!.find((name) => name === "entropy") ?? view.labels.score![0]!;
+/** At how many steps a score was compared with chance: never in a run that observed nothing, and entropy never is. */
+const n_compared = (arrays: View["arrays"], score: number): number => Array.from(arrays[`null_${score}`]!.values).filter(Number.isFinite).length;
 /** Why no curve has a name: a run that observed nothing has no chance to compare with. */
 const none_stands_out = ({ arrays, labels }: View): string =>
-  labels.score!.some((_, i) => Array.from(arrays[`null_${i}`]!.values).some(Number.isFinite)) ? "no head stands out yet" : "not compared with chance in this run";
+  labels.score!.some((_, score) => n_compared(arrays, score)) ? "no head stands out yet" : "not compared with chance in this run";
 const chosen_of = ({ options }: Pick<Scene, "options">): string => options.score ?? clearest;
 
 function layout(scene: Scene, width: number): Plot {
@@ -102,8 +104,8 @@ function mark_ends(pen: Pen, plot: Plot, one: Curve, i: number): void {
   }
 }
 
-/** Whether a band of chance is drawn: entropy has none, and a run that observed nothing. */
-const has_null = (plot: Pick<Plot, "shown">, view: View): boolean => kinds(plot).some((score) => Array.from(view.arrays[`null_${score}`]!.values).filter(Number.isFinite).length > 1);
+/** Whether a band of chance is drawn: from one step to another. */
+const has_null = (plot: Pick<Plot, "shown">, view: View): boolean => kinds(plot).some((score) => n_compared(view.arrays, score) > 1);
 
 /** The hatched band under the largest null of the scores that are drawn. */
 function draw_null(pen: Pen, plot: Plot, view: View): void {

@@ -1,6 +1,6 @@
 // Query-to-key lines beside the text: of one head or of several, each with a letter, a colour and a dash of its own.
 import { faintest, filter_of, gates_of, heads_of, lines_of, marginal, own_rows, thinned, token_shares } from "../line_weights.ts";
-import type { Found, Gates, Line, Pin, Place, Side } from "../line_weights.ts";
+import type { Found, Gates, Line, Pin, Place, Side, Window } from "../line_weights.ts";
 import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
@@ -47,12 +47,15 @@ function outer_y(columns: Columns, gates: Gates, key: number): number {
 const key_y = (columns: Columns, gates: Gates, key: number): number => (within(columns, "key", key) ? y_of(columns, "key", key) : outer_y(columns, gates, key));
 
 function drawn_of(scene: Scene, columns: Columns): Drawn {
-  const filter = filter_of(scene), heads = heads_of(scene), { all, from, left_out } = thinned(heads.map((head) => lines_of(scene, head, filter, columns)), filter, scene.look.query);
-  return { filter, heads, all, from, left_out, gates: gates_now(scene, columns), shares: token_shares(all) };
+  const filter = filter_of(scene), found = found_of(scene, columns, filter), { all, from, left_out } = thinned(found, filter, scene.look.query);
+  return { filter, heads: heads_of(scene), all, from, left_out, gates: gates_now(scene, columns, filter ? undefined : found), shares: token_shares(all) };
 }
 
-const gates_now = (scene: Scene, columns: Columns): Gates =>
-  columns.n < scene.tokens.length ? gates_of(heads_of(scene).map((head) => lines_of(scene, head, null, columns)), columns) : { before: [], after: [] };
+const found_of = (scene: Scene, window: Window, filter: Pin | null): Found[] => heads_of(scene).map((head) => lines_of(scene, head, filter, window));
+
+/** The rows for keys outside the window; `all` are the lines of the heads without a filter, where they are here already. */
+const gates_now = (scene: Scene, columns: Columns, all?: Found[]): Gates =>
+  columns.n < scene.tokens.length ? gates_of(all ?? found_of(scene, columns, null), columns) : { before: [], after: [] };
 
 const all_lines = ({ lines, outside }: Found): Line[] => [...lines, ...outside];
 
@@ -252,7 +255,7 @@ const lines: Panel<Columns> = {
     if (!heads.length) return "No head is pinned.";
     const words = heads.map((place, i) => `${letters[i % 26]} ${head_name(...place)} ${fixed(marginal(scene, place, filter, { query: scene.corner.query, n: scene.place.window }), 3)}`).join(", ");
     const what = filter?.side === "key" ? `Lines to key ${filter.at}, ${quoted(tokens[filter.at]!)}; mean weight` : `${filter ? "Lines from" : "All lines; from"} query ${look.query}, ${quoted(tokens[look.query] ?? "")}; weight on key ${look.key}, ${quoted(tokens[look.key] ?? "")}`;
-    const all = heads.map((place) => lines_of(scene, place, filter, { ...scene.corner, n: scene.place.window })), outside = all.reduce((sum, one) => sum + one.outside.length, 0);
+    const all = found_of(scene, { ...scene.corner, n: scene.place.window }, filter), outside = all.reduce((sum, one) => sum + one.outside.length, 0);
     return `${what}: ${words}.${outside ? ` Lines to keys outside the window: ${whole(outside)}.` : ""}`;
   },
 };
