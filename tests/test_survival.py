@@ -87,6 +87,7 @@ def test_a_live_board_says_that_the_run_was_deleted(elsewhere):
     process, out = elsewhere
     board = watch(out)
     os.kill(process.pid, signal.SIGSTOP)  # or it would write while we delete
+    os.waitpid(process.pid, os.WUNTRACED)  # returns once every thread stands: one may be at the end of a write
     shutil.rmtree(out)
     wait_until(lambda: "is gone" in board.fresh["controls"].content["trouble"], 10)
     assert board.fresh["controls"].content["state"] == "gone"
