@@ -116,8 +116,10 @@ def page_html(payload: dict, title: str) -> str:
     style = (STATIC / "board.css").read_text(encoding="utf-8") + PAGE_STYLE
     policy = (f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
               f"base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'")
-    return PAGE.format(policy=policy, title=html.escape(title), style=style, script=script,
-                       payload=payload_json(payload))
+    data = payload_json(payload)
+    parts = dict(policy=policy, title=html.escape(title), style=style, script=script, payload=data,
+                 data_bytes=len(data.encode()))
+    return PAGE.format(**parts, file_bytes=len(PAGE.format(**parts, file_bytes=0).encode()))  # ten digits either way
 
 
 def _hash(text: str) -> str:
@@ -136,7 +138,7 @@ PAGE = """<!doctype html>
 <style>{style}</style></head>
 <body><main id="gptviz-board"><h1>{title}</h1></main>
 <noscript>This page draws its pictures with JavaScript, which is switched off.</noscript>
-<script type="application/json" id="gptviz-payload">{payload}</script>
+<script type="application/json" id="gptviz-payload" data-file="{file_bytes:010}" data-own="{data_bytes}">{payload}</script>
 <script type="module">{script}</script>
 </body></html>
 """

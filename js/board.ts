@@ -1,10 +1,10 @@
 // The board: the only file with state of the reader and listeners. All of them end with one AbortController.
 import { panels } from "gptviz:views";
 import { arrange, gap, type Arrangement } from "./arrange.ts";
-import { footer, header, help, make, mount, put, show_heading, show_lines, show_steps, step_controls, text_form, type Mounted } from "./chrome.ts";
+import { footer, header, help, make, mount, put, show_heading, show_lines, show_steps, step_controls, text_form, without_kernel, type Mounted } from "./chrome.ts";
 import { Columns, type Placing } from "./columns.ts";
 import { show_controls } from "./controls.ts";
-import { Details, place_of } from "./details.ts";
+import { Details, is_left_out, left_out, place_of } from "./details.ts";
 import { Frames } from "./frames.ts";
 import type { Host } from "./host.ts";
 import { Link } from "./link.ts";
@@ -30,6 +30,7 @@ export class Board {
   private readonly columns = new Columns(this.root);
   private readonly live_words = make("p", "gv-live");
   private readonly help = help();
+  private readonly notice = make("div", "gv-notice"); // why a key did nothing, over the panel that had it
   private readonly saved_picture = make("style");
   private readonly measure: Measure;
   private board!: RawBoard;
@@ -56,7 +57,7 @@ export class Board {
   private gripped: { mounted: Mounted; hit: Hit } | null = null;
   private active: Mounted | null = null; // the panel whose sentence is read aloud
 
-  constructor(private readonly host: Host, private readonly page_bytes = 0) {
+  constructor(private readonly host: Host, private readonly page_weight = "") {
     this.link = new Link((message) => host.send(message));
     this.details = new Details(host.live, (message) => host.send(message));
     const context = make("canvas").getContext("2d")!;
@@ -310,10 +311,11 @@ export class Board {
   private build(): void {
     const { board } = this, checks = this.views.flatMap((view) => view.checks);
     const bytes = this.views.flatMap((view) => Object.values(view.arrays)).reduce((sum, array) => sum + array.values.byteLength, 0);
-    const weight = this.page_bytes ? `${size(this.page_bytes)} in this page` : `${size(bytes)} sent`;
+    const weight = this.page_weight || `${size(bytes)} sent`;
     this.chrome = { header: header(board), form: text_form(board), footer: footer(checks, [board.cost, weight, board.note ?? ""].filter(Boolean).join(" · ")), steps: step_controls() };
     this.chrome.form.el.hidden = !board.editable || !this.host.live;
     this.chrome.header.saved.hidden = this.host.live;
+    put(this.chrome.header.saved, without_kernel(!this.host.live));
     const steps = mount(slider), words = make("span", "gv-step-word", step_words(board));
     this.chrome.header.steps.append(words);
     if (board.steps.length > 1) {
@@ -415,8 +417,9 @@ export class Board {
   private draw_panel(mounted: Mounted): void {
     const { panel } = mounted, scene = this.scene(mounted), slot = panel.slot(scene);
     if (panel !== slider && !slot) { mounted.layout = null; return; }
-    if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" ? this.is_folded(mounted) : null, whose(scene.views, panel.name));
-    if (slot === "below" && this.is_folded(mounted)) { mounted.layout = null; mounted.laid = ""; mounted.lines.hidden = true; return; }
+    const nothing = !this.host.live && panel.folded && is_left_out(scene.view); // a page holds none of it: no unfolding of blanks
+    if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" && !nothing ? this.is_folded(mounted) : null, whose(scene.views, panel.name), nothing ? left_out : "");
+    if (nothing || (slot === "below" && this.is_folded(mounted))) { mounted.layout = null; mounted.laid = ""; mounted.lines.hidden = true; return; }
     if (panel !== slider) show_lines(mounted, panel.lines?.(scene) ?? []);
     const { options } = scene, halves = slot === "below" && this.columns.shares_width(mounted);
     show_controls(mounted, panel.controls?.(scene) ?? [], options, (change) => this.controlled(mounted, change));
@@ -461,6 +464,14 @@ export class Board {
   private show_error(words: string): void {
     this.chrome.form.error.hidden = !words;
     put(this.chrome.form.error, words ? `✕ ${words}` : "");
+  }
+
+  private notify(words: string, stage?: HTMLElement): void {
+    if (!words) return this.notice.remove();
+    const said = make("p", "", words);
+    said.setAttribute("role", "alert");
+    stage?.before(this.notice); // not in the stage, whose own words are one picture for a screen reader
+    this.notice.replaceChildren(said);
   }
 
   private toggle_help(): void { this.help.hidden = !this.help.hidden; }
@@ -518,6 +529,7 @@ export class Board {
     const [hit, x, y] = this.find(mounted, event);
     if (!hit || event.button) return;
     this.player.stop();
+    this.notify("");
     if (hit.drag) { this.gripped = { mounted, hit }; mounted.stage.setPointerCapture(event.pointerId); }
     const patch = hit.drag && hit.drag !== "query" && hit.drag !== "key" ? mounted.panel.drag?.(mounted.layout, hit, x, y, this.scene(mounted)) : null;
     if (hit.options) this.set_options(mounted.panel.name, hit.options);
@@ -545,6 +557,7 @@ export class Board {
     event.stopPropagation();
     this.hover = {};
     this.spot = null;
+    this.notify(patch.note ?? "", mounted?.stage);
     this.apply(patch);
   };
 

@@ -32,15 +32,15 @@ export function mount(panel: Panel): Mounted {
   return { panel, section, title, subtitle, fold, controls, stage, lines, base, over, layout: null, laid: "", drawn: "" };
 }
 
-/** `folded` is null for a panel that cannot fold; `whose`: of two passes that are compared, the one that it shows. */
-export function show_heading(mounted: Mounted, heading: Heading, folded: boolean | null, whose = ""): void {
+/** `folded` is null for a panel that cannot fold, or that has nothing to unfold: then `instead` says why; `whose`: of two passes that are compared, the one that it shows. */
+export function show_heading(mounted: Mounted, heading: Heading, folded: boolean | null, whose = "", instead = ""): void {
   put(mounted.title, heading.title);
-  put(mounted.subtitle, folded ? "" : [whose, heading.subtitle].filter(Boolean).join(" · "));
+  put(mounted.subtitle, instead || folded ? instead : [whose, heading.subtitle].filter(Boolean).join(" · "));
   mounted.fold.hidden = folded === null;
   put(mounted.fold, folded ? "▸ show" : "▾ hide");
   mounted.fold.setAttribute("aria-expanded", String(!folded));
   mounted.fold.setAttribute("aria-label", `${folded ? "show" : "hide"} ${heading.title}`);
-  mounted.stage.hidden = Boolean(folded);
+  mounted.stage.hidden = Boolean(folded || instead);
   if (folded) mounted.controls.hidden = true;
   const head = mounted.title.parentElement!;
   if (!heading.keys || head.querySelector(".gv-keys")) return;
@@ -82,10 +82,14 @@ export function put(el: HTMLElement, words: string): void {
   if (el.textContent !== words) el.textContent = words;
 }
 
+/** Why nothing can be asked for: of a page, which never has a kernel, and of a board in a notebook whose kernel is gone. */
+export const without_kernel = (page: boolean): string =>
+  page ? "a saved page: look, click, compare; new texts and edits need a notebook" : "no kernel answers: look, click, compare; new texts and edits need one";
+
 export function header(board: RawBoard): { el: HTMLElement; saved: HTMLElement; compared: HTMLElement; steps: HTMLElement; readout: HTMLElement } {
   const el = make("header", "gv-header"), mark = make("span", "gv-mark", "gpt"), steps = make("div", "gv-steps"), readout = make("span", "gv-readout");
   mark.append(make("b", "", "viz"));
-  const facts = make("span", "gv-facts"), saved = make("span", "gv-saved", "saved picture"), compared = make("span", "gv-compared");
+  const facts = make("span", "gv-facts"), saved = make("span", "gv-saved"), compared = make("span", "gv-compared");
   facts.append(make("strong", "", board.title), document.createTextNode(board.facts.length ? `  ${board.facts.map(unbroken).join(" · ")}` : ""));
   el.append(mark, make("span", "gv-name", board.name), make("span", "gv-bar"), facts, compared, saved, steps);
   return { el, saved, compared, steps, readout };
@@ -122,9 +126,9 @@ export function footer(checks: Check[], cost: string): HTMLElement {
   return el;
 }
 
-const keys: [string[], string][] = [
+const keys: [string[], string, "needs a kernel"?][] = [
   [["Tab"], "next view"], [["←", "→", "↑", "↓"], "move inside a view: head, query and key, token, step"], [["Home", "End"], "first, last"],
-  [["[", "]"], "head before, head after"], [["{", "}"], "layer before, layer after"], [["Space"], "on the step slider: play, pause"], [["s"], "in the grid of heads: sort by score"], [["m"], "mute the head, or let it speak again"],
+  [["[", "]"], "head before, head after"], [["{", "}"], "layer before, layer after"], [["Space"], "on the step slider: play, pause"], [["s"], "in the grid of heads: sort by the score below them; a line says by which"], [["m"], "mute the head, or let it speak again", "needs a kernel"],
   [["+", "−"], "in the large head: fewer or more tokens"], [["Esc"], "unlock the cell, then the head"], [["?"], "this list"],
 ];
 
@@ -132,10 +136,11 @@ export function help(): HTMLElement {
   const el = make("div", "gv-help"), list = make("dl");
   el.setAttribute("role", "note");
   el.hidden = true;
-  for (const [caps, words] of keys) {
-    const term = make("dt");
+  for (const [caps, words, needs] of keys) {
+    const term = make("dt"), what = make("dd", "", words);
     term.append(...caps.map((cap) => make("kbd", "", cap)));
-    list.append(term, make("dd", "", words));
+    if (needs) what.append(make("span", "gv-needs", needs));
+    list.append(term, what);
   }
   el.append(make("h3", "gv-title", "Keys"), list);
   return el;

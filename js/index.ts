@@ -2,10 +2,11 @@
 import { Board } from "./board.ts";
 import { page_host, widget_host, type Host, type Model } from "./host.ts";
 import type { RawBoard } from "./payload.ts";
+import { page_weight } from "./text.ts";
 import { Stepper } from "./stepper/stepper.ts";
 
 /** A board of linked views, or the walk through one forward pass. */
-const shown = (host: Host, bytes = 0): Board | Stepper => (host.payload().name === "step" ? new Stepper(host, bytes) : new Board(host, bytes));
+const shown = (host: Host, weight = ""): Board | Stepper => (host.payload().name === "step" ? new Stepper(host, weight) : new Board(host, weight));
 
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const stop = new AbortController(), board = shown(widget_host(model, stop.signal));
@@ -16,8 +17,8 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
 const data = typeof document === "undefined" ? null : document.getElementById("gptviz-payload");
 const place = data && document.getElementById("gptviz-board");
 if (data && place) {
-  const text = data.textContent!;
-  shown(page_host(JSON.parse(text) as RawBoard), text.length).attach(place);
+  const { file, own } = data.dataset;
+  shown(page_host(JSON.parse(data.textContent!) as RawBoard), page_weight(Number(file), Number(own))).attach(place);
 }
 
 export default { render };

@@ -8,8 +8,8 @@ export interface Sized { width: number; height: number }
 export interface Corner { query: number; key: number }
 /** What a control of the board asks the kernel to do. */
 export interface Act { name: string; value?: unknown }
-/** What a gesture changes: the reader's choice, the window, the panel's options; or what the kernel should do. */
-export interface Patch { selection?: Partial<Selection>; window?: Partial<Corner>; options?: Options; act?: Act }
+/** What a gesture changes: the reader's choice, the window, the panel's options; what the kernel should do; or a sentence that says why nothing changes. */
+export interface Patch { selection?: Partial<Selection>; window?: Partial<Corner>; options?: Options; act?: Act; note?: string }
 export type Options = Record<string, any>;
 /** A control in a panel's heading. Its value is kept by the board and comes back as scene.options[name]. */
 export type Control = { name: string; label: string; disabled?: string } & (

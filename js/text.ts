@@ -59,8 +59,11 @@ const turns = /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff
 /** A token that is written right to left, or that holds a sign which turns the order, shut off so that the words around it keep theirs. */
 export const isolated = (token: string): string => (turns.test(token) ? `\u2068${token}\u2069` : token);
 
+/** A token of a sentence in its quotation marks, whole. */
+export const in_quotes = (token: string): string => `‘${isolated(token)}’`;
+
 /** ‘·Ada’, cut to so many signs in the middle of a sentence. */
-export const quoted = (token: string, most = 24): string => `‘${isolated(clip_middle(token, most))}’${meaning(token) && ` (${meaning(token)})`}`;
+export const quoted = (token: string, most = 24): string => `${in_quotes(clip_middle(token, most))}${meaning(token) && ` (${meaning(token)})`}`;
 
 function clip_middle(token: string, longest: number): string {
   const signs = [...token];
@@ -95,6 +98,9 @@ export function wrap(text: string, width: number, font: string, measure: Measure
 /** Bytes in kB or MB. */
 export const size = (bytes: number): string =>
   bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
+/** What a page weighs: the file, as a list of files shows it, and what of it are numbers and words to show; the rest draws them. */
+export const page_weight = (file: number, data: number): string => `this file is ${size(file)}, ${size(data)} of it data`;
 
 /** Where a key stands to a query: a fact about the text, not about the head. */
 export function relation(tokens: string[], query: number, key: number): string {

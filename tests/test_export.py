@@ -28,7 +28,7 @@ def page(tmp_path):
 
 
 def test_page_holds_all_steps_and_no_way_out(page, capsys):
-    text = re.search(r'id="gptviz-payload">(.*?)</script>', page, re.S).group(1)
+    text = re.search(r'id="gptviz-payload"[^>]*>(.*?)</script>', page, re.S).group(1)
     assert len(json.loads(text)["frames"]) == len(synthetic.STEPS)
     assert "http://" not in page
     assert "https://" not in page

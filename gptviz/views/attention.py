@@ -319,4 +319,4 @@ def _check_packed(packed: list[np.ndarray], n_tokens: int) -> Check:
         at = np.unravel_index(np.argmax(error - allowed), error.shape)  # the row nearest to breaking its bound
         if error[at] - allowed[at] > worst - bound or bound == 0:
             worst, bound = float(error[at]), float(allowed[at])
-    return Check("rows sum to 1 within a byte's rounding", worst, bound)
+    return Check("rows sum to 1, with √p rounded to 1/255", worst, bound)

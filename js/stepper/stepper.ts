@@ -4,7 +4,7 @@ import { Details } from "../details.ts";
 import type { Host } from "../host.ts";
 import { Link } from "../link.ts";
 import { decode_view, type RawBoard, type RawFrame, type View } from "../payload.ts";
-import { size, type Measure } from "../text.ts";
+import { type Measure } from "../text.ts";
 import { is_dark, read_theme, watch_theme, type Theme } from "../theme.ts";
 import { find_cell, plate_index, type Cell } from "./layout.ts";
 import { key_caps, Page, switch_place, type Presses } from "./page.ts";
@@ -41,7 +41,7 @@ export class Stepper {
   private page!: Page;
   private chrome!: { header: ReturnType<typeof header>; form: ReturnType<typeof text_form>; footer: HTMLElement };
 
-  constructor(private readonly host: Host, private readonly page_bytes = 0) {
+  constructor(private readonly host: Host, private readonly page_weight = "") {
     this.link = new Link((message) => host.send(message));
     this.details = new Details(host.live, (message) => host.send(message));
     const context = make("canvas").getContext("2d")!;
@@ -174,7 +174,7 @@ export class Stepper {
   // --- page -----------------------------------------------------------------------------------------------
 
   private build(): void {
-    const { board, walk } = this, weight = this.page_bytes ? `${size(this.page_bytes)} in this page` : board.cost;
+    const { board, walk } = this, weight = this.page_weight || board.cost;
     this.chrome = { header: header(board), form: text_form(board), footer: footer(walk.pass.view.checks, weight) };
     this.chrome.form.el.hidden = !board.editable || !this.host.live;
     this.chrome.header.saved.hidden = true;

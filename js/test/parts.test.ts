@@ -9,13 +9,13 @@ import { at, luminance, parse, points } from "../colour.ts";
 import { in_table, is_zero, precise, signed, isolated, quoted } from "../text.ts";
 import { scales_words, sentence as cell_sentence, singular_words } from "../views/circuits.ts";
 import { count_words, found as found_pairs, panels as compositions } from "../views/composition.ts";
-import { both } from "../views/edits.ts";
+import { both, mute } from "../views/edits.ts";
 import { bar_of, found as points_found, project } from "../views/embeddings.ts";
 import { mask_note, sentence } from "../views/head.ts";
 import { counted, end_of, x_of } from "../views/head_scores.ts";
 import { opacity } from "../views/lines.ts";
 import { panels as reads } from "../views/reads.ts";
-import { found } from "../views/ruler.ts";
+import { found, matches } from "../views/ruler.ts";
 
 const array = (shape: number[], values: ArrayLike<number>, type: any = Float32Array) => ({ shape, axes: shape.map(() => ""), values: new type(values) });
 const view = (kind: string, arrays: View["arrays"], more: Partial<View> = {}): View =>
@@ -226,4 +226,17 @@ test("the weakest line is seen on either paper", () => {
     const [a, b] = [luminance(mixed) + 0.05, luminance(from) + 0.05];
     assert.ok(Math.max(a, b) / Math.min(a, b) >= 2, colour);
   }));
+});
+
+test("matches say their place in the text", () => {
+  const tokens = ["a", "b", "a", "c"], said = (find: string, query: number) => matches({ tokens, options: { find }, look: { query } as any });
+  assert.deepEqual([said("c", 0), said("c", 3), said("a", 1), said("a", 2), said("z", 0), said(" ", 0)],
+                   ["1 match, token 3 · Enter goes there", "1 match, token 3", "2 matches, the first is token 0 · Enter goes on", "match 2 of 2, token 2 · Enter goes on", "no match", ""]);
+});
+
+test("a head is muted by the kernel, or a sentence says what would", () => {
+  const look = { layer: 1, head: 0 } as any, edits = [view("edits", {})];
+  assert.deepEqual(mute({ live: true, views: edits, look }), { act: { name: "edit", value: { do: "mute", layer: 1, head: 0 } } });
+  assert.match(mute({ live: false, views: edits, look }).note!, /^Muting L1H0 .* needs a kernel: .* gv\.explore\(trace, model, tokenizer\)\.$/);
+  assert.match(mute({ live: true, views: [], look }).note!, /which this board does not do: gv\.explore/);
 });

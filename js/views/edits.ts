@@ -146,10 +146,11 @@ function drag(parts: Parts, { grip: key }: Hit, _x: number, y: number, scene: Sc
 
 const act = (value: object) => ({ name: "edit", value });
 
-/** What mutes the looked-at head, or lets it speak again; null where no kernel could. */
-export function mute(scene: Scene): Patch | null {
-  const { layer, head } = scene.look;
-  return scene.live && scene.views.some((view) => view.kind === "edits") ? { act: act({ do: "mute", layer, head }) } : null;
+/** What mutes the looked-at head, or lets it speak again; a sentence where no kernel could. */
+export function mute(scene: Pick<Scene, "live" | "views" | "look">): Patch {
+  const { layer, head } = scene.look, call = "gv.explore(trace, model, tokenizer)", why = `Muting ${head_name(layer, head)} runs the model again`;
+  if (!scene.live) return { note: `${why}, which needs a kernel: open this text in a notebook with ${call}.` };
+  return scene.views.some((view) => view.kind === "edits") ? { act: act({ do: "mute", layer, head }) } : { note: `${why}, which this board does not do: ${call} does.` };
 }
 
 export const is_muted = ({ views }: Pick<Scene, "views">, layer: number, head: number): boolean =>

@@ -7,6 +7,7 @@ import type { Scene } from "../scene.ts";
 import { has_other, minus_words, names_of, shown_of, shown_pattern } from "../shown.ts";
 import { ellipsis, fixed, head_name, precise, quoted, relation, short, signed, signed_fixed, whole, wrap } from "../text.ts";
 import { mute } from "./edits.ts";
+import { found } from "./ruler.ts";
 
 interface Legend { x: number; y: number; w: number; stacked: boolean }
 interface Box { x: number; y: number; w: number; h: number }
@@ -235,26 +236,29 @@ function mark_cell(pen: Pen, x: number, y: number, cell: number, scene: Scene): 
 function draw_names(pen: Pen, square: Square, scene: Scene): void {
   const { theme, tokens, look, measure } = scene, { x, y, cell, n } = square, right = index_width(square.n_tokens);
   const named = (at: number, lit: number, every: number) => at === lit || (at % every === 0 && Math.abs(at - lit) >= every);
+  const searched = new Set(found({ tokens, options: scene.options_of("ruler") }));
   const every_query = Math.ceil(13 / cell), every_key = Math.ceil((square.tall ? least_pitch : 13) / cell);
   pen.text(key_axis, x, y - square.tall - (square.tall ? 6 : 26), { weight: 500, colour: theme.ink });
   pen.text(query_axis, x - 8, y - 9, { align: "right", weight: 500, colour: theme.ink });
   for (let i = 0; i < n; i++) {
     const query = square.query + i, lit = query === look.query;
+    if (searched.has(query)) pen.fill(x - 3.5, y + i * cell, 2.5, cell - 1, theme.ink);
     if (!named(query, look.query, every_query)) { pen.line(x - 7, y + (i + 0.5) * cell - 0.5, x - 3, y + (i + 0.5) * cell - 0.5, theme.rule_2); continue; }
     const at = y + i * cell + cell / 2 + 4;
-    const ink = { mono: true, align: "right", colour: lit ? theme.accent : theme.ink_2, weight: lit ? 700 : 400 } as const;
+    const ink = { mono: true, align: "right", colour: lit ? theme.accent : searched.has(query) ? theme.ink : theme.ink_2, weight: lit || searched.has(query) ? 700 : 400 } as const;
     pen.text(String(query), x - 8, at, { ...ink, mono: false });
     pen.text(ellipsis(tokens[query]!, x - 12 - right, font(theme, ink), measure), x - 4 - right, at, ink);
   }
   for (let j = 0; j < n; j++) {
     const middle = x + (j + 0.5) * cell;
-    if (named(square.key + j, look.key, every_key)) draw_key_name(pen, square, scene, square.key + j, middle);
+    if (searched.has(square.key + j)) pen.fill(x + j * cell, y - 3.5, cell - 1, 2.5, theme.ink);
+    if (named(square.key + j, look.key, every_key)) draw_key_name(pen, square, scene, square.key + j, middle, searched.has(square.key + j));
     else pen.line(middle - 0.5, y - 7, middle - 0.5, y - 3, theme.rule_2); // no room for the name: a tick keeps its place
   }
 }
 
-function draw_key_name(pen: Pen, square: Square, scene: Scene, key: number, x: number): void {
-  const { theme, tokens, look, measure } = scene, lit = key === look.key, { ctx } = pen;
+function draw_key_name(pen: Pen, square: Square, scene: Scene, key: number, x: number, searched: boolean): void {
+  const { theme, tokens, look, measure } = scene, lit = key === look.key || searched, { ctx } = pen;
   const ink = { mono: true, colour: lit ? theme.ink : theme.ink_2, weight: lit ? 700 : 400 } as const;
   if (!square.tall) return pen.text(tokens[key]!, x, square.y - 8, { ...ink, align: "center" });
   ctx.save(); ctx.translate(x + 1, square.y - 7); ctx.rotate((-56 * Math.PI) / 180);
@@ -296,7 +300,7 @@ function draw_callout(pen: Pen, square: Square, scene: Scene): void {
   pen.text(number, x + 16, y + 33, { size: 24, weight: 600, colour: theme.ink });
   const meta = { align: "right", colour: theme.ink_2 } as const, wide = w > 380;
   const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern.rounding(look.layer, look.head, look.query, look.key);
-  const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)}, kept in one byte`;
+  const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)} at most: √p was rounded to 1/255`;
   const right = wide && doubt ? `${pair} · ${doubt}` : pair, beside = pen.width(number, { size: 24, weight: 600 }) + pen.width(right) + 42 <= w;
   if (beside) pen.text(right, x + w - 14, y + 23, meta);
   const notes = (beside ? [wide ? "" : doubt] : [pair, doubt]).filter(Boolean), under = 16 * notes.length; // below the number

@@ -93,7 +93,7 @@ function draw_truth(pen: Pen, grid: Grid, scene: Scene, cells: View, query: numb
 function legend(pen: Pen, grid: Grid, scene: Scene, cells: View | null): void {
   const { words, ticks, scale, name, high } = colouring(scene), w = Math.min(200, grid.width - grid.left), y = grid.foot + 10;
   pen.legend(grid.left, y, w, scale, ticks);
-  const over = cells && cells.arrays[name]!.values.some((value) => value > high * (1 + 1e-6)) ? ` · corner cut: above ${ticks[2]}` : "";
+  const over = cells && cells.arrays[name]!.values.some((value) => value > high * (1 + 1e-6)) ? ` · missing corner: above ${ticks[2]}` : "";
   const stacked = !beside(grid.width), x = stacked ? grid.left : grid.left + w + 16, end = stacked ? grid.width : grid.chart.x - 8;
   const lines = stacked ? [`${words}${over} · bold: the truth`] : [words + over, "bold: the truth"];
   lines.forEach((line, i) => pen.text(ellipsis(line, end - x, font(scene.theme), scene.measure), x, (stacked ? y + 42 : y + 9) + 16 * i));

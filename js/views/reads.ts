@@ -37,7 +37,7 @@ function mark(ctx: CanvasRenderingContext2D, rows: Rows, scene: Scene): void {
     pen.text(fixed(Math.max(0, rest), places(keys)), rows.width, line(most) + 10, { align: "right", colour: theme.ink_3 });
   }
   pen.line(0, line(most + 1) - 2.5, rows.width, line(most + 1) - 2.5, theme.rule);
-  pen.text(scene.pattern!.exact(look.layer, look.head, look.query) ? "sum" : "sum of values kept in one byte", digits + 8, line(most + 1) + 16);
+  pen.text(scene.pattern!.exact(look.layer, look.head, look.query) ? "sum" : "sum (each √p rounded to 1/255)", digits + 8, line(most + 1) + 16);
   pen.text(fixed(sum, places(keys)), rows.width, line(most + 1) + 16, { align: "right" });
 }
 

@@ -61,14 +61,23 @@ export function found({ tokens, options }: Pick<Scene, "tokens" | "options">): n
 function press(key: string, scene: Scene): Patch | null {
   if (key !== "Enter") return walk(key, scene);
   const places = found(scene), next = places.find((token) => token > scene.look.query) ?? places[0];
-  return next === undefined ? null : { selection: { query: next, key: null } };
+  return next === undefined ? null : go_to(next, scene);
 }
 
-/** How many places were found, and which of them is looked at. */
-function matches(scene: Scene): string {
+/** The found token on both axes of the window, beside the key that it attends to most; where that is further away the key is the token itself. */
+function go_to(token: number, { pattern, look, place }: Scene): Patch {
+  const n = place.window, strongest = pattern?.strongest(look.layer, look.head, token) ?? token, near = token - strongest < n;
+  const first = (middle: number) => Math.round(middle - (n - 1) / 2);
+  return { selection: { query: token, key: near ? null : token }, window: { query: first(token), key: first(near ? (token + strongest) / 2 : token) } };
+}
+
+/** How many places were found, and where in the text the one is that is looked at, or the first. */
+export function matches(scene: Pick<Scene, "tokens" | "options" | "look">): string {
   const places = found(scene), n = places.length, here = places.indexOf(scene.look.query);
   if (!String(scene.options.find ?? "").trim()) return "";
-  return `${n} ${n === 1 ? "match" : "matches"}${here >= 0 ? `, at ${here + 1}` : ""} · Enter goes on`;
+  if (!n) return "no match";
+  if (n === 1) return `1 match, token ${whole(places[0]!)}${here < 0 ? " · Enter goes there" : ""}`;
+  return here < 0 ? `${whole(n)} matches, the first is token ${whole(places[0]!)} · Enter goes on` : `match ${whole(here + 1)} of ${whole(n)}, token ${whole(places[here]!)} · Enter goes on`;
 }
 
 const controls = (): Control[] => [{ kind: "search", name: "find", label: "find", hint: "text, then Enter" }];

@@ -86,7 +86,10 @@ function legend(pen: Pen, strip: Strip, scene: Scene, how: Colouring): void {
   pen.text("none", width + 44, y + 9);
   const given = is_given(scene, 0), below = y + (given ? 62 : 44);
   if (given) { draw_given(pen, 0, y + 32, 22, "", 15); pen.text("given: no loss was trained there", 30, y + 44); }
-  if (clipped(scene)) pen.text(`corner cut away: above ${how.ticks.at(-1)}`, 0, below);
+  if (!clipped(scene)) return;
+  pen.fill(0, below - 12, 22, 15, how.scale.css[255]!, 3);
+  pen.corner(22, below - 12);
+  pen.text(`missing corner: above ${how.ticks.at(-1)}`, 30, below);
 }
 
 function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {

@@ -65,7 +65,7 @@ def test_the_looked_at_row_of_a_long_text_sums_to_1(words_of):
     assert np.square(bytes_alone / 255).sum() > 1.02  # what the page once said
     _, words = words_of(Board([attention_view(pattern, synthetic.story(LONG))], query=LONG - 1))
     shown = words("reads")
-    assert shown[shown.index("sum of values kept in one byte") + 1] == "1.0000"
+    assert shown[shown.index("sum (each √p rounded to 1/255)") + 1] == "1.0000"
     assert "row sum 1.000" in words("head")
 
 

@@ -1,15 +1,18 @@
 """The exported page with the network cut: a real mouse, real keys, and what is drawn."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
 from browser import synthetic
+from browser.test_words import KEEP
 from gptviz.export import export_html
 from gptviz.widgets import Board
 
 pytestmark = pytest.mark.browser
+WRITTEN = "all => all.map(one => window.written.get(one) ?? [])"
 HOSTILE = '<img src=x onerror="document.title=\'caught\'">'
 
 
@@ -128,7 +131,56 @@ def test_help_opens_and_closes(board):
 
 def test_controls_that_need_a_kernel_are_hidden(board):
     assert board.page.locator(".gv-form").is_hidden()
-    assert board.page.get_by_text("saved picture").is_visible()
+    assert board.page.get_by_text("a saved page: look, click, compare; new texts and edits need a notebook").is_visible()
+
+
+@pytest.mark.parametrize("panel", ["heads", "head"])
+def test_muting_without_a_kernel_answers_in_a_sentence_until_the_next_key(board, panel):
+    board.press(panel, "m")
+    said = board.page.locator(f".gv-panel-{panel} .gv-notice")
+    assert said.get_by_role("alert").inner_text() == (
+        "Muting L1H0 runs the model again, which needs a kernel: open this text in a notebook with "
+        "gv.explore(trace, model, tokenizer).")
+    before = board.stage(panel).bounding_box()
+    board.press(panel, "]")
+    assert said.count() == 0
+    assert board.stage(panel).bounding_box() == before, "the panel must not move with the sentence"
+
+
+def test_the_list_of_keys_marks_those_that_need_a_kernel(board):
+    board.press("heads", "?")
+    marked = board.page.locator(".gv-help dt:has(+ dd .gv-needs)").all_inner_texts()
+    assert marked == ["m"]
+    assert board.page.locator(".gv-needs").inner_text() == "needs a kernel"
+
+
+def test_the_footer_tells_the_file_from_the_data_in_it(open_page, reader, tmp_path):
+    path = export_html(synthetic.board(8, 1, 1), tmp_path / "page.html")
+    html = path.read_text(encoding="utf-8")
+    data = re.search(r'id="gptviz-payload"[^>]*>(.*?)</script>', html, re.S).group(1)
+    said = reader(open_page(path.as_uri())).page.locator(".gv-cost").inner_text()
+    file, own = re.search(r"this file is (\d+) kB, (\d+) kB of it data", said).groups()
+    assert (int(file), int(own)) == (round(path.stat().st_size / 1e3), round(len(data.encode()) / 1e3))
+
+
+def test_a_found_word_says_its_place_and_stands_on_both_axes(open_page, reader, tmp_path):
+    tokens = synthetic.story(300)
+    tokens[147] = "·bank"
+    page = open_page(export_html(Board(synthetic.views(0, tokens, 2, 2)), tmp_path / "page.html").as_uri())
+    page.add_init_script(KEEP.replace("Math.abs(to.b) < 1e-6", "true"))  # also the names that lean
+    page.reload()
+    board = reader(page)
+    field = page.locator(".gv-panel-ruler input[type=search]")
+    field.fill("bank")
+    board.settle()
+    assert "1 match, token 147 · Enter goes there" in board.title("ruler")
+    field.press("Enter")
+    board.settle()
+    assert "1 match, token 147" in board.title("ruler")
+    names = [word["text"] for one in board.stage("head").locator("canvas").evaluate_all(WRITTEN)
+             for word in one]
+    assert names.count("·bank") == 2, "once on the axis of queries, once on that of keys"
+    assert "from position 147" in board.title("reads")
 
 
 def test_hostile_words_are_shown_and_never_run(open_page, reader, tmp_path):
