@@ -340,7 +340,7 @@ export class Board {
       const made = mount(panel);
       this.kept.set(panel.name, made);
       this.listen_panel(made);
-      if (!this.options.has(panel.name)) this.options.set(panel.name, { ...panel.options, folded: panel.folded ?? false });
+      if (!this.options.has(panel.name)) this.options.set(panel.name, { ...panel.options, ...this.views.find((view) => view.kind === panel.kind)!.content?.options?.[panel.name], folded: panel.folded ?? false });
     }
     this.mounted = [...wanted.map((panel) => panel.name), slider.name].flatMap((name) => this.kept.get(name) ?? []);
     this.columns.forget();
@@ -418,7 +418,7 @@ export class Board {
     const { panel } = mounted, scene = this.scene(mounted), slot = panel.slot(scene);
     if (panel !== slider && !slot) { mounted.layout = null; return; }
     const nothing = !this.host.live && panel.folded && is_left_out(scene.view); // a page holds none of it: no unfolding of blanks
-    if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" && !nothing ? this.is_folded(mounted) : null, whose(scene.views, panel.name), nothing ? left_out : "");
+    if (panel !== slider) show_heading(mounted, panel.heading(scene), slot === "below" && !nothing ? this.is_folded(mounted) : null, whose(scene.views, panel.name), nothing ? `${left_out}: ${panel.heading(scene).subtitle}` : "");
     if (nothing || (slot === "below" && this.is_folded(mounted))) { mounted.layout = null; mounted.laid = ""; mounted.lines.hidden = true; return; }
     if (panel !== slider) show_lines(mounted, panel.lines?.(scene) ?? []);
     const { options } = scene, halves = slot === "below" && this.columns.shares_width(mounted);

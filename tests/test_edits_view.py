@@ -189,6 +189,13 @@ def test_two_traces_are_compared_until_something_is_edited(model, tokenizer):
     shown = view(board, "attention")
     np.testing.assert_allclose(shown.arrays["other_pattern"], other["pattern"].numpy()[..., rows, columns])
     assert shown.labels["compared"] == (f"‘{''.join(trace.tokens)}’", f"‘{''.join(other.tokens)}’")
+    change = np.abs(other["pattern"].numpy() - trace["pattern"].numpy())
+    at = tuple(board.selection[name] for name in ("layer", "head", "query", "key"))
+    assert change[at] == change.max() > 0
+    assert shown.content == {"options": {"head": {"compare": "difference"}}}
+    same = explore(trace, other=trace)
+    assert same.layer is same.key is None
+    assert view(same, "attention").content["unchanged"]
     act(board, do="mute", layer=0, head=1)
     assert view(board, "attention").labels["compared"] == ("original", "edited")
     assert view(explore(trace, other=trace), "attention").labels["compared"] == ("this", "the other")

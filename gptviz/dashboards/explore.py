@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gptviz.arguments import briefly
 from gptviz.dashboards.edits import Editing, edits_part
 from gptviz.dashboards.head_scores import head_scores_part
@@ -14,6 +16,7 @@ from gptviz.dashboards.tensors import as_numpy
 from gptviz.views import Check, View, attention_view
 from gptviz.widgets import Board
 
+DIFFERENCE = {"head": {"compare": "difference"}}  # what the panel of the large head begins with
 CALLED, MOST_CALLED = 16, 32  # tokens and signs of a text that name it beside another
 
 
@@ -69,6 +72,7 @@ def explore(
             `gptviz.dashboards.parts()`.
         title: The model's name.
         other: A second Trace, of as many tokens: the heads show either, or the difference, until something is edited.
+            The board opens on the difference, at the weight that changed most.
         compared: What the two are called: ("clean", "ablated"). By default the part of their texts where they begin
             to differ, or "this" and "the other" where they are of one text.
 
@@ -100,14 +104,15 @@ def explore(
         made = trace_views(one, tokenizer, model=model, views=chosen)
         if other is None or one is not trace:
             return made
-        return [heads_part(one, other, called) if view.kind == "attention" else view for view in made]
+        return [_heads_of_both(one, other, called) if view.kind == "attention" else view for view in made]
 
     names = sorted({name for part in chosen for name in parts()[part].names})
     editing = Editing(model, tokenizer, trace, text, make, heads_part, names) if editable else None
     shown = editing.views(None, text) if editing else make(trace)
     board = Board(shown, title=title, facts=facts(trace.config), text=text, limit=trace.config.block_size,
                   editable=editable, source=editing.views if editing else None,
-                  actions=actions_of(model, tokenizer) | {"edit": editing.act} if editing else None)
+                  actions=actions_of(model, tokenizer) | {"edit": editing.act} if editing else None,
+                  **_most_changed(trace, other))
     if editing:
         editing.board = board
     board.picture = lambda: picture(board)
@@ -165,6 +170,25 @@ def heads_part(trace: Any, other: Any = None, compared: tuple[str, str] = ("orig
     heads = attention_view(patterns or [], trace.tokens, other=others, compared=compared)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check().items())
     return dataclasses.replace(heads, checks=checks or heads.checks)
+
+
+def _heads_of_both(trace: Any, other: Any, called: tuple[str, str]) -> View:
+    """The heads of two traces, which open on the difference; a view without one says so."""
+    said = {"options": DIFFERENCE} | ({} if _most_changed(trace, other) else {"unchanged": True})
+    return dataclasses.replace(heads_part(trace, other, called), content=said)
+
+
+def _most_changed(trace: Any, other: Any) -> dict[str, int]:
+    """Where the weight is that differs most between two traces; nothing where none does, or there is one trace."""
+    if other is None:
+        return {}
+    most, place = 0.0, {}
+    for layer in trace.layers:
+        change = np.abs(np.nan_to_num(as_numpy(other["pattern", layer]) - as_numpy(trace["pattern", layer])))
+        if change.max() > most:
+            head, query, key = (int(at) for at in np.unravel_index(int(change.argmax()), change.shape))
+            most, place = float(change.max()), {"layer": layer, "head": head, "query": query, "key": key}
+    return place
 
 
 def _check_other(trace: Any, other: Any) -> None:

@@ -182,6 +182,7 @@ function press(key: string, scene: Scene): Patch | null {
 
 function subtitle(scene: Scene): string {
   const shown = shown_of(scene), pattern = shown_pattern(scene);
+  if (shown === "difference" && scene.view.content?.unchanged) return `difference: ${minus_words(scene.view)}; no weight of any head differs; what they write may: compare the logits`;
   if (shown === "difference") return `difference: ${minus_words(scene.view)}; blue less, orange more, to ±${precise(pattern.most)}`;
   const of = has_other(scene.view) ? `of ${names_of(scene.view)[shown === "other" ? 1 : 0]}; ` : "", sink = shown === "no_sink" && !scene.pattern!.whole ? "; tiles keep the first token" : "";
   return of + (scene.tokens.length > 96 ? `one tile per head, each pixel the largest of its cells${sink}` : scene.view.subtitle);

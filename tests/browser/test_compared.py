@@ -1,12 +1,17 @@
 """Two passes beside each other, rows that travelled as bytes, and lines out of the window: on the exported page."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from test_readme import README, python_blocks
 
 from browser import synthetic
 from browser.test_words import KEEP
 from gptviz.dashboards import explore
 from gptviz.export import export_html
+from gptviz.interventions import ablate_head, intervene
 from gptviz.loading import load
 from gptviz.trace import record
 from gptviz.views import attention_view
@@ -55,6 +60,33 @@ def test_a_comparison_names_both_and_whose_numbers_each_panel_shows(words_of):
     board.page.locator(".gv-panel-head [data-name=compare]").select_option("other")
     board.settle()
     assert "pattern of ‘ABABBCAB’" in board.title("head")
+
+
+def test_the_page_of_the_readme_opens_on_what_the_ablation_changed(open_page, reader, tmp_path):
+    script = "\n".join(python_blocks(README))
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True)
+    board = reader(open_page((tmp_path / "sorter.html").as_uri()))
+    minus = "ablated L0H1 \u2212 clean"
+    assert board.page.locator(".gv-compared").inner_text() == f"comparing clean and ablated L0H1 · difference: {minus}"
+    assert f"difference: {minus}" in board.title("head")
+    assert board.page.locator(".gv-panel-head [data-name=compare]").input_value() == "difference"
+    model, tokenizer = load("sorter")
+    with intervene(model, ablate_head(0, 1)):
+        ablated = record(model, "CBABBCABBBC", tokenizer)["pattern"]
+    clean = record(model, "CBABBCABBBC", tokenizer)["pattern"]
+    layer, head, query, key = (int(at) for at in (ablated - clean).abs().eq((ablated - clean).abs().max()).nonzero()[0])
+    assert board.title("head").startswith(f"L{layer}H{head}")
+    before, after = (float(one[layer, head, query, key]) for one in (clean, ablated))
+    assert abs(after - before) > 0.2, "the example must show an effect that one sees"
+    assert f"goes from {100 * before:.0f} % to {100 * after:.0f} %" in board.says("head")
+
+
+def test_a_difference_of_nothing_says_so(words_of):
+    model, tokenizer = load("sorter")
+    trace = record(model, "CBABBCAB", tokenizer)
+    with intervene(model, ablate_head(2, 0)):  # of the last layer: no head reads what it wrote
+        board, _ = words_of(explore(trace, model, tokenizer, other=record(model, "CBABBCAB", tokenizer)))
+    assert "no weight of any head differs; what they write may: compare the logits" in board.title("heads")
 
 
 def test_the_looked_at_row_of_a_long_text_sums_to_1(words_of):
