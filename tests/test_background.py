@@ -83,8 +83,11 @@ def test_the_numbers_and_threads_of_its_owner_are_not_touched(begin):
 
 def test_a_pause_hand_steps_and_a_recording_change_no_loss(data, begin):
     calm = train(small(data, record_steps=[0, 30]), progress=False)
-    run = begin(record_steps=[0, 30])
-    run.pause().wait(60)
+    asked = threading.Event()
+    run = begin(record_steps=[0, 30], on_step=lambda *_: asked.wait(60))  # or it might be over before it is asked
+    paused = run.pause()
+    asked.set()
+    assert paused.wait(60)
     run.step(3)
     run.record_now()
     run.step().wait(60)
@@ -168,8 +171,10 @@ def test_stop_ends_it_also_while_paused_and_may_be_called_again(begin):
 
 def test_a_run_that_has_ended_is_continued_also_in_the_background(data, begin, tmp_path):
     calm = train(small(data), progress=False)
-    run = begin(out=tmp_path / "run", record_steps=[0, 30])
+    asked = threading.Event()
+    run = begin(out=tmp_path / "run", record_steps=[0, 30], on_step=lambda *_: asked.wait(60))
     run.stop()
+    asked.set()
     run.wait()
     assert run.steps[-1] < 30
     again = run.resume(background=True)
@@ -247,12 +252,13 @@ def in_a_loop_of_its_own(waiting):
         return thread.submit(asyncio.run, waiting).result()
 
 
-async def _await(run):
+async def _await(run, ticked=lambda count: None):
     ticks = []
 
     async def tick():
         while True:
             ticks.append(1)
+            ticked(len(ticks))
             await asyncio.sleep(0.001)
 
     other = asyncio.ensure_future(tick())
@@ -263,8 +269,9 @@ async def _await(run):
 
 
 def test_await_lets_other_tasks_go_on_and_gives_the_run(begin):
-    run = begin(max_iters=100)
-    got, ticks = in_a_loop_of_its_own(_await(run))
+    enough = threading.Event()
+    run = begin(max_iters=100, on_step=lambda *_: enough.wait(60))  # it ends after the ticks, however late they begin
+    got, ticks = in_a_loop_of_its_own(_await(run, lambda count: count > 3 and enough.set()))
     assert got is run
     assert run.status == "finished"
     assert ticks > 3
@@ -304,7 +311,7 @@ def test_a_process_that_ends_stops_its_training_cleanly(tmp_path):
             f"run = train(TrainConfig(task='sort', n_layer=1, n_head=1, n_embd=8, max_iters=10**6, threads=1, "
             f"out={str(tmp_path / 'run')!r}), background=True)\n"
             "while run.now.get('step', 0) < 5: time.sleep(0.01)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
     run = open_run(tmp_path / "run")
     assert run.status == "stopped"

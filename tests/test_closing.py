@@ -46,11 +46,11 @@ def kernel(tmp_path, monkeypatch):
 
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
-    manager, client = start_new_kernel(kernel_name="python3")
+    manager, client = start_new_kernel(startup_timeout=300, kernel_name="python3")
 
     def run(code):
         seen = []
-        reply = client.execute_interactive(code, timeout=120, output_hook=seen.append)
+        reply = client.execute_interactive(code, timeout=600, output_hook=seen.append)
         assert reply["content"]["status"] == "ok", reply["content"]
         return [one for one in seen if one["msg_type"] not in ("status", "execute_input")]
 

@@ -37,7 +37,7 @@ def test_start_trains_and_shows_the_board(form):
     form.start.click()
     assert form.words.value.startswith("Started in")
     assert form.place.children == (form.board,)
-    form.run.wait(120)
+    form.run.wait(600)
     assert form.run.status == "finished"
     assert form.run.steps[-1] == 20
 

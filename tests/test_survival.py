@@ -36,7 +36,7 @@ def wait_until(condition, seconds=60.0) -> None:
 def elsewhere(tmp_path):
     """A training in another process, killed at the end, and its run directory."""
     code = ("from gptviz.training import TrainConfig, train; train(TrainConfig(task='sort', n_layer=1, n_head=1, "
-            f"n_embd=8, max_iters=10**5, threads=1, record_steps=range(0, 10**5, 10), out={str(tmp_path / 'run')!r}), "
+            f"n_embd=8, max_iters=10**6, threads=1, record_steps=range(0, 10**6, 10), out={str(tmp_path / 'run')!r}), "
             "progress=False)")
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code])
     try:
@@ -48,11 +48,11 @@ def elsewhere(tmp_path):
 
 
 def answer(board, ask: dict) -> dict:
-    """What a board's browser is answered."""
+    """What a board's browser is answered; the follower of a live board may send news before or after it."""
     sent = []
     board.send = lambda content, buffers=None: sent.append(content)
     board._received(board, ask, [])
-    return sent[-1]
+    return next(content for content in sent if content.get("id") == ask["id"])
 
 
 def test_two_boards_and_a_third_reader_follow_one_run(elsewhere):
@@ -89,15 +89,24 @@ def test_a_live_board_says_that_the_run_was_deleted(elsewhere):
     os.kill(process.pid, signal.SIGSTOP)  # or it would write while we delete
     os.waitpid(process.pid, os.WUNTRACED)  # returns once every thread stands: one may be at the end of a write
     shutil.rmtree(out)
-    wait_until(lambda: "is gone" in board.fresh["controls"].content["trouble"], 10)
+    wait_until(lambda: "is gone" in board.fresh["controls"].content["trouble"])
     assert board.fresh["controls"].content["state"] == "gone"
     board.close()
+
+
+def stay_at(step: int):
+    """An `on_step` that goes no further, for a process that must not reach the end before it is killed."""
+    def on_step(now: int, loss: float) -> None:
+        while now == step:
+            time.sleep(60)
+
+    return on_step
 
 
 def test_a_killed_kernel_leaves_a_run_that_another_one_opens_and_goes_on_with(tmp_path):
     config = small(out=tmp_path / "run", max_iters=400, record_steps=range(0, 401, 5), batch_size=2)
     if (kernel := os.fork()) == 0:
-        train(config, background=True).wait()
+        train(config, background=True, on_step=stay_at(350)).wait()
         os._exit(0)
     wait_until(lambda: (tmp_path / "run" / "journal.jsonl").exists() and len(open_run(tmp_path / "run").steps) > 4)
     os.kill(kernel, signal.SIGKILL)

@@ -48,7 +48,7 @@ def said(tmp_path_factory) -> dict[str, list[str]]:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", TRY_ALL], input=json.dumps([row[0] for row in ROWS]), capture_output=True, text=True,
-        env=environment, cwd=tmp_path_factory.mktemp("elsewhere"), timeout=120,
+        env=environment, cwd=tmp_path_factory.mktemp("elsewhere"), timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return {row[0]: answer for row, answer in zip(ROWS, json.loads(done.stdout), strict=True)}
