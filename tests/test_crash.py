@@ -36,7 +36,7 @@ def weights(step: int, size: int = 1000) -> dict:
 
 def kill_at_random(kills: int, seed: int) -> dict:
     command = [sys.executable, str(HARNESS), "--kills", str(kills), "--seed", str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600 + 20 * kills)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800 + 60 * kills)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -57,7 +57,7 @@ def test_kill_9_at_fifty_random_moments():
 def test_some_operations_fail_or_kill_in_turn():
     """Each hundredth case of `crash_harness.py --exhaustive`; another one in each run of the tests."""
     command = [sys.executable, str(HARNESS), "--exhaustive", "--every", "100", "--first", str(time.time_ns() % 100)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["problems"] == []
@@ -118,14 +118,14 @@ def test_recording_goes_on_when_there_is_room_again(tmp_path):
         writer.commit(1, weights(1, 10_000))
         wait_until(lambda: writer.state == "degraded")
         (disk / "filler").unlink()
-        assert writer.flush(timeout=10.0)
+        assert writer.flush()
         assert writer.state == "recording"
         assert writer.close()
         assert (open_run(disk / "run").steps, open_run(disk / "run").verify()) == ([0, 1], [])
 
 
 def wait_until(condition) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -149,17 +149,20 @@ def test_a_limit_on_file_size_is_treated_like_a_full_disk(tmp_path):
 
 
 def test_a_slow_disk_drops_the_newest_but_never_the_last(tmp_path, monkeypatch):
+    """So slow that it answers nothing before all steps are done: a step that waited for it would wait for ever."""
     from gptviz.runs import writer as module
 
-    real = module.write_whole
-    monkeypatch.setattr(module, "write_whole", lambda path, data: (time.sleep(0.05), real(path, data)))
     writer = RunWriter.create(tmp_path / "run", INFO, max_iters=100)
-    queued = [writer.commit(step, weights(step)) for step in range(60)]
-    writer.commit(60, weights(60), [{"kind": "end", "reason": "finished", "step": 60}], final=True)
-    assert writer.longest_wait < 0.2  # 50 ms and what a busy machine adds
-    assert 0 < writer.dropped == queued.count(False) < 60
+    real, answers = module.write_whole, threading.Event()
+    monkeypatch.setattr(module, "write_whole", lambda path, data: (answers.wait(), real(path, data)))
+    queued = [writer.commit(step, weights(step)) for step in range(40)]
+    writer.commit(40, weights(40), [{"kind": "end", "reason": "finished", "step": 40}], final=True)
+    assert queued == [True] * module.QUEUED_ITEMS + [False] * (40 - module.QUEUED_ITEMS)
+    assert writer.dropped == queued.count(False)
+    assert writer.longest_wait >= module.LONGEST_WAIT  # it was given the time that it may take
+    answers.set()
     assert writer.close()
-    assert open_run(tmp_path / "run").steps == [*(step for step in range(60) if queued[step]), 60]
+    assert open_run(tmp_path / "run").steps == [*range(module.QUEUED_ITEMS), 40]
 
 
 def test_a_folder_that_vanishes_does_not_stop_training(tmp_path):
