@@ -1,6 +1,7 @@
 """A real Chromium, and real notebook servers: what leaves the machine or complains in the console fails the test."""
 
 import math
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +12,7 @@ playwright_api = pytest.importorskip("playwright.sync_api", reason="the browser 
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"]
+PATIENCE = 120  # seconds for anything to happen: what is well takes a part of one, and a busy machine is no error
 LOOPBACK = {"127.0.0.1", "localhost", None, ""}
 
 
@@ -34,6 +36,7 @@ def open_page(browser):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=offline,
                                       service_workers="block", **options)
         contexts.append(context)
+        context.set_default_timeout(1000 * PATIENCE)
         page = context.new_page()
 
         def complain(words):
@@ -76,6 +79,13 @@ class Reader:
     def settle(self):
         """Two frames: one to draw, one to be sure."""
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def until(self, condition, what="it did not happen"):
+        """Wait for something that the page, its kernel or both of them do."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, what() if callable(what) else what
+            self.page.wait_for_timeout(50)
 
     def point_at(self, panel, words, near=(0, 0)):
         """Move the mouse over a panel, from a place (in shares of its size) outwards, until it says words: where."""

@@ -41,10 +41,10 @@ class Lab:
     @staticmethod
     def run_all(page) -> None:
         """Wait for the kernel, run all cells, and pass on a cell's error."""
-        page.wait_for_function(f"() => {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'", timeout=60_000)
+        page.wait_for_function(f"() => {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'")
         page.evaluate(f"async () => {{ await {PANEL}.context.ready; await {PANEL}.revealed; "
                       "await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-        page.wait_for_function(f"() => {PANEL}.sessionContext.session.kernel.status === 'idle'", timeout=60_000)
+        page.wait_for_function(f"() => {PANEL}.sessionContext.session.kernel.status === 'idle'")
         cells = page.evaluate(f"{PANEL}.content.model.toJSON().cells")
         errors = [output for cell in cells for output in cell.get("outputs", []) if output["output_type"] == "error"]
         assert errors == []
@@ -87,21 +87,25 @@ def served(command: Sequence[str], url: str, folder: Path, settings: dict[str, s
         finally:
             server.send_signal(signal.SIGTERM)  # a clean stop also stops the kernels
             with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(timeout=20)
+                server.wait(timeout=120)
             server.kill()
             server.wait()
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """A port that nobody uses, of those that are not given to whoever asks for any: it stays free until it is used."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)  # not `random`, which two test processes seed alike
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(url, timeout=2).close()
+            urllib.request.urlopen(url, timeout=10).close()
             return
         except OSError:
             if server.poll() is not None:

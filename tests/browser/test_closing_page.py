@@ -46,7 +46,7 @@ def test_a_hundred_boards_leave_nothing_in_the_page(open_page, tmp_path):
 
     def cycle(times):
         heard = page.evaluate(MODEL, [module, times, text])
-        page.wait_for_timeout(4500)  # a board waits 4 s for the greeting of its kernel
+        page.evaluate("() => new Promise(done => setTimeout(done, 4500))")  # after the 4 s of the last board's greeting
         return heard
 
     cycle(10)  # what is made once

@@ -14,7 +14,11 @@ import json, pathlib
 from browser import synthetic
 board = synthetic.board(8, 4, 4, layer=1, head=0)
 log = pathlib.Path("traits.json").absolute()
-board.observe(lambda change: log.write_text(json.dumps(board.selection)), ["layer", "head"])
+def note(change):
+    half = log.with_suffix(".tmp")
+    half.write_text(json.dumps(board.selection))
+    half.rename(log)  # who reads it finds it whole
+board.observe(note, ["layer", "head"])
 board
 """
 DARK = "document.querySelector('.gv-board').classList.contains('gv-dark')"
@@ -24,13 +28,13 @@ def locks_a_head(board, folder):
     """Click a head: Python has it."""
     board.point_at("heads", "Head L2H3", near=(0.7, 0.6))
     board.click()
-    for _ in range(100):
-        board.page.wait_for_timeout(100)
-        path = folder / "traits.json"
-        seen = json.loads(path.read_text() or "{}") if path.exists() else {}
-        if (seen.get("layer"), seen.get("head")) == (2, 3):
-            return
-    raise AssertionError(f"the kernel has {seen}")
+    path = folder / "traits.json"
+
+    def seen():
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return found.get("layer"), found.get("head")
+
+    board.until(lambda: seen() == (2, 3), lambda: f"the kernel has {seen()}")
 
 
 def test_notebook_7(notebook, open_page, reader):
@@ -78,7 +82,7 @@ def test_marimo(marimo, open_page, reader, scheme):
     url, folder = marimo
     page = open_page(url, offline=False, scheme=scheme, but=["registering service worker"])  # which we block
     board = reader(page)
-    dark = page.locator(".gv-board").evaluate("el => el.classList.contains('gv-dark')")  # in a shadow tree
-    assert dark == (scheme == "dark")
+    shown = page.locator(".gv-board")  # in a shadow tree
+    board.until(lambda: shown.evaluate("el => el.classList.contains('gv-dark')") == (scheme == "dark"))
     (folder / "traits.json").unlink(missing_ok=True)
     locks_a_head(board, folder)

@@ -21,10 +21,10 @@ def test_first_look_draws_its_boards(lab, open_page, reader):
     shutil.copy(NOTEBOOK, lab.folder)
     page = open_page(f"{lab.url}/doc/tree/{NOTEBOOK.name}?token={lab.token}", offline=False)
     lab.run_all(page)
-    page.wait_for_function(f"document.querySelectorAll('.gv-board[data-drawn]').length === {BOARDS}", timeout=60_000)
-    reader(page, ".jp-OutputArea").settle()
-    colours = page.evaluate(COLOURS)
-    assert len(colours) >= 5 * BOARDS
-    assert min(colours) > 20
+    page.wait_for_function(f"document.querySelectorAll('.gv-board[data-drawn]').length === {BOARDS}")
+    board = reader(page, ".jp-OutputArea")
+    board.settle()
+    assert len(page.evaluate(COLOURS)) >= 5 * BOARDS
+    board.until(lambda: min(page.evaluate(COLOURS)) > 20, lambda: f"a picture is blank: {page.evaluate(COLOURS)}")
     assert (lab.folder / "first_look.html").is_file()
     assert (lab.folder / "first_look.png").is_file()

@@ -15,7 +15,9 @@ from browser import synthetic
 board = synthetic.board(layer=1, head=0, picture={picture})
 log = pathlib.Path("traits.json")
 def note(change):
-    log.write_text(json.dumps(board.selection | {{"text": board.text}}))
+    half = log.with_suffix(".tmp")
+    half.write_text(json.dumps(board.selection | {{"text": board.text}}))
+    half.rename(log)  # who reads it finds it whole
 board.observe(note)
 board
 """
@@ -24,15 +26,15 @@ PICTURE = ("__import__('base64').b64decode('iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIA
            "tCQYGAPqMP8EBYF8WAAAAAElFTkSuQmCC')")
 
 
-def traits(lab, page, **wanted):
+def traits(lab, board, **wanted):
     """Wait until the kernel has seen these values."""
     path = lab.folder / "traits.json"
-    for _ in range(100):
-        seen = json.loads(path.read_text() or "{}") if path.exists() else {}
-        if all(seen.get(name) == value for name, value in wanted.items()):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(f"wanted {wanted}, the kernel has {seen}")
+
+    def seen():
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return {name: found.get(name) for name in wanted}
+
+    board.until(lambda: path.exists() and seen() == wanted, lambda: f"wanted {wanted}, the kernel has {seen()}")
 
 
 def test_mouse_and_keys_change_traits_and_the_kernel_answers(lab, open_page, reader):
@@ -41,23 +43,19 @@ def test_mouse_and_keys_change_traits_and_the_kernel_answers(lab, open_page, rea
     board = reader(page, ".jp-OutputArea")
     board.point_at("heads", "Head L2H3", near=(0.7, 0.6))
     board.click()
-    traits(lab, page, layer=2, head=3)
+    traits(lab, board, layer=2, head=3)
     board.point_at("text", "Position 5:", near=(0.1, 0.25))
     board.click()
-    traits(lab, page, query=5, key=None)
+    traits(lab, board, query=5, key=None)
     before = board.picture("heads")
     board.slider().focus()
     page.keyboard.press("Home")
-    traits(lab, page, step=0)
-    for _ in range(100):  # until the frame has come from the kernel
-        if board.picture("heads") != before:
-            break
-        page.wait_for_timeout(50)
-    assert board.picture("heads") != before
+    traits(lab, board, step=0)
+    board.until(lambda: board.picture("heads") != before)  # the frame comes from the kernel
     field = page.locator("input.gv-text")
     field.fill("<b>hi</b>")
     field.press("Enter")
-    traits(lab, page, text="<b>hi</b>")
+    traits(lab, board, text="<b>hi</b>")
     page.wait_for_function("document.querySelector('.gv-count').textContent.startsWith('9 of 200')")
     field.fill("x" * 300)
     field.press("Enter")
@@ -87,19 +85,17 @@ def test_theme_of_the_notebook_is_followed_while_it_changes(lab, open_page, read
     assert not page.evaluate(dark)
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     page.wait_for_function(dark)
-    board.settle()
-    assert board.picture("heads") != light
+    board.until(lambda: board.picture("heads") != light)
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
     page.wait_for_function(f"!{dark}")
-    board.settle()
-    assert board.picture("heads") == light
+    board.until(lambda: board.picture("heads") == light)
 
 
 def test_saved_picture_shows_only_without_the_widget(lab, open_page, reader):
     page = open_page(lab.write("saved.ipynb", MAKE.format(picture=PICTURE)), offline=False)
     lab.run_all(page)
     reader(page, ".jp-OutputArea")
-    assert page.locator(".jp-RenderedImage img").count() == 1
+    page.wait_for_function("document.querySelectorAll('.jp-RenderedImage img').length === 1")
     page.locator(".jp-RenderedImage img").wait_for(state="hidden")
     page.evaluate("() => document.querySelector('.gv-board').remove()")  # as in a notebook without its kernel
     page.locator(".jp-RenderedImage img").wait_for(state="visible")
@@ -112,15 +108,10 @@ def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, open_page
     lab.run_all(page)
     reader(page, ".jp-OutputArea")
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
-    path = lab.folder / name
-    for _ in range(100):
-        outputs = json.loads(path.read_text())["cells"][0]["outputs"]
-        if outputs:
-            break
-        page.wait_for_timeout(100)
+    notebook = json.loads((lab.folder / name).read_text())  # the command has ended, and the server writes whole files
+    outputs = notebook["cells"][0]["outputs"]
     assert [sorted(one["data"])[0] for one in outputs] == ["application/vnd.jupyter.widget-view+json", "image/png"]
     page.context.close()
-    notebook = json.loads(path.read_text())
     if not trusted:  # another text, another signature
         notebook["cells"][0]["outputs"][0]["metadata"] = {"from": "elsewhere"}
     notebook["metadata"].pop("widgets", None)  # JupyterLab's default: no state of widgets
@@ -152,8 +143,8 @@ def test_widget_and_page_draw_the_same_picture(lab, open_page, reader, tmp_path)
     page = open_page(lab.write("same.ipynb", cell), offline=False)
     lab.run_all(page)
     notebook = reader(page, ".jp-OutputArea")
+    notebook.settle()
     width = int(page.locator(".gv-board").bounding_box()["width"])
     alone = reader(open_page(export_html(board, tmp_path / "same.html").as_uri(), width=width))
-    alone.settle()
     for panel in ("heads", "head", "text", "loss"):
-        assert notebook.picture(panel) == alone.picture(panel), panel
+        alone.until(lambda panel=panel: notebook.picture(panel) == alone.picture(panel), f"{panel} differs")

@@ -156,7 +156,7 @@ def test_a_tree_grows_through_the_kernel_and_gives_its_text(open_page, reader, l
     board.point_at("tree", "Step 1: ‘", near=(0.1, 0.3))
     board.press("tree", "Enter")
     page.wait_for_function("() => /p of these \\d+ tokens/.test(document.querySelector('.gv-panel-tree .gv-stage')"
-                           ".getAttribute('aria-label'))", timeout=20_000)
+                           ".getAttribute('aria-label'))")
     assert "Continuations of ‘C’: ‘A’" in board.says("tree")
     page.get_by_role("button", name="Use this text").click()
-    page.wait_for_function("() => document.querySelector('.gv-text').value.startsWith('CBABBCA')", timeout=20_000)
+    page.wait_for_function("() => document.querySelector('.gv-text').value.startsWith('CBABBCA')")

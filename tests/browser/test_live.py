@@ -1,7 +1,6 @@
 """A training in a real JupyterLab: a reader pauses it, steps it, goes on and stops it while it trains."""
 
 import json
-import time
 
 import playwright.sync_api
 import pytest
@@ -45,18 +44,16 @@ board
 class Kernel:
     """What the kernel says of its run, a few times a second."""
 
-    def __init__(self, lab, page, name="live"):
-        self.path, self.page = lab.folder / f"{name}.json", page
+    def __init__(self, lab, board, name="live"):
+        self.path, self.board = lab.folder / f"{name}.json", board
 
     def now(self):
         return json.loads(self.path.read_text()) if self.path.exists() else {"status": "", "step": 0, "steps": []}
 
     def until(self, condition, what):
-        deadline = time.monotonic() + 30
-        while not condition(self.now()):
-            assert time.monotonic() < deadline, f"{what}; the kernel has {self.now()}"
-            self.page.wait_for_timeout(20)
-        return self.now()
+        said = []
+        self.board.until(lambda: condition(said.append(self.now()) or said[-1]), lambda: f"{what}; it has {said[-1]}")
+        return said[-1]
 
 
 def press(page, name):
@@ -65,12 +62,12 @@ def press(page, name):
 
 def says(page, words):
     page.wait_for_function("words => document.querySelector('.gv-panel-controls .gv-stage')"
-                           "?.getAttribute('aria-label')?.includes(words)", arg=words, timeout=30_000)
+                           "?.getAttribute('aria-label')?.includes(words)", arg=words)
 
 
 def appears(page, selector):
     try:
-        page.wait_for_selector(selector, timeout=60_000)
+        page.wait_for_selector(selector)
     except playwright.sync_api.TimeoutError:
         board = page.locator(".gv-board").first
         raise AssertionError(f"{selector} did not appear; the board is {board.get_attribute('class')}, its field holds "
@@ -80,7 +77,8 @@ def appears(page, selector):
 def test_a_reader_pauses_steps_resumes_and_stops_a_training(lab, open_page, reader):
     page = open_page(lab.write("live.ipynb", TRAIN), offline=False)
     lab.run_all(page)  # the cell has returned although the training goes on
-    board, kernel = reader(page, ".jp-OutputArea"), Kernel(lab, page)
+    board = reader(page, ".jp-OutputArea")
+    kernel = Kernel(lab, board)
     kernel.until(lambda now: len(now["steps"]) > 3, "it does not train")
     page.wait_for_selector(".gv-panel-heads")
     says(page, "training")
@@ -88,7 +86,7 @@ def test_a_reader_pauses_steps_resumes_and_stops_a_training(lab, open_page, read
     assert page.get_by_text("Pause to step by hand").first.is_visible()
     before = board.step()
     page.wait_for_function("step => Number(document.querySelector('.gv-steps .gv-stage')"
-                           "?.getAttribute('aria-valuenow')) > step", arg=before, timeout=30_000)
+                           "?.getAttribute('aria-valuenow')) > step", arg=before)
 
     press(page, "pause")
     at = kernel.until(lambda now: now["status"] == "paused", "it was not paused")["step"]
@@ -96,7 +94,7 @@ def test_a_reader_pauses_steps_resumes_and_stops_a_training(lab, open_page, read
     press(page, "step")
     kernel.until(lambda now: now["step"] == at + 1 and at + 1 in now["steps"], "it was not stepped")
     page.wait_for_function("step => document.querySelector('.gv-steps .gv-stage')"
-                           "?.getAttribute('aria-valuenow') === String(step)", arg=at + 1, timeout=30_000)
+                           "?.getAttribute('aria-valuenow') === String(step)", arg=at + 1)
     field = page.locator(".gv-panel-controls input[data-name=rate]")
     field.fill("0.25")
     field.press("Enter")
@@ -121,11 +119,12 @@ def test_a_reader_pauses_steps_resumes_and_stops_a_training(lab, open_page, read
 def test_another_text_takes_the_probes_place_while_it_trains(lab, open_page, reader):
     page = open_page(lab.write("text.ipynb", SLOW), offline=False)
     lab.run_all(page)  # the kernel of another notebook goes on noting into its own file
-    board, kernel = reader(page, ".jp-OutputArea"), Kernel(lab, page, "text")
+    board = reader(page, ".jp-OutputArea")
+    kernel = Kernel(lab, board, "text")
     kernel.until(lambda now: len(now["steps"]) > 3 and now["status"] == "running", "it does not train")
     page.wait_for_selector(".gv-panel-curves")
     page.wait_for_function("() => document.querySelector('.gv-panel-lens .gv-stage')?.getAttribute('aria-label')"
-                           "?.includes('Entropy')", timeout=60_000)  # of the probe, from the weights of the step
+                           "?.includes('Entropy')")  # of the probe, from the weights of the step
     field = page.locator(".gv-text")
     field.fill("CABBAC")
     old = field.element_handle()
@@ -136,20 +135,25 @@ def test_another_text_takes_the_probes_place_while_it_trains(lab, open_page, rea
     appears(page, ".gv-panel-writes")
     before = board.step()
     page.wait_for_function("step => Number(document.querySelector('.gv-steps .gv-stage')"
-                           "?.getAttribute('aria-valuenow')) > step", arg=before, timeout=60_000)
+                           "?.getAttribute('aria-valuenow')) > step", arg=before)
     assert page.locator(".gv-count").first.inner_text().startswith("6 of")
     press(page, "stop")
     kernel.until(lambda now: now["status"] == "stopped", "it was not stopped")
 
 
 DIE = """
+import threading
 import gptviz as gv
+watched = threading.Event()
 def on_step(step, loss):
     if step == 20:
+        watched.wait()
         raise ZeroDivisionError("a mistake")
 run = gv.train(gv.TrainConfig(task="sort", n_layer=1, n_head=1, n_embd=8, max_iters=100, threads=1), background=True,
                on_step=on_step)
-gv.watch(run)
+board = gv.watch(run)
+watched.set()
+board
 """
 
 

@@ -141,7 +141,8 @@ def test_embeddings_turn_search_and_name_the_nearest(board, shown):
 
 def test_keys_mute_a_head_in_the_kernel_and_a_dragged_row_is_set(lab, open_page, reader):
     seen = ("def note(*_):\n    edits = next(v for v in board.views if v.kind == 'edits').content\n"
-            "    pathlib.Path('edits.json').write_text(json.dumps(dict(edits)))\nboard.on_msg(note)")
+            "    pathlib.Path('edits.tmp').write_text(json.dumps(dict(edits)))\n"
+            "    pathlib.Path('edits.tmp').rename('edits.json')\nboard.on_msg(note)")
     page = open_page(lab.write("edits.ipynb", MAKE, seen), offline=False)
     lab.run_all(page)
     board = reader(page, ".jp-OutputArea")
@@ -149,7 +150,7 @@ def test_keys_mute_a_head_in_the_kernel_and_a_dragged_row_is_set(lab, open_page,
     page.locator(".gv-panel-edits .gv-lines dd", has_text="gv.ablate_head(1, 0)").wait_for()
     assert "original" in page.locator(".gv-panel-head [data-name=compare]").inner_text()
     choose(board, "head", "compare", "difference")
-    assert any(said in board.says("head") for said in ("goes from", "stays at", "is taken out"))
+    board.until(lambda: any(said in board.says("head") for said in ("goes from", "stays at", "is taken out")))
     board.press("edits", "m")
     page.locator(".gv-panel-edits .gv-lines dd", has_text="gv.ablate_head(1, 0)").wait_for(state="detached")
     stage = board.stage("edits")
@@ -164,9 +165,5 @@ def test_keys_mute_a_head_in_the_kernel_and_a_dragged_row_is_set(lab, open_page,
     line = page.locator(".gv-panel-edits .gv-lines dd", has_text="gv.set_pattern(1, 0, 5, [")
     line.wait_for()
     page.get_by_role("button", name="Clear edits").wait_for()
-    for _ in range(50):
-        path = lab.folder / "edits.json"
-        if path.exists() and "set_pattern" in path.read_text():
-            break
-        page.wait_for_timeout(100)
-    assert json.loads((lab.folder / "edits.json").read_text())["python"] == line.inner_text()
+    path = lab.folder / "edits.json"
+    board.until(lambda: path.exists() and json.loads(path.read_text())["python"] == line.inner_text())

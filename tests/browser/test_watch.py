@@ -107,25 +107,37 @@ def test_two_handles_show_what_changed(board):
     assert "compared" not in board.slider().get_attribute("aria-label")
 
 
+# What the play button and the slider show, each time that one of them changes; before `last` it is pressed again.
+FOLLOW = """(last) => {
+  const play = document.querySelector('.gv-play'), slider = document.querySelector('.gv-steps .gv-stage');
+  window.seen = [];
+  const look = () => {
+    const step = slider.getAttribute('aria-valuenow'), plays = play.textContent.includes('Pause');
+    window.seen.push(`${plays ? 'plays' : 'rests'} ${step}`);
+    if (plays && Number(step) < last) play.click();
+  };
+  const all = { subtree: true, childList: true, attributes: true, characterData: true };
+  new MutationObserver(look).observe(document.querySelector('.gv-board'), all);
+}"""
+
+
 def test_play_walks_to_the_last_step_and_stops(board):
     press(board, "End")
     board.page.keyboard.press("ArrowLeft")
     board.page.keyboard.press("ArrowLeft")
     board.settle()
     assert board.step() == 100
-    play = board.page.locator(".gv-play")
     board.slider().focus()
+    board.page.evaluate(FOLLOW, 0)
     board.page.keyboard.press("Space")
-    board.settle()
-    assert "Pause" in play.inner_text()
-    board.page.wait_for_function("() => document.querySelector('.gv-play').textContent.includes('Play')")
-    assert board.step() == 600
-    play.click()
+    board.until(lambda: board.page.evaluate("window.seen.at(-1)") == "rests 600")
+    assert [one for one in board.page.evaluate("window.seen") if one.startswith("plays")]
+    board.page.evaluate(FOLLOW, 600)
+    board.page.locator(".gv-play").click()
+    board.until(lambda: board.page.evaluate("window.seen.at(-1)?.startsWith('rests')"))
     board.settle()
     assert board.step() < 600  # from the first step again
-    play.click()
-    board.settle()
-    assert "Play" in play.inner_text()
+    assert "Play" in board.page.locator(".gv-play").inner_text()
 
 
 def test_a_typed_text_brings_its_views_and_all_move_together(lab, open_page, reader):
@@ -138,19 +150,18 @@ def test_a_typed_text_brings_its_views_and_all_move_together(lab, open_page, rea
     field = page.locator(".gv-text")
     field.fill("CCBBAACAA")
     field.press("Enter")
-    page.wait_for_selector(".gv-panel-lens", timeout=60_000)
+    page.wait_for_selector(".gv-panel-lens")
     assert page.locator(".gv-panel-guesses").count() == 0  # they are of the probe
+    page.wait_for_function("() => document.querySelector('.gv-panel-lens .gv-stage').getAttribute('aria-label')?"
+                           ".includes('Entropy')")
     board.settle()
-    seen = [[board.picture(view) for view in ("heads", "text", "lens", "next")]]
+    before = {view: board.picture(view) for view in ("heads", "text", "lens", "next")}
     board.slider().focus()
     page.keyboard.press("Home")
-    page.wait_for_function("() => !document.querySelector('.gv-board').classList.contains('gv-loading')")
-    page.wait_for_timeout(1500)
-    seen.append([board.picture(view) for view in ("heads", "text", "lens", "next")])
-    assert all(one != other for one, other in zip(*seen, strict=True))
+    board.until(lambda: all(board.picture(view) != picture for view, picture in before.items()))
     page.locator(".gv-panel-film .gv-fold").click()
     page.wait_for_function("() => document.querySelector('.gv-panel-film .gv-stage').getAttribute('aria-label')?"
-                           ".includes('changes most')", timeout=60_000)
+                           ".includes('changes most')")
     page.get_by_label("compare with step").select_option("600")
     page.wait_for_function("() => document.querySelector('.gv-panel-head .gv-subtitle').textContent"
-                           ".includes('difference')", timeout=60_000)
+                           ".includes('difference')")

@@ -43,6 +43,12 @@ UNREADABLE = """() => [...document.querySelectorAll('.gv-stage')].flatMap((stage
 })"""
 
 
+# The page after its window got a width: the frame that lays it out, that in which the board draws, and one to be sure.
+AT_REST = """async (width) => {
+  const frame = () => new Promise(requestAnimationFrame);
+  while (innerWidth !== width) await frame();
+  for (let i = 0; i < 4; i++) await frame();
+}"""
 WIDER = "() => document.documentElement.scrollWidth > innerWidth ? ['the page is wider than its window'] : []"
 WIDTHS = 512, 800, 1000, 1024, 1600
 
@@ -93,10 +99,8 @@ def test_no_word_is_cut_or_stands_on_another(open_page, page_of, name):
     page.evaluate(f"document.querySelectorAll('{folded}').forEach(one => one.hidden || one.click())")
     found = {}
     for width in WIDTHS:
-        page.evaluate("() => { delete document.querySelector('.gv-board').dataset.drawn; }")
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_selector(".gv-board[data-drawn]")
-        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        page.evaluate(AT_REST, width)
         assert page.evaluate("[...window.written.values()].flat().length") > 100
         found[width] = page.evaluate(UNREADABLE) + page.evaluate(WIDER)
     assert not any(found.values()), found
