@@ -50,6 +50,17 @@ def visible_text(text: str) -> str:
     return "".join(shown)
 
 
+def isolated(token: str) -> str:
+    r"""A drawn token within a sentence: one that is written right to left is shut off, the words keep their order.
+
+    Example:
+        >>> isolated("·Ada"), ascii(isolated("\u05d0"))
+        ('·Ada', "'\\u2068\\u05d0\\u2069'")
+    """
+    turns = any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in token)
+    return f"\u2068{token}\u2069" if turns else token
+
+
 def visible_bytes(data: bytes) -> str:
     r"""The form in which a token's bytes are drawn: text where they are UTF-8, ``\xNN`` where they are not.
 

@@ -22,6 +22,7 @@ from gptviz.views.view import View
 STATIC = Path(__file__).parent / "static"
 KEPT_FRAMES = 8  # whose details can be given without asking the source again
 PAGE_SECONDS = 20.0  # a page waits about so long for its details; it says how many it holds
+DETAILS_SHARE = 0.1  # of a page's room that its frames leave to details: the film of some 35 heads in 12 MB
 WINDOW = 32  # queries that the browser shows of a long text
 PATIENCE = 2.0  # s: a front end that never answers (nbconvert, a closed tab) must not stop the next push
 
@@ -172,23 +173,28 @@ class Board(anywidget.AnyWidget):
     def _page(self, budget: int | None) -> dict:
         """The payload of a page. A board in a notebook goes on beside it: what its browser was given first stays."""
         shown = self._newest(self.views)
-        nbytes = sum(view.nbytes for view in shown)
         payload = board_payload(shown, selection=self.selection, text=self.text, **self._header)
-        room = max(0.0, (budget or math.inf) / BASE64 - nbytes)
+        room = max(0.0, (budget or math.inf) / BASE64 - _nbytes(shown))
         if self.source is None or len(self.steps) < 2:
             return self._with_details(payload, [(payload["views"], shown)], room)
-        kept = _thin(self.steps, nbytes, budget)
-        if self.step is not None and self.step not in kept:
-            kept = sorted({*kept, self.step})
-        frames = {step: self._newest(self.source(step, self.text)) for step in kept}
+        frames = self._kept_frames(self.source, shown, room)
         payload["frames"] = [frame_payload(step, views, self.text, shown) for step, views in frames.items()]
-        payload["steps"] = kept
-        if len(kept) < len(self.steps):
-            payload["note"] = f"{len(kept)} of {len(self.steps)} steps, to keep the page small"
+        payload["steps"] = list(frames)
+        if len(frames) < len(self.steps):
+            payload["note"] = f"{len(frames)} of {len(self.steps)} steps, evenly in their order, to keep the page small"
         pairs = [(one["views"], views) for one, views in zip(payload["frames"], frames.values(), strict=True)]
         once = [one if payload["frames"][0]["views"][i] is None else None for i, one in enumerate(payload["views"])]
         pairs.append((once, shown))  # those of every step are in no frame
-        return self._with_details(payload, pairs, room - sum(v.nbytes for views in frames.values() for v in views))
+        return self._with_details(payload, pairs, room - sum(_nbytes(views, shown) for views in frames.values()))
+
+    def _kept_frames(self, source: Source, still: Sequence[View], room: float) -> dict[int, list[View]]:
+        """The views of all steps, or of as many as there is room for beside some details; the shown step is one."""
+        first = self._newest(source(self.steps[0], self.text))
+        for_details = DETAILS_SHARE if any(view.detail for view in first) else 0.0
+        kept = _thin(self.steps, _nbytes(first, still), (1 - for_details) * room)
+        chosen = [] if self.step is None else [self.step]
+        return {step: first if step == self.steps[0] else self._newest(source(step, self.text))
+                for step in sorted({*kept, *chosen})}
 
     def _look(self, views: Sequence[View]) -> dict[str, int | None]:
         """Where a page of these views opens: at what is chosen, else at the first head and the last query.
@@ -431,6 +437,11 @@ class Board(anywidget.AnyWidget):
             display(Image(data=picture, format="png"))
 
 
+def _nbytes(views: Sequence[View], besides: Sequence[View] = ()) -> int:
+    """Bytes of the arrays of views, but for those that are the very objects in `besides`."""
+    return sum(view.nbytes for view in views if not any(view is one for one in besides))
+
+
 def _count(views: Sequence[View], name: str) -> int:
     """How many layers, heads or positions the views have."""
     for view in views:
@@ -476,13 +487,11 @@ def _number(count: int) -> str:
     return f"{count:,}".replace(",", "\u2009")
 
 
-def _thin(steps: Sequence[int], frame_bytes: int, budget: int | None) -> list[int]:
-    """All steps, or as many as fit a budget, evenly in their order, the first and last among them.
+def _thin(steps: Sequence[int], frame_bytes: int, room: float) -> list[int]:
+    """All steps, or as many as fit the room, evenly in their order, the first and last among them.
 
     Example:
-        >>> _thin([0, 1, 2, 4, 8], 100, 500)  # base64 makes 134 bytes of 100
-        [0, 2, 8]
+        >>> _thin([0, 1, 2, 4, 8], 100, 375), _thin([0, 1, 2], 100, math.inf)
+        ([0, 2, 8], [0, 1, 2])
     """
-    if budget is None:
-        return list(steps)
-    return thinned(steps, max(2, int(budget // max(1, frame_bytes * BASE64))))
+    return thinned(steps, max(2, int(min(len(steps), room / max(1, frame_bytes)))))

@@ -7,6 +7,12 @@ import type { Look } from "./scene.ts";
 export type Place = Record<string, number>;
 export interface Found { view: View | null; words: string } // the words say why there is none
 
+export const left_out = "left out of this page to keep it small; the notebook shows it";
+
+/** Whether a page holds nothing of a view that is drawn from its details alone: there is nothing to unfold. */
+export const is_left_out = ({ detail_axes, details, arrays }: Pick<View, "detail_axes" | "details" | "arrays">): boolean =>
+  Boolean(detail_axes) && !Object.keys(details ?? {}).length && !Object.keys(arrays).length;
+
 const kept = 48; // of a view: a reader who walks over all heads must not fill the browser
 const store = new WeakMap<View, Map<string, View>>();
 
@@ -46,7 +52,7 @@ export class Details {
     if (!view.detail_axes) return { view: null, words: "" };
     const found = detail_at(view, place), error = this.errors.get(view)?.get(name_of(view, place));
     if (found || error) return { view: found, words: error ?? "" };
-    if (!this.live) return { view: null, words: "left out of this page to keep it small; the notebook shows it" };
+    if (!this.live) return { view: null, words: left_out };
     this.ask(view, place, step, text);
     return { view: null, words: "asking the kernel …" };
   }

@@ -50,7 +50,7 @@ def test_size_is_printed(tmp_path, capsys):
     path = export_html(synthetic.board(8, 1, 1), tmp_path / "a.html", budget=20_000)
     said = capsys.readouterr().out
     assert f"wrote {path} (" in said
-    assert "steps, to keep the page small" in said
+    assert "steps, evenly in their order, to keep the page small" in said
 
 
 def test_views_alone_make_a_page(tmp_path):

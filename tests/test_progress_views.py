@@ -177,6 +177,19 @@ def test_long_runs_are_thinned_with_both_ends():
     spread = distributions_view(steps, parts)
     assert spread.nbytes < 100_000
     assert spread.arrays["steps"][[0, -1]].tolist() == [0, 4990]
+    drawn = len(view.arrays["steps_0"])
+    assert view.subtitle == f"0 to 1 · {drawn} of 500 recorded steps, evenly in their order from 0 to 4\u2009990"
+    assert spread.subtitle.endswith(f" · {len(spread.arrays['steps'])} of 500 recorded steps, evenly in their order "
+                                    "from 0 to 4\u2009990")
+
+
+def test_a_view_of_every_step_says_nothing_of_thinning_and_one_score_of_two_is_named():
+    steps, value = np.array([0, 10, 20]), np.zeros((3, 1, 1))
+    whole = Curves("induction", steps, value, value)
+    assert head_curves_view([whole, Curves("entropy", steps, value)]).subtitle == "0 to 1"
+    some = head_curves_view([whole, Curves("entropy", steps, value, recorded=9)])
+    assert some.subtitle == "0 to 1 · entropy: 3 of 9 recorded steps, evenly in their order from 0 to 20"
+    assert "evenly" not in distributions_view(steps, {"weights/wte": np.zeros((3, 1, 7))}).subtitle
 
 
 def test_parts_stand_in_the_order_of_the_model():

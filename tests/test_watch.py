@@ -11,6 +11,7 @@ import torch
 
 from gptviz.dashboards import watch
 from gptviz.dashboards.over_steps import MOST, recorded_over_steps
+from gptviz.dashboards.watch import curve_view
 from gptviz.model import GPT, GPTConfig
 from gptviz.runs import open_run
 from gptviz.runs.cadence import thinned
@@ -226,6 +227,27 @@ def test_long_runs_are_thinned_to_their_ends():
     assert kept[0] == 0
     assert kept[-1] == 4990
     assert thinned(steps[:MOST], MOST) == steps[:MOST]
+
+
+def test_a_view_that_shows_some_steps_says_which(run, monkeypatch):
+    through = recorded_over_steps(run, 0)
+    assert all("evenly" not in view.subtitle for view in through)
+    assert "each recorded step" in one(through, "film").subtitle
+    monkeypatch.setattr("gptviz.dashboards.over_steps.MOST", 4)
+    for view in recorded_over_steps(run, 0):
+        assert "4 of 10 recorded steps, evenly in their order from 0 to 600" in view.subtitle
+    monkeypatch.setattr(sys.modules["gptviz.dashboards.watch"], "N_POINTS", 20)  # the name is that of the function, too
+    curve = curve_view(run)
+    drawn, whole = len(curve.arrays["values_0"]), np.isfinite(run.metrics()["loss"]).sum()
+    assert curve.content["thinned"] == f"{drawn} of {whole} points: the lowest and highest of each stretch"
+
+
+def test_a_page_whose_frames_are_thinned_still_has_the_film_of_the_head_that_is_looked_at(run):
+    board = watch(run)
+    board.layer, board.head = 2, 1
+    page = board.payload(budget=22_000)
+    assert len(page["frames"]) < len(run.steps)
+    assert next(iter(one_payload(page["views"], "film")["details"])) == "2,1"
 
 
 def test_view_errors():

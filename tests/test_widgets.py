@@ -7,7 +7,7 @@ import traitlets
 from browser import synthetic
 from ipywidgets import HBox, VBox, jslink
 
-from gptviz.views import View, attention_view
+from gptviz.views import View, attention_view, training_view
 from gptviz.widgets import Board
 
 
@@ -218,8 +218,23 @@ def test_page_payload_is_thinned_to_a_budget_and_says_so():
     assert payload["steps"][0] == 0
     assert payload["steps"][-1] == 3000
     assert 700 in payload["steps"]
-    assert payload["note"] == f"{len(payload['frames'])} of 17 steps, to keep the page small"
+    assert payload["note"] == f"{len(payload['frames'])} of 17 steps, evenly in their order, to keep the page small"
     assert len(board.payload()["frames"]) == 17
+
+
+def test_what_stands_still_is_counted_once_and_leaves_the_frames_their_room():
+    """A page of many steps holds a curve once, however large it is: all steps fit beside it."""
+    board = synthetic.board(8, 2, 2)
+    curve = next(view for view in board.views if view.kind == "training")
+    moving = sum(view.nbytes for view in board.views if view is not curve)
+    steps = np.arange(20 * moving // 8)
+    large = training_view({"train": (steps, np.ones(len(steps)))})
+    source = board.source
+    board.source = lambda step, text: [large if view.kind == "training" else view for view in source(step, text)]
+    board.views = board.source(board.step, board.text)
+    page = board.payload(budget=int((large.nbytes + 20 * moving) * 4 / 3))
+    assert len(page["frames"]) == 17
+    assert "note" not in page
 
 
 def test_frames_of_a_page_whose_time_is_over_keep_the_first_detail_only(monkeypatch):

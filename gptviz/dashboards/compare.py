@@ -68,12 +68,13 @@ def _facts(a: Any, b: Any, names: tuple[str, str]) -> list[str]:
 
 def _curves(a: Any, b: Any, names: tuple[str, str]) -> View:
     """The loss curves of both, each series by its run's name."""
-    series = {}
+    series, known = {}, 0
     for run, name in ((a, names[0]), (b, names[1])):
         view = curve_view(run)
+        known = max(known, view.content.get("known", 0))
         for i, one in enumerate(view.labels["series"]):
             series[f"{name} {one}"] = (view.arrays[f"steps_{i}"], view.arrays[f"values_{i}"])
-    return training_view(series)
+    return training_view(series, known=known)
 
 
 def _names(a: Any, b: Any) -> tuple[str, str]:

@@ -84,13 +84,15 @@ class _Live:
 
     def _fresh(self) -> list[View]:
         """What belongs to every step."""
-        known = {}
+        known, longest = {}, 0
         for name in ("train", "validation"):
             steps, values = self.follower.curve(name)
             if len(steps):
                 kept = drawn_points(values, CURVE_POINTS, most_odd=ODD_POINTS)
                 known[name] = (steps[kept], values[kept])
-        return [*self.growing(), *([training_view(known)] if known else []), self._controls(self.standing)]
+                longest = max(longest, len(steps))
+        curves = [training_view(known, known=longest)] if known else []
+        return [*self.growing(), *curves, self._controls(self.standing)]
 
     def _controls(self, standing: Standing) -> View:
         state = STATES.get(standing.status, standing.status)

@@ -75,7 +75,7 @@ def _film(run: Any, steps: list[int], n_tokens: int, text: str, pattern: Callabl
     def of(layer: int, head: int) -> np.ndarray:
         return tiles()[:, layer, head]
 
-    return film_view(steps, run.config.n_layer, run.config.n_head, n_tokens, of, text=text)
+    return film_view(steps, run.config.n_layer, run.config.n_head, n_tokens, of, text=text, recorded=len(run.steps))
 
 
 def _snapshot(run: Any, step: int, probe: int) -> Snapshot | None:
@@ -107,7 +107,7 @@ def _guesses(run: Any, snapshots: Sequence[Snapshot]) -> View | None:
     return guesses_view([one.step for one in snapshots], words, short, p[:, shown], right[:, shown], judge=judge,
                         prompt="".join(snapshots[0].tokens[: judged[0] + 1]),
                         answer=[visible(int(answer[at])) if answer[at] >= 0 else "" for at in shown],
-                        unjudged=unjudged)
+                        unjudged=unjudged, recorded=len(run.steps))
 
 
 def _task_of(run: Any) -> tuple[Any, str]:

@@ -55,8 +55,8 @@ class Progress:
     def _of_the_probe(self, names: dict[str, str]) -> list[Curves]:
         read = [(step, known) for step in thinned(self.run.steps, MOST_SNAPSHOTS) if (known := self._read(step))]
         steps = np.array([step for step, _ in read])
-        return [Curves(name, steps, np.stack([known[saved] for _, known in read])) for saved, name in names.items()
-                if read]
+        return [Curves(name, steps, np.stack([known[saved] for _, known in read]), recorded=len(self.run.steps))
+                for saved, name in names.items() if read]
 
     def _read(self, step: int) -> dict[str, np.ndarray]:
         """The scores in a snapshot; none from one that is damaged, or where weights were recorded and no probe."""

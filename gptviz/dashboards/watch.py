@@ -155,7 +155,7 @@ def _norms(snapshot: Any) -> dict[str, np.ndarray]:
 
 def curve_view(run: Any) -> View:
     """Training and validation loss of a run over its steps."""
-    metrics, series = run.metrics(), {}
+    metrics, series, known = run.metrics(), {}, 0
     diverged = metrics.get("nonfinite", np.zeros(len(metrics["step"]), bool)).any()
     for name, column in (("train", "loss"), ("validation", "val_loss")):
         if column not in metrics:
@@ -165,9 +165,10 @@ def curve_view(run: Any) -> View:
         if diverged:
             measured |= np.isin(metrics["step"], run.nonfinite_steps(column))
         at = np.flatnonzero(measured)
+        known = max(known, len(at))
         at = at[drawn_points(values[at], N_POINTS)]
         series[name] = (metrics["step"][at], values[at])
-    return training_view(series)
+    return training_view(series, known=known)
 
 
 def _opened(run: Any) -> Any:

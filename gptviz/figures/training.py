@@ -29,7 +29,8 @@ def draw_training(view: View, palette: Palette, *_: object) -> Figure:
     axes.tick_params(colors=palette.ink_2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(palette.rule)
-    say(axes, f"{view.title}, {view.subtitle}", palette, loc="left")
+    some = f", {view.content['thinned']}" if "thinned" in view.content else ""
+    say(axes, f"{view.title}, {view.subtitle}{some}", palette, loc="left")
     return drawn
 
 

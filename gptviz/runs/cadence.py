@@ -78,3 +78,17 @@ def thinned(steps: Sequence[int], count: int) -> list[int]:
         return list(steps)
     last = len(steps) - 1
     return [steps[round(i * last / (count - 1))] for i in range(count)] if count > 1 else [steps[-1]]
+
+
+def thinned_words(shown: Sequence[int], recorded: int) -> str:
+    """How a view says that it draws some of the recorded steps; "" where it draws all.
+
+    Example:
+        >>> thinned_words([0, 10, 2000], 1086), thinned_words([0, 10], 2)
+        ('3 of 1\u2009086 recorded steps, evenly in their order from 0 to 2\u2009000', '')
+    """
+    if len(shown) >= recorded:
+        return ""
+    words = f"{len(shown):,} of {recorded:,} recorded steps"
+    words += f"; evenly in their order from {shown[0]:,} to {shown[-1]:,}" if len(shown) > 1 else ""
+    return words.replace(",", "\u2009").replace(";", ",")

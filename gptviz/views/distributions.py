@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
-from gptviz.runs.cadence import thinned
+from gptviz.runs.cadence import thinned, thinned_words
 from gptviz.views.view import View
 
 MOST_NUMBERS = 24_000  # of a view: 96 kB
@@ -62,7 +62,8 @@ def distributions_view(
                              f"row, 7 numbers]; it is {array.shape}. See Run.distributions.")
         arrays[f"part_{i}"], axes[f"part_{i}"] = array[at].astype(np.float32), ("step", "row", "share")
         parts.append({"kind": kind, "name": part, "rows": array.shape[1], "words": WORDS.get(part, "")})
-    return View("distributions", "Distributions through training", SUBTITLE, arrays, axes, content={"parts": parts})
+    subtitle = " · ".join(filter(None, [SUBTITLE, thinned_words(arrays["steps"].tolist(), len(steps))]))
+    return View("distributions", "Distributions through training", subtitle, arrays, axes, content={"parts": parts})
 
 
 def _order(item: tuple[str, object]) -> tuple[int, int]:

@@ -6,12 +6,13 @@ import numpy as np
 from jaxtyping import Float
 
 from gptviz.packing import pack_values
+from gptviz.runs.cadence import thinned_words
 from gptviz.views.view import View
 
 
 def film_view(
     steps: Sequence[int], n_layer: int, n_head: int, n_tokens: int,
-    of: Callable[[int, int], Float[np.ndarray, "step y x"]], *, text: str = "",
+    of: Callable[[int, int], Float[np.ndarray, "step y x"]], *, text: str = "", recorded: int = 0,
 ) -> View:
     """A strip of pictures of the head that is looked at, one for each step; computed when the strip is unfolded.
 
@@ -25,6 +26,7 @@ def film_view(
         n_tokens: Tokens of the text.
         of: (layer, head) -> its pictures, one for each step: probabilities, NaN where they are none.
         text: The text, by which the browser knows the strip again.
+        recorded: Steps that the run recorded, if they are more than those shown.
 
     Raises:
         ValueError: If the steps do not rise.
@@ -44,7 +46,8 @@ def film_view(
         return View("film", "Head through training", "", arrays, {"tiles": ("step", "y", "x"), "broken": ("step", "y")},
                     units={"tiles": "probability"}, range={"tiles": (0.0, 1.0)})
 
-    return View("film", "Head through training", "one picture for each recorded step · click goes there", {}, {},
+    which = thinned_words(steps, recorded) or "each recorded step"
+    return View("film", "Head through training", f"one picture for {which} · click goes there", {}, {},
                 content={"every_step": True, "steps": [int(step) for step in steps], "text": text,
                          "n_tokens": n_tokens},
                 detail=strip, detail_axes=("layer", "head"), detail_places=(range(n_layer), range(n_head)))

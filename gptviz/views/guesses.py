@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from gptviz.runs.cadence import thinned_words
 from gptviz.views.view import View
 
 UNJUDGED = 2  # in "right": no token is the right one here
@@ -16,7 +17,7 @@ def guesses_view(
     guess: Int[np.ndarray, "step pos"],
     p: Float[np.ndarray, "step pos"],
     right: Int[np.ndarray, "step pos"],
-    *, prompt: str = "", answer: Sequence[str] = (), judge: str = "the text", unjudged: str = "",
+    *, prompt: str = "", answer: Sequence[str] = (), judge: str = "the text", unjudged: str = "", recorded: int = 0,
 ) -> View:
     """A row of guesses for each step, each made from the true text before it.
 
@@ -30,6 +31,7 @@ def guesses_view(
         answer: The right token of each position; "" where there is none.
         judge: Who knows what is right: "the text", "task sort".
         unjudged: Why nobody does, as a sentence for the reader.
+        recorded: Steps that the run recorded, if they are more than those shown.
 
     Raises:
         ValueError: If the arrays do not have a row for each step, or not the same positions.
@@ -44,7 +46,9 @@ def guesses_view(
         raise ValueError(f"guess, p and right must each be [{len(steps)} steps, pos]; they are {guess.shape}, "
                          f"{p.shape} and {right.shape}. Give every step a row.")
     arrays = {"guess": guess.astype(np.int32), "p": p.astype(np.float32), "right": right.astype(np.uint8)}
-    subtitle = ". ".join(filter(None, ["likeliest next token after the true text before it", unjudged]))
+    what = "likeliest next token after the true text before it"
+    said = " · ".join(filter(None, [what, thinned_words(steps, recorded)]))
+    subtitle = ". ".join(filter(None, [said, unjudged]))
     return View("guesses", "Guesses through training", subtitle, arrays,
                 dict.fromkeys(arrays, ("step", "pos")), labels={"word": tuple(words)}, units={"p": "probability"},
                 range={"p": (0.0, 1.0)},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from gptviz.runs.cadence import thinned
+from gptviz.runs.cadence import thinned, thinned_words
 from gptviz.views.head_scores import TITLES
 from gptviz.views.view import View
 
@@ -30,16 +30,18 @@ class Curves:
         steps: [step], rising.
         value: [step, layer, head], 0 to 1; NaN where it was not measured.
         null_high: [step, layer, head], 97.5 % of what chance gives is below; None where no null was measured.
+        recorded: Steps that the run recorded, if they are more than those given.
     """
 
     name: str
     steps: Int[np.ndarray, "step"]
     value: Float[np.ndarray, "step layer head"]
     null_high: Float[np.ndarray, "step layer head"] | None = None
+    recorded: int = 0
 
 
 def head_curves_view(scores: Sequence[Curves]) -> View:
-    """Every score of every head over the steps; of a long run evenly thinned steps.
+    """Every score of every head over the steps; of a long run evenly thinned steps, as its subtitle then says.
 
     Beside the curves the view names those that stand out at the last step, each with its own null: at most one for a
     head, the clearest first.
@@ -70,10 +72,18 @@ def head_curves_view(scores: Sequence[Curves]) -> View:
     axes["stands_out"] = ("curve", "score layer head")
     arrays["own_null"] = np.array([_null_of(scores[i])[-1, layer, head] for i, layer, head in standing], np.float32)
     axes["own_null"] = ("curve",)
-    return View("head_curves", "Head scores through training", "0 to 1", arrays, axes,
+    subtitle = " · ".join(["0 to 1", *_thinned(scores, [arrays[f"steps_{i}"].tolist() for i in range(len(scores))])])
+    return View("head_curves", "Head scores through training", subtitle, arrays, axes,
                 labels={"score": names, "words": tuple(TITLES[name] for name in names),
                               "short": tuple(SHORT[name] for name in names)},
                 range={f"value_{i}": (0.0, 1.0) for i in range(len(scores))})
+
+
+def _thinned(scores: Sequence[Curves], shown: Sequence[Sequence[int]]) -> list[str]:
+    """Which scores are drawn at some of the recorded steps only, and at how many; those alike together."""
+    said = [thinned_words(steps, max(one.recorded, len(one.steps))) for one, steps in zip(scores, shown, strict=True)]
+    alike = {words: [TITLES[one.name] for one, own in zip(scores, said, strict=True) if own == words] for words in said}
+    return [words if len(alike) == 1 else f"{', '.join(names)}: {words}" for words, names in alike.items() if words]
 
 
 def _check(scores: Sequence[Curves]) -> None:

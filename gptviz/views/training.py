@@ -10,7 +10,7 @@ from gptviz.views.view import View
 
 def training_view(
     series: Mapping[str, tuple[Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."]]],
-    *, title: str = "Loss", unit: str = "nats per token"
+    *, title: str = "Loss", unit: str = "nats per token", known: int = 0
 ) -> View:
     """Loss over steps. Each series has steps of its own: training loss is known more often than validation loss.
 
@@ -20,6 +20,7 @@ def training_view(
         series: Name -> (steps, values), steps rising.
         title: The panel's title.
         unit: The unit of the values.
+        known: Points of the longest series, if they are more than those given (see `drawn_points`).
 
     Raises:
         ValueError: If a series has unequal lengths or falling steps.
@@ -36,8 +37,11 @@ def training_view(
                              f"{steps.shape}, values {values.shape}. Sort by step and drop what has no value.")
         arrays |= {f"steps_{i}": steps.astype(np.int32), f"values_{i}": values.astype(np.float32)}
         axes |= {f"steps_{i}": ("point",), f"values_{i}": ("point",)}
+    drawn = max((len(steps) for steps, _ in series.values()), default=0)
+    thinned = f"{drawn:,} of {known:,} points: the lowest and highest of each stretch".replace(",", "\u2009")
     return View("training", title, unit, arrays, axes, labels={"series": tuple(series)},
-                units={f"values_{i}": unit for i in range(len(series))})
+                units={f"values_{i}": unit for i in range(len(series))},
+                content={"thinned": thinned, "known": known} if known > drawn else {})
 
 
 def drawn_points(

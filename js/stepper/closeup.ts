@@ -1,7 +1,7 @@
 // The row of the chosen cell, a few cells wide, with the steps between what was read and what was made.
 import { make } from "../chrome.ts";
 import { font } from "../paint.ts";
-import type { Measure } from "../text.ts";
+import { in_quotes, type Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { deviation, mean, norm_of } from "./finding.ts";
 import { colours_of } from "./layout.ts";
@@ -85,7 +85,7 @@ const lens: Steps = ({ pass, place }, columns) => {
   const { lens_top, lens_prob, columns: ids } = pass.view.arrays, n = pass.tokens.length, near = Math.max(0, Math.min(pass.n_layer - 12, place.layer - 6));
   return Array.from({ length: Math.min(12, pass.n_layer) }, (_, i) => near + i).map((layer) => {
     const at = layer * n + place.pos, first = pass.columns[ids!.values.indexOf(lens_top!.values[at]! as never)];
-    return { words: `after L${layer}`, values: columns.map((column) => pass.value("lens", layer, place.pos, column)), end: `first: ‘${first}’ ${lens_prob!.values[at]!.toFixed(2)}`, like: "lens" };
+    return { words: `after L${layer}`, values: columns.map((column) => pass.value("lens", layer, place.pos, column)), end: `first: ${in_quotes(first!)} ${lens_prob!.values[at]!.toFixed(2)}`, like: "lens" };
   });
 };
 
@@ -172,7 +172,7 @@ export function close_up_title(walk: Walk, columns: number[]): string {
 }
 
 function row_title(walk: Walk): string {
-  const { pass, place, focus } = walk, at = index_of(pass, focus, place), axes = pass.axes(focus), token = (pos: number) => `‘${pass.tokens[pos]}’`;
+  const { pass, place, focus } = walk, at = index_of(pass, focus, place), axes = pass.axes(focus), token = (pos: number) => in_quotes(pass.tokens[pos]!);
   if (focus === "ids") return `The vocabulary near ${token(place.pos)}: ${pass.content.config.vocab_size} tokens`;
   if (axes.includes("query")) return `Row ${at[1]}: query ${token(at[1]!)} of head ${place.head}, key by key`;
   return axes.at(-1) === "pos" ? `${focus}, token by token` : `Row ${place.pos}: ${focus} at ${token(place.pos)}, ${axes.at(-1) === "d_vocab" ? "token by token" : `along ${axes.at(-1)}`}`;

@@ -1,4 +1,5 @@
 // What the chosen row says, in one sentence with its numbers: where a head reads, what LayerNorm did, what comes next.
+import { in_quotes } from "../text.ts";
 import type { Pass } from "./pass.ts";
 import { shown } from "./receipt.ts";
 import type { Walk } from "./walk.ts";
@@ -14,7 +15,7 @@ export const largest = (row: number[], n: number): number[] => row.map((_, i) =>
 
 type Finding = (walk: Walk) => string;
 
-const token = (pass: Pass, pos: number): string => `‘${pass.tokens[pos]}’`;
+const token = (pass: Pass, pos: number): string => in_quotes(pass.tokens[pos]!);
 const own_row = (walk: Walk, name = walk.focus): number[] => walk.pass.row(name, walk.layer_of(name), walk.place.pos);
 
 const pattern: Finding = (walk) => {
@@ -43,11 +44,11 @@ const stream: Finding = (walk) => {
 
 const logits: Finding = ({ pass, place }) => {
   const row = pass.row("logits", null, place.pos), [best] = largest(row, 1);
-  return `After ${token(pass, place.pos)} the token ‘${pass.columns[best!]}’ has the largest logit: ${shown(row[best!]!)}.`;
+  return `After ${token(pass, place.pos)} the token ${in_quotes(pass.columns[best!]!)} has the largest logit: ${shown(row[best!]!)}.`;
 };
 
 const probs: Finding = ({ pass, place }) => {
-  const row = pass.row("probs", null, place.pos), said = largest(row, 4).map((i) => `‘${pass.columns[i]}’ ${shown(row[i]!)}`).join(", "), next = pass.content.ids[place.pos + 1];
+  const row = pass.row("probs", null, place.pos), said = largest(row, 4).map((i) => `${in_quotes(pass.columns[i]!)} ${shown(row[i]!)}`).join(", "), next = pass.content.ids[place.pos + 1];
   const came = next === undefined ? "" : ` What came was ${token(pass, place.pos + 1)}: ${shown(Math.exp(-pass.value("loss", null, place.pos + 1)))}.`;
   return `After ${token(pass, place.pos)} the likeliest next tokens are ${said}.${came}`;
 };
@@ -66,7 +67,7 @@ const gelu: Finding = (walk) => {
 const lens: Finding = ({ pass, place }) => {
   const { lens_top, lens_prob, columns } = pass.view.arrays, n = pass.tokens.length, word = (layer: number) => pass.columns[columns!.values.indexOf(lens_top!.values[layer * n + place.pos]! as never)];
   const first = place.layer, last = pass.n_layer - 1;
-  return `Read after L${first}, ${token(pass, place.pos)} would go on with ‘${word(first)}’ (${lens_prob!.values[first * n + place.pos]!.toFixed(2)}); after the last block, L${last}, with ‘${word(last)}’.`;
+  return `Read after L${first}, ${token(pass, place.pos)} would go on with ${in_quotes(word(first)!)} (${lens_prob!.values[first * n + place.pos]!.toFixed(2)}); after the last block, L${last}, with ${in_quotes(word(last)!)}.`;
 };
 
 const embed: Finding = (walk) => `The vector of ${token(walk.pass, walk.place.pos)} has the norm ${shown(norm_of(own_row(walk)))}.`;

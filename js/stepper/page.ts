@@ -1,7 +1,7 @@
 // The stepper's page: elements that stay, filled from where the reader is. Each part is redrawn only if it changed.
 import { make, put } from "../chrome.ts";
 import { repaint } from "../paint.ts";
-import { fixed, meaning, quoted, smallest, type Measure } from "../text.ts";
+import { fixed, in_quotes, meaning, quoted, smallest, type Measure } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { close_up, close_up_title, column_width, columns_of, vocabulary } from "./closeup.ts";
 import { finding, shape_words } from "./finding.ts";
@@ -204,7 +204,7 @@ export class Page {
     if (!hover) return;
     const { plate, row, column } = hover, value = plate_value(plate, row, column), at = plate_index(plate, walk.place.head, row, column), [i, j] = plate.turned ? [column, row] : [row, column];
     const across = plate.columns === "key" ? ` → ${quoted(walk.pass.tokens[j]!)}` : plate.columns === "d_vocab" ? ` → ${quoted(walk.pass.columns[j]!)}` : "", token = `${quoted(walk.pass.tokens[i] ?? "")}${across}`;
-    const places = plate.axes.map((axis, k) => (axis === "d_vocab" ? `token ‘${walk.pass.columns[at[k]!]}’` : `${axis} ${at[k]}`));
+    const places = plate.axes.map((axis, k) => (axis === "d_vocab" ? `token ${in_quotes(walk.pass.columns[at[k]!]!)}` : `${axis} ${at[k]}`));
     callout.replaceChildren(make("b", "", walk.pass.absent(plate.name, ...at) ? "–" : plate.colours ? shown(value) : String(value)), make("span", "", token), make("small", "", `${plate.caption}  ${places.join(", ")}`));
     const w = plate.w / (plate.turned ? plate.n_rows : plate.n_columns), h = plate.h / (plate.turned ? plate.n_columns : plate.n_rows), x = plate.x + (column + 1) * w + 10, y = plate.y + row * h - 4, wide = callout.offsetWidth, high = callout.offsetHeight;
     callout.style.left = `${x + wide > layout.width ? Math.max(0, plate.x + column * w - wide - 10) : x}px`;

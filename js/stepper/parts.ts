@@ -1,6 +1,6 @@
 // The words around the drawing: overview, equation, source, receipt, question, switches, rail. Only textContent.
 import { make } from "../chrome.ts";
-import { exponential } from "../text.ts";
+import { exponential, in_quotes } from "../text.ts";
 import type { Line, Pass, Question, Stage, Switch, Switched } from "./pass.ts";
 import { counted, shown, type Receipt, type Source } from "./receipt.ts";
 import type { Answer, Shown } from "./walk.ts";
@@ -174,7 +174,7 @@ const most_losses = 12;
 function switch_table(pass: Pass, result: Switched): HTMLElement {
   const table = make("table", "gv-with"), number = (value: number | null | undefined) => (value == null || Number.isNaN(value) ? (pass.tokens.length > 1 ? "NaN" : "–") : value.toFixed(3)); // null: JSON has no NaN; a text of one token has no loss
   const row = (words: string, one: string, two: string, name = "") => { const tr = make("tr", name), th = make("th", "", words); th.scope = "row"; tr.append(th, make("td", "gv-value", one), make("td", "gv-value", two)); table.append(tr); };
-  const word = (next: { word: string; prob: number }[]) => next.slice(0, 1).map((next_one) => `‘${next_one.word}’ ${next_one.prob?.toFixed(2) ?? "–"}`).join("");
+  const word = (next: { word: string; prob: number }[]) => next.slice(0, 1).map((next_one) => `${in_quotes(next_one.word)} ${next_one.prob?.toFixed(2) ?? "–"}`).join("");
   const top = make("tr"), losses = pass.row("loss", null), change = (i: number) => Math.abs((result.losses[i] ?? NaN) - losses[i]!);
   top.append(make("td"), make("th", "", "the model"), make("th", "", "without it"));
   table.append(top);
@@ -182,7 +182,7 @@ function switch_table(pass: Pass, result: Switched): HTMLElement {
   row("loss, mean of all", number(result.true_loss), number(result.loss));
   const places = losses.map((_, i) => i).slice(1), kept = places.length <= most_losses ? places : [...places].sort((i, j) => change(j) - change(i)).slice(0, most_losses).sort((i, j) => i - j);
   if (kept.length < places.length) row(`the ${most_losses} that change most`, "", "");
-  for (const i of kept) row(`${i} ‘${pass.tokens[i]}’`, number(losses[i]), number(result.losses[i]), (result.losses[i] ?? 0) > losses[i]! + 0.01 ? "gv-worse" : "");
+  for (const i of kept) row(`${i} ${in_quotes(pass.tokens[i]!)}`, number(losses[i]), number(result.losses[i]), (result.losses[i] ?? 0) > losses[i]! + 0.01 ? "gv-worse" : "");
   return table;
 }
 

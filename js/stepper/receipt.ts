@@ -1,5 +1,5 @@
 // The arithmetic of one cell, from the numbers that travelled: result = outer((sum of a * b + bias) / divisor), in float64.
-import { fixed, precise, smallest } from "../text.ts";
+import { fixed, in_quotes, precise, smallest } from "../text.ts";
 import { Pass, type Tensor } from "./pass.ts";
 
 export type Span = number | [number, number];
@@ -117,7 +117,7 @@ const softmax: Rule = (pass, name, about, layer, at) => {
 const mix: Rule = (pass, _name, _about, layer, [head, query, column]) => {
   const pattern = pass.row("pattern", layer, head!, query!).slice(0, query! + 1), v = pattern.map((_, key) => pass.value("v", layer, head!, key, column!));
   if (!pattern.length) return null;
-  return { labels: pattern.map((_, key) => `key ${key} ‘${pass.tokens[key]}’`), a: pattern, b: v,
+  return { labels: pattern.map((_, key) => `key ${key} ${in_quotes(pass.tokens[key]!)}`), a: pattern, b: v,
            sources: [{ name: "pattern", layer, index: [head!, query!, [0, query! + 1]] }, { name: "v", layer, index: [head!, [0, query! + 1], column!] }] };
 };
 
@@ -145,7 +145,7 @@ const loss: Rule = (pass, _name, _about, _layer, [pos]) => {
   if (!pos) return { labels: ["none"], a: [NaN], sources: [], note: "Nothing comes before the first token, so nothing predicts it." };
   const id = pass.content.ids[pos]!, logit = pass.value("logits", null, pos - 1, column_of(pass, id)), largest = pass.value("logit_max", null, pos - 1), total = pass.value("exp_sum", null, pos - 1);
   return { labels: ["largest logit", "log of the sum", "−logit"], a: [largest, Math.log(total), -logit],
-           steps: [["largest logit", largest], ["sum of exp(logit − largest)", total], [`logit of ‘${pass.tokens[pos]}’`, logit], ["its probability", Math.exp(logit - largest) / total]],
+           steps: [["largest logit", largest], ["sum of exp(logit − largest)", total], [`logit of ${in_quotes(pass.tokens[pos]!)}`, logit], ["its probability", Math.exp(logit - largest) / total]],
            sources: [{ name: "logits", layer: null, index: [pos - 1, [0, pass.columns.length]] }, { name: "ids", layer: null, index: [pos] }] };
 };
 

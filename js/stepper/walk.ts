@@ -1,4 +1,5 @@
 // Where the reader is in a forward pass, and what has been asked and answered: no document, no kernel.
+import { in_quotes } from "../text.ts";
 import { Pass, type Question, type Stage, type Switched } from "./pass.ts";
 import { receipt, type Receipt } from "./receipt.ts";
 
@@ -173,7 +174,7 @@ export class Walk {
 
   /** pattern[layer 1, head 0, query 4, key 2] */
   words(name: string, layer: number | null, at: number[]): string {
-    const places = this.pass.axes(name).map((axis, i) => (axis === "d_vocab" ? `token ‘${this.pass.columns[at[i]!]}’` : `${axis} ${at[i]}`));
+    const places = this.pass.axes(name).map((axis, i) => (axis === "d_vocab" ? `token ${in_quotes(this.pass.columns[at[i]!]!)}` : `${axis} ${at[i]}`));
     return `${name}[${[...(layer === null ? [] : [`layer ${layer}`]), ...places].join(", ")}]`;
   }
 }

@@ -68,12 +68,44 @@ test("the grid says what the number of a head is", () => {
     arrays: { value: raw([0.9], [1, 1, 1]), null_low: raw([0], [1, 1, 1]), null_high: raw([0.2], [1, 1, 1]), label: raw([0], [1, 1], Int32Array) } };
   const scores = { kind: "head_scores", title: "", subtitle: "", labels: {}, units: {}, range: {}, checks: [], arrays: {}, detail_axes: [], details: { "": detail } } as unknown as View;
   assert.equal(foot(scene_of(8, even, 1400)), "Below a head: the largest weight of the chosen query.");
-  assert.match(foot(scene_of(8, even, 1400, { views: [scores] })), /^Below a head: the score that stands out, and its value; tick: .* mixed: none stands out\.$/);
+  assert.match(foot(scene_of(8, even, 1400, { views: [scores] })), /^Below a head: the score that stands out, and its value; tick: .* mixed: no score of the head stands out\.$/);
   assert.match(foot(scene_of(8, even, 1400, { views: [scores], options: { score: "induction" } })), /^Below a head: its induction score; tick: /);
   const dense = scene_of(8, even, 1400, { views: [scores] }), small = { ...dense, measure: (text: string) => 40 * text.length };
   assert.match(grid[0]!.layout(small, 4000).foot.join(" "), /^No room below the tiles/);
   assert.deepEqual(grid[0]!.layout({ ...small, views: [small.view] }, 4000).foot, []);
   assert.match(foot(scene_of(8, even, 1400, { other: even, options: { score: "most", compare: "difference" } })), /largest change/);
+});
+
+/** One score of one head; `label` is -1 where it does not stand out. */
+function scores_view(label: number, more: Partial<View> = {}): View {
+  const raw = (values: number[], shape: number[], type: any = Float32Array) => ({ dtype: type === Int32Array ? "int32" : "float32", shape, axes: shape.map(() => ""), data: new Uint8Array(new type(values).buffer) });
+  const detail = { kind: "head_scores", title: "", subtitle: "", labels: { score: ["induction"], words: ["induction"] }, units: {}, range: {}, checks: [],
+    arrays: { value: raw([0.1], [1, 1, 1]), null_low: raw([0], [1, 1, 1]), null_high: raw([0.2], [1, 1, 1]), label: raw([label], [1, 1], Int32Array) } };
+  return { kind: "head_scores", title: "", subtitle: "", labels: {}, units: {}, range: {}, checks: [], arrays: {}, detail_axes: [], details: { "": detail }, ...more } as unknown as View;
+}
+
+test("where no head stands out the grid says what that means and names the heads, none of them mixed", () => {
+  const foot = (scene: Scene): string => grid[0]!.layout(scene, 400).foot.join(" ");
+  const scene = scene_of(8, even, 1400, { views: [scores_view(-1)] }), { ctx, told } = canvas();
+  assert.match(foot(scene), /^No head stands out: none looks at the token before, .* With 8 different tokens, chance alone .* has no score here\. Below a head: the largest weight of the chosen query\.$/);
+  assert.doesNotMatch(foot(scene_of(9, even, 1400, { views: [scores_view(-1)] })), /different tokens/);
+  grid[0]!.mark(ctx, grid[0]!.layout(scene, 400), scene);
+  assert.deepEqual(told.words.map(({ text }) => text).filter((text) => /mixed|L0H0|^\.\d\d$/.test(text)), ["L0H0", ".13"]);
+  assert.deepEqual(grid[0]!.controls!(scene).map(({ disabled }) => disabled), [undefined, ...Array(2).fill("no head stands out: choose a score")]);
+});
+
+test("the answer to s says by what the heads are sorted, or why they are not", () => {
+  const press = (views: View[], options: object = {}) => grid[0]!.press!("s", scene_of(8, even, 1400, { views, options }))!;
+  assert.deepEqual(press([scores_view(0)], { score: "induction" }), { note: "Sorted by the induction score, highest first.", options: { sort: true } });
+  assert.match(press([scores_view(0)]).note!, /^Sorted by the score that stands out, highest first; heads without one are last\.$/);
+  for (const [views, options, why] of [[[], {}, /^Not sorted: this board has no scores of the heads on this text; gptviz\.explore/], [[scores_view(-1)], {}, /^Not sorted: no head stands out; choose/],
+    [[scores_view(0)], { score: "most" }, /^Not sorted: the largest weight is that of one query/], [[scores_view(0, { detail_axes: undefined, subtitle: "none: a pattern holds a NaN" })], {}, /^Not sorted: there are no scores, a pattern holds a NaN\./]] as const) {
+    assert.match(press([...views], options).note!, why);
+    assert.equal(press([...views], options).options, undefined, "nothing is switched on that does nothing");
+  }
+  assert.deepEqual(press([scores_view(0)], { sort: true }), { note: "The heads stand by layer and head.", options: { sort: false } });
+  const lasting = grid[0]!.layout(scene_of(8, even, 1400, { views: [scores_view(0)], options: { score: "induction", sort: true } }), 400).foot.join(" ");
+  assert.match(lasting, /^Sorted by the induction score, highest first\. Below a head: its induction score; tick: /);
 });
 
 test("lines end at the window's edge where their keys are outside, with the key's name and place, and the axes of the bars are there", () => {

@@ -6,7 +6,7 @@ import type { View } from "../payload.ts";
 import { pattern_of } from "../scene.ts";
 import { compared_words, shown_pattern, whose } from "../shown.ts";
 import { at, luminance, parse, points } from "../colour.ts";
-import { in_table, is_zero, precise, signed, isolated, quoted } from "../text.ts";
+import { in_table, is_zero, precise, signed, in_quotes, isolated, quoted } from "../text.ts";
 import { scales_words, sentence as cell_sentence, singular_words } from "../views/circuits.ts";
 import { count_words, found as found_pairs, panels as compositions } from "../views/composition.ts";
 import { both, mute } from "../views/edits.ts";
@@ -216,7 +216,7 @@ test("the axis of the scores ends where they do, and says what chance would give
 
 test("a token that turns the order of signs is shut off, and only such a token", () => {
   for (const token of ["·Ada", "中", "∅", "🎲"]) assert.equal(isolated(token), token);
-  for (const token of ["שלום", "\u202e", "م"]) assert.equal(quoted(token), `‘\u2068${token}\u2069’`);
+  for (const token of ["שלום", "\u202e", "م"]) assert.ok(quoted(token) === `‘\u2068${token}\u2069’` && in_quotes(token) === quoted(token));
 });
 
 test("the weakest line is seen on either paper", () => {

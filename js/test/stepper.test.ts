@@ -2,10 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { columns_shown } from "../stepper/closeup.ts";
+import { finding } from "../stepper/finding.ts";
 import { loss_note, turned } from "../stepper/parts.ts";
 import { aside, crowded_out } from "../stepper/plates.ts";
 import { counted, erf, shown } from "../stepper/receipt.ts";
 import { terms } from "../stepper/terms.ts";
+import type { Walk } from "../stepper/walk.ts";
 
 test("erf is the error function", () => {
   for (const [x, value] of [[0, 0], [0.5, 0.5204998778130465], [1, 0.8427007929497149], [2, 0.9953222650189527], [3, 0.9999779095030014], [-2.6, -0.9997639655834707], [7, 1]] as const)
@@ -51,6 +53,14 @@ test("the first use of a word is cut out, later ones are not", () => {
   assert.deepEqual(terms("The stream in nats: two logits, a logit.", glossary, seen), [["The ", ""], ["stream", "residual stream"], [" in nats: two ", ""], ["logits", "logit"], [", a logit.", ""]]);
   assert.deepEqual(terms("The residual stream again", glossary, seen), [["The residual stream again", ""]]);
   assert.deepEqual(terms("", glossary, new Set()), []);
+});
+
+test("a token that is written right to left is shut off in the sentence of a stage", () => {
+  const pass = { tokens: ["א", "b"], columns: ["b", "א"], content: { ids: [1, 0] }, row: () => [0.25, 0.75], value: () => 1.5 };
+  const walk = (id: string) => ({ pass, place: { pos: 0, layer: 0, head: 0 }, now: { id, tensors: [id] }, hidden: false, focus: id, here: () => true, layer_of: () => 0 }) as unknown as Walk;
+  assert.equal(finding(walk("logits")), "After ‘\u2068א\u2069’ the token ‘\u2068א\u2069’ has the largest logit: 0.7500.");
+  assert.match(finding(walk("probs")), /likeliest next tokens are ‘\u2068א\u2069’ 0\.7500, ‘b’ 0\.2500\. What came was ‘b’/);
+  assert.match(finding(walk("pattern")), /at ‘\u2068א\u2069’ reads most from ‘b’ at 1: 0\.7500 of 1, then from ‘\u2068א\u2069’ at 0/);
 });
 
 test("a transposed tensor has its last two axes changed over", () => {

@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import type { View } from "../payload.ts";
-import { pattern_of } from "../scene.ts";
+import { pattern_of, type Scene } from "../scene.ts";
 import { shown_pattern } from "../shown.ts";
 import { since } from "../since.ts";
 import { Player } from "../player.ts";
-import { is_broken, liveliest } from "../views/film.ts";
+import { is_left_out, left_out } from "../details.ts";
+import { is_broken, liveliest, panels } from "../views/film.ts";
 import { count, hidden_of, is_judged } from "../views/guesses.ts";
 
 const array = (shape: number[], values: ArrayLike<number>, type: any = Float32Array) => ({ shape, axes: shape.map(() => ""), values: new type(values) });
@@ -68,6 +69,19 @@ test("judged columns without room are counted, those that nobody judges are not"
 test("a picture with a row that is not finite is marked", () => {
   const strip = { arrays: { broken: array([2, 3], [0, 0, 0, 0, 1, 0], Uint8Array) } } as any;
   assert.deepEqual([0, 1].map((i) => is_broken(strip, i)), [false, true]);
+});
+
+test("a page without a head's pictures has a sentence and nothing to click, and nothing to unfold if it has none", () => {
+  const film = panels[0]!, one = view("film", {}, { content: { steps: [0, 10], n_tokens: 2 }, detail_axes: ["layer", "head"] });
+  const scene = { view: one, detail: null, detail_words: left_out, look: { layer: 2, head: 1, step: 10 }, options: {}, theme: {} } as unknown as Scene, strip = film.layout(scene, 800);
+  const told: string[] = [], ctx = new Proxy({} as any, { get: (_, name) => (name === "fillText" ? (text: string) => told.push(text) : () => undefined), set: () => true });
+  film.draw(ctx, strip, scene);
+  film.mark(ctx, strip, scene);
+  assert.deepEqual(told, ["The pictures of L2H1: left out of this page to keep it small; the notebook shows it."]);
+  assert.equal(film.hit(strip, 10, 10, scene), null);
+  assert.equal(film.says(scene), told[0]);
+  assert.ok(strip.height < 40 && film.layout({ ...scene, detail_words: "asking the kernel …" }, 800).height > 100, "the place of pictures that are on their way");
+  assert.ok(is_left_out(one) && !is_left_out({ ...one, details: { "0,0": {} as any } }) && !is_left_out(text([NaN, 1])));
 });
 
 test("the film says where its head changed most", () => {

@@ -149,6 +149,8 @@ test("the column of scores shows two digits of the largest, however small it is"
   const panel = querykeys[0]!;
   panel.draw(new Proxy(own, { get: (target, key) => target[key] ?? (() => undefined) }), panel.layout(here, 1000), here);
   assert.ok(words.includes("−0.0021") && words.includes("0.0004"), words.join(" "));
+  const low = { ...detail, arrays: { q: floats([2, 1], [0, 0.00012]), k: floats([2, 1], [-0.0021, 0.0004]) } };
+  assert.match(panel.says({ ...here, view: low, detail: low, options: { dimension: 0 }, look: { ...here.look, key: 0 } }), /sum −2\.5e−7 .* score −2\.5e−7 · softmax over 2 keys: 0\.5000 · dimension 0: 1\.2e−4 × −0\.0021 = −2\.5e−7\./);
 });
 
 test("a table keeps its sum when the small components stand together", () => {

@@ -1,5 +1,5 @@
 // The grid of all heads: one tile each, hover previews, click locks.
-import { beats_null, chosen_score, score_of, scores_of } from "../head_scores.ts";
+import { beats_null, can_sort, chosen_score, none_stands_out, score_of, scores_of, sort_words } from "../head_scores.ts";
 import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Scene } from "../scene.ts";
@@ -29,7 +29,8 @@ function layout(scene: Scene, width: number): Grid {
     tile = n_tokens * Math.floor(tile / n_tokens); // cells of whole pixels
   const name = scene.measure(head_name(n_layer - 1, n_head - 1), font(scene.theme));
   const words = tile >= name + scene.measure(".00", font(scene.theme, { weight: 600 })) + 4;
-  const said = words_below(scene, words), foot = said ? wrap(said, width - 8, font(scene.theme), scene.measure) : [];
+  const said = [scene.options_of("heads").sort ? sort_words(scene) : "", words_below(scene, words)].filter(Boolean);
+  const foot = said.flatMap((one) => wrap(one, width - 8, font(scene.theme), scene.measure));
   const shape = { width, left, top, tile, n_layer, n_head, n_tokens, words, foot }, place = ranked(scene);
   if (place) return in_order(shape, place, Math.ceil(name));
   const pitch_x = Math.min(room, tile + (words ? 24 : 8)), pitch_y = tile + (words ? 34 : 8);
@@ -51,16 +52,30 @@ const words_below = (scene: Scene, room: boolean): string =>
 function number_words(scene: Scene): string {
   const chosen = chosen_score(scene), scores = scores_of(scene), name = scores?.labels.words![scores.labels.score!.indexOf(chosen)];
   const of = has_other(scene.view) ? ` in ${names_of(scene.view)[0]}` : "", tick = "tick: 97.5 % of chance is below";
-  if (scores && chosen === "stands_out") return `Below a head: the score that stands out${of}, and its value; ${tick}; mixed: none stands out.`;
+  if (unlabelled(scene)) return `No head stands out${of}: ${why_none(scene)} Below a head: the largest weight of the chosen query.`;
+  if (scores && chosen === "stands_out") return `Below a head: the score that stands out${of}, and its value; ${tick}; mixed: no score of the head stands out.`;
   if (scores && name) return `Below a head: its ${name} score${of}; ${tick}.`;
   if (shown_of(scene) === "difference") return "Below a head: the largest change of the chosen query's weights.";
   return "Below a head: the largest weight of the chosen query.";
 }
 
+/** Whether labels were asked for what stands out, and nothing does. */
+const unlabelled = (scene: Scene): boolean => chosen_score(scene) === "stands_out" && none_stands_out(scene);
+
+const few = 8; // different tokens: chance alone then often looks where a kind of head looks
+
+/** What it means that no head has a label, and what it does not. */
+function why_none({ tokens }: Scene): string {
+  const different = new Set(tokens).size;
+  const chance = different <= few ? `With ${different === 1 ? "one token" : `${different} different tokens`}, chance alone looks there often. ` : "";
+  return "none looks at the token before, itself, the first token, an earlier copy of the token or what followed it, clearly more than by chance. "
+    + `${chance}A head that chooses by something else, such as which token it is, has no score here.`;
+}
+
 /** The place of every head when the highest score comes first; null where nothing is sorted. */
 function ranked(scene: Scene): number[] | null {
   const { n_layer, n_head } = scene.pattern!, n = n_layer * n_head;
-  if (!scene.options_of("heads").sort || !scores_of(scene) || chosen_score(scene) === "most") return null;
+  if (!scene.options_of("heads").sort || !scores_of(scene) || chosen_score(scene) === "most" || unlabelled(scene)) return null;
   const value = (at: number) => score_of(scene, at)?.value[at] ?? -Infinity, known = (p: number) => (Number.isNaN(p) ? -Infinity : p);
   const order = Array.from({ length: n }, (_, at) => at).sort((a, b) => known(value(b)) - known(value(a)) || a - b);
   const place = new Array<number>(n);
@@ -71,7 +86,7 @@ function ranked(scene: Scene): number[] | null {
 /** Whether the filter keeps a head; the others are grey. */
 function kept(scene: Scene, at: number): boolean {
   const { keep = "all" } = scene.options_of("heads"), score = score_of(scene, at);
-  if (keep === "all" || chosen_score(scene) === "most" || !scores_of(scene)) return true;
+  if (keep === "all" || chosen_score(scene) === "most" || !scores_of(scene) || unlabelled(scene)) return true;
   if (!score) return false;
   return keep === "null" ? beats_null(score, at) : score.value[at]! >= Number(keep) * score.most;
 }
@@ -136,11 +151,11 @@ function mark(ctx: CanvasRenderingContext2D, grid: Grid, scene: Scene): void {
 /** Below a tile: its score in words with the null as a tick on the bar, or the largest weight of the looked-at query. */
 function label(pen: Pen, grid: Grid, scene: Scene, layer: number, head: number, x: number, y: number): void {
   const { theme, look } = scene, at = layer * grid.n_head + head, score = score_of(scene, at), waiting = chosen_score(scene) !== "most" && !scores_of(scene);
-  const most = score || (chosen_score(scene) !== "most" && !waiting) ? NaN : shown_pattern(scene).peak(layer, head, look.query);
+  const most = score || (chosen_score(scene) !== "most" && !waiting && !unlabelled(scene)) ? NaN : shown_pattern(scene).peak(layer, head, look.query);
   const value = score ? score.value[at]! : most, full = score?.most ?? 1, bright = kept(scene, at);
   const size = short(Math.abs(value)), number = !Number.isFinite(value) ? "" : score?.unit ? fixed(value, 1) : value < 0 || (!score && shown_pattern(scene).around_zero) ? signed(value, size) : size;
   const lit = layer === look.layer && head === look.head, ink = bright ? theme.ink : theme.ink_3;
-  const names = !grid.sorted && chosen_score(scene) === "stands_out" && !waiting;
+  const names = !grid.sorted && chosen_score(scene) === "stands_out" && !waiting && !unlabelled(scene);
   pen.text(names ? (score ? brief[score.name]! : "mixed") : head_name(layer, head), x, y, { colour: lit ? theme.ink : bright ? theme.ink_2 : theme.ink_3, weight: lit ? 600 : 400 });
   pen.text(number, x + grid.tile, y, { align: "right", weight: !score || beats_null(score, at) ? 600 : 400, colour: score && !beats_null(score, at) ? theme.ink_3 : ink });
   pen.fill(x, y + 4, grid.tile, 2, theme.sunk);
@@ -169,7 +184,7 @@ function hit(grid: Grid, x: number, y: number): Hit | null {
 
 function press(key: string, scene: Scene): Patch | null {
   if (key === "m") return mute(scene);
-  if (key === "s") return { options: { sort: !scene.options_of("heads").sort } };
+  if (key === "s") return sorted(scene);
   const { layer, head } = scene.look, { n_layer, n_head } = scene.pattern!;
   const to: Record<string, [number, number]> = {
     ArrowLeft: [layer, head - 1], ArrowRight: [layer, head + 1], ArrowUp: [layer - 1, head], ArrowDown: [layer + 1, head],
@@ -178,6 +193,12 @@ function press(key: string, scene: Scene): Patch | null {
   const [to_layer, to_head] = to[key] ?? [-1, -1];
   const inside = to_layer >= 0 && to_layer < n_layer && to_head >= 0 && to_head < n_head;
   return key in to ? { selection: inside ? { layer: to_layer, head: to_head } : {} } : null;
+}
+
+/** Sort, or stand by layer and head again; the note says by what, or why nothing is sorted. */
+function sorted(scene: Scene): Patch {
+  if (scene.options_of("heads").sort) return { options: { sort: false }, note: "The heads stand by layer and head." };
+  return { note: sort_words(scene), ...(can_sort(scene) ? { options: { sort: true } } : {}) };
 }
 
 function subtitle(scene: Scene): string {
@@ -190,12 +211,12 @@ function subtitle(scene: Scene): string {
 
 function controls(scene: Scene): Control[] {
   if (!scene.views.some((view) => view.kind === "head_scores" && view.detail_axes)) return [];
-  const chosen = chosen_score(scene), all = scores_of(scene), none = chosen === "most";
+  const all = scores_of(scene), none = chosen_score(scene) === "most" ? "needs a score" : unlabelled(scene) ? "no head stands out: choose a score" : undefined;
   const names = (all?.labels.score ?? []).map((name, i): [string, string] => [name, all!.labels.words![i]!]);
   return [
     { kind: "choice", name: "score", label: "label", choices: [["stands_out", "what stands out"], ["most", "largest weight"], ...names] },
-    { kind: "choice", name: "keep", label: "keep", choices: [["all", "all heads"], ["null", "outside the null"], ["0.25", "from 25 %"], ["0.5", "from 50 %"], ["0.75", "from 75 %"]], disabled: none ? "needs a score" : undefined },
-    { kind: "toggle", name: "sort", label: "sort", disabled: none ? "needs a score" : undefined },
+    { kind: "choice", name: "keep", label: "keep", choices: [["all", "all heads"], ["null", "outside the null"], ["0.25", "from 25 %"], ["0.5", "from 50 %"], ["0.75", "from 75 %"]], disabled: none },
+    { kind: "toggle", name: "sort", label: "sort", disabled: none },
   ];
 }
 

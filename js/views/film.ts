@@ -12,7 +12,11 @@ interface Strip extends Sized { columns: number; side: number } // 8 px at the r
 const gap = 16, line = 22, legend = 44;
 const steps_of = ({ view }: Pick<Scene, "view">): number[] => view.content!.steps as number[];
 
+/** A page without the pictures of this head, or a kernel that could not make them: there is only a sentence. */
+const is_missing = (scene: Scene): boolean => !detail_to_show(scene).shown && !scene.detail_words.startsWith("asking");
+
 function layout(scene: Scene, width: number): Strip {
+  if (is_missing(scene)) return { width, height: 28, columns: 1, side: 0 };
   const n = steps_of(scene).length, least = width < 500 ? 56 : 72, most = Math.max(1, Math.floor((width + gap) / (least + gap)));
   const rows = Math.ceil(n / most), columns = Math.ceil(n / rows), side = Math.min(112, Math.floor((width - 8 - gap * (columns - 1)) / columns));
   return { width, height: rows * (side + line + 8) + legend, columns, side };
@@ -22,7 +26,7 @@ const at = ({ columns, side }: Strip, i: number): [number, number] => [(i % colu
 
 function draw(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme } = scene, { shown, stale } = detail_to_show(scene);
-  if (!shown) return pen.text(`The pictures: ${scene.detail_words}.`, 0, 18, { colour: theme.ink_3 });
+  if (!shown) return pen.text(`The pictures of ${head_name(scene.look.layer, scene.look.head)}: ${scene.detail_words}.`, 0, 18, { colour: theme.ink_3 });
   const { values, shape } = shown.arrays.tiles!, broken = shown.arrays.broken!.values, [, tall] = shape as [number, number, number], scale = ctx.getTransform().a, size = Math.round(strip.side * scale);
   const here = stale ? 0.55 : 1;
   steps_of(scene).forEach((_, i) => {
@@ -53,6 +57,7 @@ const lit = (scene: Scene): number => { const steps = steps_of(scene); return st
 
 function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
   const pen = new Pen(ctx, scene.theme), { theme } = scene, now = lit(scene);
+  if (is_missing(scene)) return; // no pictures, no steps below them
   steps_of(scene).forEach((step, i) => {
     const [x, y] = at(strip, i), here = i === now;
     if (here) pen.stroke(x - 3.5, y - 3.5, strip.side + 7, strip.side + 7, theme.accent, 2, 6);
@@ -61,6 +66,7 @@ function mark(ctx: CanvasRenderingContext2D, strip: Strip, scene: Scene): void {
 }
 
 function place(strip: Strip, x: number, y: number, scene: Scene): number | null {
+  if (is_missing(scene)) return null;
   const column = Math.floor(x / (strip.side + gap)), row = Math.floor(y / (strip.side + line + 8)), i = row * strip.columns + column;
   return column < strip.columns && i < steps_of(scene).length && y < strip.height - legend ? i : null;
 }
@@ -97,6 +103,7 @@ const film: Panel<Strip> = {
   },
   says(scene) {
     const { shown } = detail_to_show(scene), { look } = scene;
+    if (is_missing(scene)) return `The pictures of ${head_name(look.layer, look.head)}: ${scene.detail_words}.`;
     return `${head_name(look.layer, look.head)} at ${steps_of(scene).length} steps; step ${whole(steps_of(scene)[lit(scene)]!)} is shown.${shown ? changed(scene, shown) : ""}`;
   },
 };

@@ -125,8 +125,8 @@ function mark(ctx: CanvasRenderingContext2D, strips: Strips, scene: Scene): void
 function sentences(scene: Scene, detail: View): string[] {
   const { look } = scene, { q, k } = detail.arrays, d = q!.shape[1]!, { scores, weights } = scores_of(detail, look.query), score = scores[look.key]!, dimension = dimension_of(scene);
   const a = dimension === null ? 0 : q!.values[look.query * d + dimension]!, b = dimension === null ? 0 : k!.values[look.key * d + dimension]!;
-  const product = dimension === null || dimension >= d ? "" : ` · dimension ${dimension}: ${fixed(a, 4)} × ${fixed(b, 4)} = ${fixed(a * b, 4)}`;
-  return [`Query ${look.query} · key ${look.key}: sum ${fixed(score * Math.sqrt(d), 4)} / √${d} = score ${fixed(score, 4)} · softmax over ${look.query + 1} keys: ${fixed(weights[look.key]!, 4)}${product}`,
+  const product = dimension === null || dimension >= d ? "" : ` · dimension ${dimension}: ${precise(a, 4)} × ${precise(b, 4)} = ${precise(a * b, 4)}`;
+  return [`Query ${look.query} · key ${look.key}: sum ${precise(score * Math.sqrt(d), 4)} / √${d} = score ${precise(score, 4)} · softmax over ${look.query + 1} keys: ${precise(weights[look.key]!, 4)}${product}`,
           detail.checks.map((check) => `${check.passed ? "✓" : "✕"} ${check.name}: error ${check.error}`).join("   ")];
 }
 

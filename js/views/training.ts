@@ -176,7 +176,7 @@ export function walk_steps(key: string, { board, look }: Pick<Scene, "board" | "
 const curve_panel: Panel<Plot> = {
   kind: "training", name: "loss",
   slot: () => "below",
-  heading: ({ view }) => ({ title: view.title, subtitle: view.subtitle + (series_of(view).some((one) => span_of(one.steps.length)) ? " · thin: measured, thick: running mean" : "") }),
+  heading: ({ view }) => ({ title: view.title, subtitle: [view.subtitle, ...(series_of(view).some((one) => span_of(one.steps.length)) ? ["thin: measured, thick: running mean"] : []), view.content?.thinned ?? []].flat().join(" · ") }),
   layout, draw, mark, hit, drag, press: walk_steps,
   says({ view, look }) {
     const values = series_of(view).map((one) => `${one.name} ${fixed(at_step(one, look.step) ?? NaN, 4)}`).join(", ");

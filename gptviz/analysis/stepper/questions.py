@@ -14,6 +14,7 @@ import numpy as np
 from gptviz.analysis.predictions import softmax
 from gptviz.analysis.stepper.forward_pass import ForwardPass
 from gptviz.analysis.stepper.receipts import shown
+from gptviz.glyphs import isolated
 
 CHOICES = 4  # at most so many to choose from
 EVERY_HEAD = 160  # heads up to which each has its own questions (0.5 kB each); of more, one of each layer has
@@ -112,7 +113,7 @@ class _Asker:
         return f"{stage}-{1 + sum(question.stage == stage for question in self.found)}"
 
     def token(self, position: int) -> str:
-        return f"‘{self.forward.tokens[position]}’ at {position}"
+        return f"‘{isolated(self.forward.tokens[position])}’ at {position}"
 
 
 @np.errstate(invalid="ignore")  # infinity makes NaN, and a question about it is left out or shows it
@@ -350,7 +351,7 @@ def _logits(ask: _Asker, visible: Callable[[int], str]) -> None:
     top = np.argsort(-logits, kind="stable")[:CHOICES]
     top = top[np.argsort(top)]
     ask.largest("logits", {"pos": pos}, f"Which token has the largest logit after {ask.token(pos)}?",
-                [f"‘{visible(int(token))}’" for token in top], logits[top], "logit",
+                [f"‘{isolated(visible(int(token)))}’" for token in top], logits[top], "logit",
                 "A logit is the product of the normalised stream with the token's row of the unembedding.")
 
 
