@@ -13,8 +13,8 @@ import torch
 from small_training import TEXT, small
 
 from gptviz.corpora import TextData
-from gptviz.runs import open_run
-from gptviz.training import train
+from gptviz.runs import open_run, writer
+from gptviz.training import loop, train
 from gptviz.training.background import LiveRun
 
 
@@ -34,6 +34,8 @@ def begin(data):
 
     yield start
     for run in runs:
+        run.stop()
+        until(lambda run=run: not run.alive)  # close() would not wait for a busy machine
         run.close()
 
 
@@ -125,6 +127,22 @@ def test_steps_by_hand_are_recorded_where_they_end(begin):
     until(lambda: at + 6 in run.steps)
     assert run.steps == sorted({0, at + 5, at + 6})
     assert run.snapshot(at + 6).step == at + 6
+
+
+def test_a_step_by_hand_is_recorded_though_the_disk_is_behind(begin, monkeypatch):
+    real, answers = writer.write_whole, threading.Event()
+    answers.set()
+    monkeypatch.setattr(writer, "write_whole", lambda path, data: (answers.wait(60), real(path, data)))
+    monkeypatch.setattr(loop, "BY_HAND_SECONDS", 60.0)
+    run = begin(max_iters=10**6, record_steps=range(1000))
+    until(lambda: run.now.get("step", 0) > 3)
+    answers.clear()
+    until(lambda: len(run._trainer.recorder.writer._queue) == writer.QUEUED_ITEMS)
+    run.pause().wait(60)
+    at = run.now["step"]
+    run.step()
+    threading.Timer(0.5, answers.set).start()  # by then it would have been dropped
+    until(lambda: at + 1 in run.steps)
 
 
 def test_record_now_records_the_step_it_is_at(begin):

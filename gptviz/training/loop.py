@@ -32,6 +32,7 @@ from gptviz.training.threads import Threads
 
 IMPATIENT_SECONDS = 5.0  # a second Ctrl-C this long after the first no longer waits for a clean end
 STOP_FILE_SECONDS = 1.0
+BY_HAND_SECONDS = 10.0  # how long a recording of steps by hand waits for a slow disk rather than being dropped
 
 Requests = queue.SimpleQueue[Callable[["Trainer"], None]]
 
@@ -181,12 +182,19 @@ class Trainer:
         if self._stepped:
             self._stepped = False
             with self.clock("recording"):
+                self._wait_for_the_disk()
                 self.capture()
         with self.clock("paused"):
             while self.paused and not self._by_hand and not self.reason:
                 with contextlib.suppress(queue.Empty):
                     self._requests.get(timeout=STOP_FILE_SECONDS)(self)
                 self._look_for_stop_file()
+
+    def _wait_for_the_disk(self) -> None:
+        """Until what was recorded before is written, so that there is room; nobody trains meanwhile."""
+        writer, until = self.recorder.writer, time.monotonic() + BY_HAND_SECONDS
+        while writer.state == "recording" and not writer.flush(0.1) and time.monotonic() < until:
+            pass
 
     def _look_for_stop_file(self) -> None:
         if self.ranks.first and time.monotonic() - self._looked_for_stop > STOP_FILE_SECONDS:
