@@ -83,15 +83,30 @@ def test_a_run_deleted_while_it_is_watched_is_told_in_a_sentence(tmp_path):
     board.close()
 
 
-def test_a_live_board_says_that_the_run_was_deleted(elsewhere):
+@pytest.mark.parametrize("within_a_look", [False, True])
+def test_a_live_board_says_that_the_run_was_deleted(elsewhere, within_a_look, monkeypatch):
     process, out = elsewhere
     board = watch(out)
     os.kill(process.pid, signal.SIGSTOP)  # or it would write while we delete
     os.waitpid(process.pid, os.WUNTRACED)  # returns once every thread stands: one may be at the end of a write
-    shutil.rmtree(out)
+    if within_a_look:
+        monkeypatch.setattr(Follower, "look", deleted_within(Follower.look))
+    else:
+        shutil.rmtree(out)
     wait_until(lambda: "is gone" in board.fresh["controls"].content["trouble"])
     assert board.fresh["controls"].content["state"] == "gone"
     board.close()
+
+
+def deleted_within(look):
+    """A `Follower.look` during which the run directory is deleted; looks after it find it so."""
+    def look_and_delete(follower):
+        if follower.run.path.exists():
+            shutil.rmtree(follower.run.path)
+            raise FileNotFoundError(2, "No such file or directory")
+        return look(follower)
+
+    return look_and_delete
 
 
 def stay_at(step: int):
@@ -103,11 +118,14 @@ def stay_at(step: int):
     return on_step
 
 
+@pytest.mark.filterwarnings("ignore:The last line of .* is torn")
 def test_a_killed_kernel_leaves_a_run_that_another_one_opens_and_goes_on_with(tmp_path):
     config = small(out=tmp_path / "run", max_iters=400, record_steps=range(0, 401, 5), batch_size=2)
     if (kernel := os.fork()) == 0:
-        train(config, background=True, on_step=stay_at(350)).wait()
-        os._exit(0)
+        try:
+            train(config, background=True, on_step=stay_at(350)).wait()
+        finally:
+            os._exit(1)  # never back into the tests
     wait_until(lambda: (tmp_path / "run" / "journal.jsonl").exists() and len(open_run(tmp_path / "run").steps) > 4)
     os.kill(kernel, signal.SIGKILL)
     os.waitpid(kernel, 0)

@@ -16,6 +16,7 @@ from gptviz.views.training import drawn_points
 from gptviz.widgets import Board
 
 LOOK_SECONDS = 0.25  # between two looks at the run directory
+MISSED_LOOKS = 20  # one after the other: a run directory that is being deleted is gone before
 ANSWER_SECONDS = 0.15  # how long a button's answer waits for the step under way
 LARGEST_FRAME = 200_000  # bytes; the browser asks for a larger one when it can draw it
 CURVE_POINTS = 1000
@@ -107,15 +108,16 @@ class _Live:
 
     def follow(self) -> None:
         """Sends what is new until the training has ended."""
-        pause = threading.Event()
+        pause, missed = threading.Event(), 0
         while self.standing.alive and self.board.comm is not None:
             pause.wait(LOOK_SECONDS)
             try:
                 self.look()
+                missed = 0
             except OSError:
-                if self.run.path.exists():
+                missed += 1  # the run may be deleted just now: the next look says that it is gone
+                if missed == MISSED_LOOKS:
                     raise
-                return  # a run in memory was closed: the board keeps what it has
 
     def look(self) -> None:
         """Takes in what is new and sends it; in turn with the answers, or an old state would follow a new one."""
