@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from gptviz import widgets
 from gptviz.model import HookPoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -26,6 +27,7 @@ SHARED = Path(os.environ.get("GPTVIZ_SHARED", REPOSITORY.parent / "shared"))
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no error
 hypothesis.settings.load_profile("untimed")
+widgets.PAGE_SECONDS = 3600.0  # nor do pages that are made on one lack anything
 
 
 # --- nothing is left behind ---------------------------------------------------------------------------------

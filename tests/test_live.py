@@ -104,6 +104,8 @@ def live(data):
 
     yield start
     for run in runs:
+        run.stop()
+        wait_for(lambda run=run: not run.alive)  # close() would not wait for a busy machine
         run.close()
 
 
@@ -360,7 +362,7 @@ def test_a_run_of_another_process_is_followed_and_can_be_stopped(tmp_path):
         assert "recording" not in words(board)["cost"]
         browser.press("stop")
         browser.until(lambda: words(board)["state"] == "stopped")
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     finally:
         process.kill()
         process.wait()

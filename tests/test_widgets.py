@@ -1,5 +1,7 @@
+import itertools
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +23,13 @@ class Wire:
     def ask(self, **content):
         self.board._handle_custom_msg(content, [])
         return self.sent[-1] if self.sent else None
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """A clock of the boards by which a test takes no time: on a busy machine their patience might end in the midst."""
+    ticks = itertools.count(1000)
+    monkeypatch.setattr("gptviz.widgets.time", SimpleNamespace(monotonic=lambda: next(ticks) / 1e6 + 1000))
 
 
 @pytest.fixture
