@@ -29,7 +29,8 @@ def away(monkeypatch, tmp_path) -> Path:
 def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     """The notebook after all its cells ran in a kernel; a cell that fails raises."""
     notebook = nbformat.read(path, as_version=4)
-    return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    client = NotebookClient(notebook, timeout=1800, startup_timeout=300, resources={"metadata": {"path": str(folder)}})
+    return client.execute()
 
 
 def code_cells(path: Path) -> list[dict]:

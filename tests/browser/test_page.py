@@ -250,9 +250,17 @@ def test_long_text_has_a_window_that_brackets_move(open_page, reader, tmp_path):
     assert "Position 29 of 300" in board.says("ruler")
 
 
-def test_first_view_of_144_heads_and_500_tokens_draws_quickly(open_page, reader, tmp_path):
+def processor_seconds(browser):
+    """What each process that draws pages has used of the processor: whatever else the machine does, it counts not."""
+    session = browser.new_browser_cdp_session()
+    found = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+    return {one["id"]: one["cpuTime"] for one in found if one["type"] == "renderer"}
+
+
+def test_first_view_of_144_heads_and_500_tokens_takes_little_of_the_processor(browser, open_page, reader, tmp_path):
     path = export_html(synthetic.board(500, 12, 12, steps=[3000]), tmp_path / "large.html")
-    page = open_page(path.as_uri())
-    reader(page)
-    drawn = page.evaluate("performance.now()")
-    assert drawn < 20_000  # generous: a shared machine; benchmarks measure it
+    before = processor_seconds(browser)
+    reader(open_page(path.as_uri()))
+    taken = sum(now - before.get(process, 0.0) for process, now in processor_seconds(browser).items())
+    assert 0 < taken < 20  # generous; benchmarks measure it
