@@ -32,6 +32,11 @@ def test_every_make_target_that_the_readme_names_exists():
     assert set(re.findall(r"\bmake ([a-z-]+)", README.read_text(encoding="utf-8"))) <= targets
 
 
+def test_the_readme_says_where_the_report_lies_and_how_to_open_it():
+    words = " ".join(README.read_text(encoding="utf-8").split())
+    assert re.search(r"`report\.html` lies beside this README: open it in any browser", words)
+
+
 def test_every_view_has_its_row_in_the_page_of_views():
     words = {"heads": "Heads", "circuits": "Circuits", "composition": "Composition", "embeddings": "Embeddings",
              "positions": "Positions", "edits": "Edits", "head_scores": "Head scores", "text": "Text", "next": "After",

@@ -10,7 +10,7 @@ import { in_table, is_zero, precise, signed, in_quotes, isolated, quoted } from 
 import { scales_words, sentence as cell_sentence, singular_words } from "../views/circuits.ts";
 import { count_words, found as found_pairs, panels as compositions } from "../views/composition.ts";
 import { both, mute } from "../views/edits.ts";
-import { bar_of, found as points_found, project } from "../views/embeddings.ts";
+import { apart, bar_of, found as points_found, project } from "../views/embeddings.ts";
 import { mask_note, sentence } from "../views/head.ts";
 import { counted, end_of, x_of } from "../views/head_scores.ts";
 import { opacity } from "../views/lines.ts";
@@ -212,6 +212,11 @@ test("the axis of the scores ends where they do, and says what chance would give
   assert.equal(counted(score("induction", [0.03, 0.06, NaN], [0.05, 0.05, NaN])), "1 of 2 heads above their band; by chance 1 in 40");
   assert.equal(counted(score("entropy", [0.5], [1])), "1: attention is even");
   assert.deepEqual([0.101, 0.1, 2, -1].map((value) => x_of({ left: 8, wide: 615, most: 1 }, value)), [8 + 615 * 0.101, 69.5, 623, 8]); // not rounded to a stack's place
+});
+
+test("positions of which not each is drawn are told", () => {
+  const of = (values: number[]) => apart({ arrays: { places: { shape: [values.length], axes: [], values: Int32Array.from(values) } } });
+  assert.deepEqual([of([0, 1, 2]), of([0]), of([0, 4, 8]), apart(null)], ["", "", " · one position in 4 is drawn", ""]);
 });
 
 test("a token that turns the order of signs is shut off, and only such a token", () => {

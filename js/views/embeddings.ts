@@ -2,7 +2,7 @@
 import { around } from "../colour.ts";
 import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
-import type { NumberArray } from "../payload.ts";
+import type { NumberArray, View } from "../payload.ts";
 import type { Scene } from "../scene.ts";
 import { ellipsis, fixed, is_zero, quoted } from "../text.ts";
 
@@ -191,10 +191,16 @@ const embeddings: Panel<Cloud> = {
 
 interface Square extends Sized { x: number; y: number; side: number; n: number }
 
+/** Of a long model not every position is drawn. */
+export function apart(detail: Pick<View, "arrays"> | null): string {
+  const [first, second] = detail?.arrays.places?.values ?? [];
+  return second! - first! > 1 ? ` · one position in ${second! - first!} is drawn` : "";
+}
+
 const positions: Panel<Square> = {
   kind: "positions", name: "positions", folded: true, half: true, tall: () => 580,
   slot: () => "below",
-  heading: (scene) => ({ title: scene.view.title, subtitle: scene.view.subtitle }),
+  heading: ({ view, detail }) => ({ title: view.title, subtitle: view.subtitle + apart(detail) }),
   layout(scene, width) {
     const n = scene.detail?.arrays.places!.values.length ?? 0, side = Math.min(440, width - 100);
     return { width, height: n ? side + 104 : 28, x: 84, y: 44, side, n };

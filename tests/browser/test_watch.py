@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from gptviz.dashboards import report
+from gptviz.dashboards import report, watch
+from gptviz.export import export_html
 from gptviz.runs import open_run
 
 pytestmark = pytest.mark.browser
@@ -57,6 +58,30 @@ def test_a_row_of_guesses_and_a_picture_of_the_film_lead_to_their_step(board):
     board.page.mouse.move(box["x"] + 30, box["y"] + 30)
     board.click()
     assert board.step() == 0
+
+
+def test_a_report_tells_why_its_heads_are_not_sorted(board):
+    before = board.picture("heads")
+    board.press("heads", "s")
+    assert board.page.locator(".gv-notice").inner_text().startswith("Not sorted: this board has no scores of the heads")
+    assert board.picture("heads") == before
+
+
+def test_what_a_page_left_out_is_a_sentence_and_no_grid_of_blanks(open_page, reader, tmp_path):
+    shown = watch("sorter")
+    some = reader(open_page(export_html(shown, tmp_path / "some.html", budget=22_000).as_uri(), width=1000))
+    some.page.locator(".gv-panel-film .gv-fold").click()
+    some.settle()
+    assert "It changes most between steps" in some.says("film")
+    some.press("film", "}")
+    some.press("film", "}")
+    assert re.match(r"The pictures of L2H0: left out of this page", some.says("film"))
+    assert some.stage("film").bounding_box()["height"] < 40
+    none = reader(open_page(export_html(shown, tmp_path / "none.html", budget=1).as_uri(), width=1000))
+    panel = none.page.locator(".gv-panel-film")
+    assert "the notebook shows it: one picture for each recorded step" in panel.inner_text()
+    assert panel.locator(".gv-fold").is_hidden()
+    assert none.stage("film").is_hidden()
 
 
 def test_a_curve_leads_to_its_head_and_the_chart_to_a_step(board):
