@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
+import inspect as signatures
 import math
 import os
 import platform
@@ -23,6 +24,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gptviz.spelling import Shell, spelled
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 RunName = Annotated[str, typer.Argument(help="A run directory, the name of a packaged run, or a checkpoint.")]
@@ -36,7 +39,8 @@ def _in_a_sentence(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def told(*args: Any, **options: Any) -> None:
         try:
-            command(*args, **options)
+            with spelled(_as_typed(command)):
+                command(*args, **options)
         except (ValueError, TypeError, OSError) as error:
             print(f"gptviz: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
@@ -48,6 +52,11 @@ def _in_a_sentence(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from error
 
     return told
+
+
+def _as_typed(command: Callable[..., None]) -> Shell:
+    """How sentences spell what this command takes: `--out` of `demo`, `out=` of `train`."""
+    return Shell(signatures.signature(command).parameters, _program())
 
 
 def _out_of_memory(error: Exception) -> str:
@@ -127,7 +136,7 @@ def inspect(
     model, tokenizer = load(run, step)
     if tokenizer is None:
         raise ValueError(
-            f"{run} brings no tokenizer, so a text cannot be read. Use gptviz.record with token ids."
+            f"{run} brings no tokenizer, so a text cannot be read. In Python, gptviz.record takes token ids."
         )
     trace = record(model, text, tokenizer, truncate=truncate)
     for note in trace.notes:

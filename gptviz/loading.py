@@ -8,6 +8,7 @@ from gptviz.arguments import path_of
 from gptviz.model import GPT
 from gptviz.packaged import packaged_runs
 from gptviz.runs import open_run
+from gptviz.spelling import spelling
 
 
 def load(name_or_path: str | Path, step: int | None = None, n_head: int | None = None) -> tuple[GPT, Any]:
@@ -39,7 +40,7 @@ def load(name_or_path: str | Path, step: int | None = None, n_head: int | None =
         return open_run(name_or_path).load(step)
     if step is not None:
         raise ValueError(f"step must be left out unless a run is loaded; {name_or_path} is no run directory (it has no "
-                         f"run.json), and step={step} was given.")
+                         f"run.json), and {spelling().option('step', step)} was given.")
     from gptviz.checkpoints import build_model, read_checkpoint
 
     checkpoint = read_checkpoint(name_or_path, n_head)

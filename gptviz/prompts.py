@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gptviz.arguments import check_tokenizer
 from gptviz.config import GPTConfig
+from gptviz.spelling import spelling
 from gptviz.token_ids import check_ids
 
 
@@ -21,7 +22,8 @@ def token_rows(
         TypeError: neither a text nor ids; or a text without a tokenizer.
     """
     if truncate not in (None, "left", "right"):
-        raise ValueError(f'truncate must be "left", "right" or None, not {truncate!r}.')
+        nothing = spelling().in_python(", or None")
+        raise ValueError(f'truncate must be "left" or "right"{nothing}, not {truncate!r}.')
     if isinstance(text, Tensor) and _fit(text, config):
         return [text.clone()], True, ()
     single = _is_one_text(text)
@@ -36,7 +38,7 @@ def token_rows(
             if truncate is None:
                 raise ValueError(
                     f"Text has {len(ids)} tokens but the model reads at most {config.block_size} (block_size). "
-                    'Shorten it or pass truncate="left".'
+                    f"Shorten it or pass {spelling().option('truncate', 'left')}."
                 )
             notes += (f"{len(ids) - config.block_size} of {len(ids)} tokens were cut off at the {truncate}.",)
             ids = ids[-config.block_size :] if truncate == "left" else ids[: config.block_size]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import platformdirs
 
+from gptviz.spelling import spelling
+
 # name -> (URL, sha256)
 DOWNLOADS = {
     "tinyshakespeare": (
@@ -255,7 +257,7 @@ def download(url: str, sha256: str) -> Path:
         raise ConnectionError(
             f"{url} must be fetched once, and it could not be: {reason}. Connect to the network (or set"
             " GPTVIZ_CACHE_DIR to a folder that can be written), or use what needs no network:"
-            ' corpus="python-docs", or a file of yours.'
+            f" {spelling().setting('corpus', 'python-docs')}, or a file of yours."
         ) from reason
     finally:
         temporary.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from gptviz.byte_pairs import (
     whole_words,
 )
 from gptviz.glyphs import EMPTY, character_name, visible_bytes, visible_text
+from gptviz.spelling import spelling
 from gptviz.token_ids import check_ids, check_text
 
 # GPT-2's pre-tokenizer as tiktoken writes it. The only pattern: one read from a file could be made to run for ever.
@@ -131,7 +132,7 @@ class CharTokenizer:
         return (
             f"Every character must be one of the {self.vocab_size} that this tokenizer knows ({known}); got"
             f" {character_name(character)} at position {text.index(character)}. Remove or replace it, or train on a"
-            ' text that has it, or with tokenizer="byte", which knows every character.'
+            f" text that has it, or with {spelling().setting('tokenizer', 'byte')}, which knows every character."
         )
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
@@ -222,7 +223,7 @@ class BPETokenizer:
             raise ConnectionError(
                 "GPT-2's vocabulary (1.5 MB) must be downloaded once, and it could not be:"
                 f" {type(reason).__name__}. Connect to the network once, or set TIKTOKEN_CACHE_DIR to a folder that has"
-                ' it; tokenizer="char", "byte" and "bpe" need no network.'
+                f" it; {spelling().setting('tokenizer', 'char')}, \"byte\" and \"bpe\" need no network."
             ) from reason
         n_tokens = encoding.n_vocab - len(GPT2_SPECIAL)
         return cls([encoding.decode_single_token_bytes(i) for i in range(n_tokens)], GPT2_SPECIAL, name="gpt2")

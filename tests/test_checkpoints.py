@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 import torch.nn as nn
+from huggingface_hub import errors
 from torch.nn import functional as F
 
 from gptviz.checkpoints import (
@@ -23,6 +24,7 @@ from gptviz.checkpoints import (
     save_nanogpt,
     save_weights,
 )
+from gptviz.checkpoints.huggingface import _why_not
 from gptviz.loading import load
 from gptviz.model import GPT, GPTConfig
 from gptviz.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer
@@ -533,9 +535,44 @@ def test_a_name_from_hugging_faces_cache(tmp_path, monkeypatch, owner):
 def test_a_name_without_a_network_says_what_works_instead(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    sentence = r"There is no file or folder 'gpt2-xl'; .* not in the cache .* What works without the network: gv"
-    with pytest.raises(ValueError, match=sentence):
+    sentence = r"There is no file or folder 'gpt2-xl', .* not in the cache .* cannot be reached. Packaged, .* gv.load"
+    with pytest.raises(ValueError, match=sentence) as refusal:
         read_checkpoint("gpt2-xl")
+    assert "Error" not in str(refusal.value)
+
+
+def test_what_is_written_as_a_path_is_looked_for_as_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/demo", "runs/other"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "best.pt").touch()
+    for name, meant in {
+        "runs/demoo": r"'runs/demoo'. Did you mean 'runs/demo'\?",
+        "runs/zzz": r"'runs/zzz'. runs holds 'demo', 'other'. Correct the path.",
+        "Runs/demo/ckpt.pt": r"Did you mean 'runs'\?",
+        "bets.pt": r"'bets.pt'. Did you mean 'best.pt'\?",
+        "nope.pt": r"'nope.pt'. The folder you are in holds 'best.pt', 'runs'.",
+        "best.pt/weights": r"'best.pt/weights'",
+        "./best.pt/a/b": r"best.pt is a file and holds no other",
+        "sort": r"'sort'. Did you mean the packaged run 'sorter'\?",
+        "runs/Sorter": r"'runs/Sorter'. Did you mean the packaged run 'sorter'\?",
+    }.items():
+        with pytest.raises(ValueError, match=meant) as refusal:
+            read_checkpoint(name)
+        assert name.startswith("best.pt") or "Hugging Face" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("kind", "said"), [
+    (errors.LocalEntryNotFoundError, "the hub cannot be reached"),
+    (ConnectionError, "the hub cannot be reached"),
+    (errors.RepositoryNotFoundError, "the hub has no model of that name for everybody"),
+    (errors.GatedRepoError, "the hub gives it only to those whom its owner admits"),
+    (RuntimeError, "the hub did not give it (RuntimeError)"),
+])
+def test_each_refusal_of_the_hub_is_a_phrase(kind, said):
+    """The errors are the library's own; how they are made changes with its version."""
+    assert _why_not(kind.__new__(kind)) == said
 
 
 def test_a_vocabulary_beside_the_weights(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,10 +13,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from gptviz.cli import _program as program
 from gptviz.cli import app, parse_settings
 from gptviz.loading import load
 from gptviz.packaged import packaged_runs
 from gptviz.runs import open_run
+from gptviz.spelling import Shell, Spelling
+from gptviz.trace import record
 from gptviz.training import Recorder
 
 SMALL = ["n_layer=1", "n_head=2", "n_embd=8", "threads=1", "eval_interval=5", "eval_iters=1"]
@@ -67,7 +71,8 @@ def test_inspect_at_an_earlier_step_is_another_model():
         (["verify", "no/such/run"], "run"),
         (["inspect", "runs/nope", "ABC"], "There is no file or folder 'runs/nope'"),
         (["inspect", "x" * 5000, "ABC"], "A path must be at most 4095 bytes long"),
-        (["inspect", "sorter", "ABC", "--truncate", "up"], 'truncate must be "left", "right" or None'),
+        (["inspect", "sorter", "ABC", "--truncate", "up"], 'truncate must be "left" or "right", not'),
+        (["inspect", "sort", "ABC"], "Did you mean the packaged run 'sorter'?"),
         (["train", "task=sort", "n_embd=1000000", "n_head=1", "out=none"], "this machine has not enough (1"),
     ],
 )
@@ -76,6 +81,33 @@ def test_mistakes_are_one_sentence(words, sentence):
     assert done.exit_code == 1
     assert sentence in done.output
     assert "Traceback" not in done.output
+    assert not PYTHON.search(done.output), done.output
+
+
+PYTHON = re.compile(r"gv\.|\brun\.(?!json)\w|open_run\(|\bNone\b|=['\"]")
+"""What only Python takes. A sentence that has no other way says so: `n_head= in Python`."""
+
+
+def test_a_sentence_spells_what_was_typed(tmp_path, sorter):
+    said = run("inspect", "sorter", "ABC" * 9).output
+    assert said.endswith("(block_size). Shorten it or pass --truncate left.\n")
+    assert "pass truncate=" not in said
+    with pytest.raises(ValueError, match='pass truncate="left"'):  # and Python hears Python again
+        record(*load("sorter")[:1], list(range(3)) * 9)
+    (tmp_path / "taken").touch()
+    assert "Choose another --out, or make it" in run("demo", "--out", tmp_path / "taken" / "run", "--steps", 1).output
+    assert "Choose another out=, or make it" in run("train", "task=sort", f"out={tmp_path / 'taken' / 'run'}").output
+    taken = run("train", "task=sort", f"out={sorter}", *SMALL).output.replace("\n", "")
+    assert f"go on with {program()} train --resume out={sorter}, or delete" in taken
+    over = run("train", "--resume", f"out={sorter}").output
+    assert not PYTHON.search(over), over
+    (sorter / "ckpt" / "0000000600.safetensors").unlink()
+    assert f"{program()} verify {sorter} lists every damaged file" in run("inspect", sorter, "ABC").output
+
+
+def test_every_advice_has_a_spelling_for_the_shell():
+    said = {name for name in vars(Spelling) if not name.startswith("_")}
+    assert said <= set(vars(Shell))
 
 
 def test_inspect_cuts_a_long_text_where_it_is_told_to():

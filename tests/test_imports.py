@@ -26,10 +26,12 @@ FLOORS = {
         "model", "config",
         "naming",  # the words of a trace
         "arguments",  # wrong kinds of things, in a sentence
+        "spelling",  # options that a sentence advises, for Python and for the shell
         "requests",  # what a browser asks
         "tokenizers", "byte_pairs", "glyphs", "token_ids",
         "corpora", "texts", "token_files", "tasks",
         "packing", "packaged", "whole_files",
+        "missing",  # what may have been meant by a name that leads nowhere
     },
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

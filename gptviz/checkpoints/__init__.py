@@ -5,8 +5,6 @@ read by an interpreter that cannot call anything. A file that does not fit is re
 built. See SECURITY.md for what that promises.
 """
 
-import os
-from itertools import islice
 from pathlib import Path
 
 from gptviz.arguments import path_of
@@ -14,6 +12,8 @@ from gptviz.checkpoints.checkpoint import Checkpoint, build_model, fit_weights, 
 from gptviz.checkpoints.huggingface import find_huggingface, read_huggingface, save_huggingface
 from gptviz.checkpoints.nanogpt import read_meta, read_pt, save_nanogpt
 from gptviz.checkpoints.ours import load_weights, read_ours, save_checkpoint, save_weights
+from gptviz.missing import few, names_in
+from gptviz.spelling import spelling
 
 __all__ = [
     "Checkpoint",
@@ -27,8 +27,6 @@ __all__ = [
     "save_nanogpt",
     "save_weights",
 ]
-
-_MOST_NAMES = 1000  # of a folder that is looked at for what may have been meant
 
 
 def read_checkpoint(name_or_path: str | Path, n_head: int | None = None) -> Checkpoint:
@@ -87,15 +85,12 @@ def _read(path: Path, name: str, n_head: int | None) -> Checkpoint:
 
 def _not_a_model(folder: Path) -> str:
     """What a folder must hold to be loaded, what this one holds, and what may have been meant."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in islice(entries, _MOST_NAMES))
-    except OSError as error:
-        return f"A folder must be readable to be loaded; {folder} is not ({error.strerror}). Correct the path."
-    few = ", ".join(map(shown, names[:4])) + (", ..." if len(names) > 4 else "") if names else "nothing"
+    names = names_in(folder)
+    if names is None:
+        return f"A folder must be readable to be loaded; {folder} is not. Correct the path."
     runs = [name for name in names if (folder / name / "run.json").is_file()]
     files = [name for name in names if name.endswith((".safetensors", ".pt", ".pth"))]
     meant = next(iter(runs + files), None)
-    advice = "Correct the path." if meant is None else f"Perhaps gv.load({str(folder / meant)!r}) was meant."
+    advice = "Correct the path." if meant is None else f"Perhaps {spelling().load(folder / meant)} was meant."
     return (f"A folder to load must be a run directory (it holds run.json) or a Hugging Face model's (config.json "
-            f"beside the weights); {folder} is neither, it holds {few}. {advice}")
+            f"beside the weights); {folder} is neither, it holds {few(names)}. {advice}")

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from torch import Tensor
 
-from gptviz.arguments import must_be, path_of
+from gptviz.arguments import briefly, must_be, path_of
 from gptviz.checkpoints.checkpoint import (
     Checkpoint,
     Outline,
@@ -23,7 +23,10 @@ from gptviz.checkpoints.documents import read_json
 from gptviz.checkpoints.huggingface_tokenizer import read_tokenizer
 from gptviz.checkpoints.ours import load_weights, read_outlines, save_weights
 from gptviz.checkpoints.pickles import load_torch_weights, read_torch_file, tensor_outlines
+from gptviz.missing import is_path, near, near_packaged, suggestion
 from gptviz.model import GPT, GPTConfig
+from gptviz.packaged import packaged_runs
+from gptviz.spelling import spelling
 from gptviz.whole_files import write_result
 
 # Hugging Face's field -> ours, with GPT2Config's default for a config.json that leaves it out.
@@ -119,23 +122,24 @@ def find_huggingface(name: str) -> Path:
         name: `gpt2`, `distilgpt2`, `owner/model`.
 
     Raises:
-        ValueError: it is no such name, or the model is not in the cache and cannot be downloaded.
+        ValueError: it is no such name but a path, or nearly a packaged run's; or the model is not in the cache and
+            cannot be downloaded.
     """
+    nowhere = f"There is no file or folder {briefly(name)}"
+    if is_path(name):
+        raise ValueError(f"{nowhere}. {suggestion(Path(name))}")
     if not _REPOSITORY.fullmatch(name) or ".." in name:
         raise ValueError(
-            f"There is no file or folder {name[:80]!r}, and it is no name on Hugging Face's hub, such as 'gpt2' or "
-            "'owner/model'. Correct the path."
-        )
-    if "/" in name and Path(name).parent.is_dir():
-        raise ValueError(
-            f"There is no file or folder {name!r}; {Path(name).parent} exists, so this was taken for a path and not "
-            "for a model on Hugging Face's hub ('owner/model'). Correct it."
+            f"{nowhere}, and it is no name on Hugging Face's hub, such as 'gpt2' or 'owner/model'. "
+            f"{suggestion(Path(name))}"
         )
     for full in (name,) if "/" in name else (name, f"{_ORGANISATION}/{name}"):
         folder = _cached(full)
         if folder is not None:
             return folder
-    return _download(name)
+    if near_packaged(name):
+        raise ValueError(f"{nowhere}. {suggestion(Path(name))}")
+    return _download(name, nowhere)
 
 
 def _config(fields: dict[str, object], source: str) -> tuple[GPTConfig, tuple[str, ...]]:
@@ -239,26 +243,30 @@ def _cached(name: str) -> Path | None:
     return folder if whole and any((folder / file).is_file() for file in _WEIGHT_FILES) else None
 
 
-def _download(name: str) -> Path:
+def _download(name: str, nowhere: str) -> Path:
     full = name if "/" in name else f"{_ORGANISATION}/{name}"
-    advice = (
-        "What works without the network: gv.load of a packaged run (gv.load('sorter')), of a run directory, of "
-        "nanoGPT's ckpt.pt, or of a folder that model.save_pretrained() wrote on another machine."
-    )
+    refused = f"{nowhere}, and as a model on Hugging Face's hub it is not in the cache on this machine"
+    packaged = ", ".join(map(spelling().load, packaged_runs()))
+    meant = near(Path(name))
+    advice = meant or f"Packaged, so that no network is needed: {packaged}." if packaged else "Correct the name."
     try:
         import huggingface_hub
     except ImportError:
-        raise ValueError(
-            f"There is no file or folder {name!r}; as a name on Hugging Face's hub (such as 'gpt2' or 'owner/model') "
-            "it is not in the cache on this machine, and downloading it needs "
-            f"`pip install huggingface_hub`. {advice}"
-        ) from None
+        raise ValueError(f"{refused}; to fetch it run: pip install huggingface_hub. {advice}") from None
     files = ["config.json", "vocab.json", "merges.txt", "model*.safetensors", "model.safetensors.index.json"]
     try:
         return Path(huggingface_hub.snapshot_download(full, allow_patterns=files))
     except Exception as reason:  # of requests, httpx or the hub, by version: in any case it is not here
-        raise ValueError(
-            f"There is no file or folder {name!r}; as a name on Hugging Face's hub (such as 'gpt2' or 'owner/model') "
-            "it is not in the cache on this machine and could not be downloaded "
-            f"({type(reason).__name__}). {advice}"
-        ) from reason
+        raise ValueError(f"{refused}, and {_why_not(reason)}. {advice}") from reason
+
+
+def _why_not(reason: Exception) -> str:
+    """Why the hub gave nothing, as a phrase; its errors come from several libraries and change their kinds."""
+    kinds = {kind.__name__ for kind in type(reason).__mro__}
+    if "GatedRepoError" in kinds:
+        return "the hub gives it only to those whom its owner admits"
+    if "RepositoryNotFoundError" in kinds:
+        return "the hub has no model of that name for everybody"
+    if kinds & {"LocalEntryNotFoundError", "ConnectionError", "TransportError", "TimeoutError"}:
+        return "the hub cannot be reached"
+    return f"the hub did not give it ({type(reason).__name__})"

@@ -28,6 +28,7 @@ from gptviz.checkpoints.pickles import (
     tensor_outlines,
 )
 from gptviz.model import GPT
+from gptviz.spelling import spelling
 from gptviz.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
 from gptviz.whole_files import write_result
 
@@ -200,7 +201,7 @@ def _mingpt_heads(path: Path) -> tuple[int, tuple[str, ...]]:
             return n_head, (f"n_head = {n_head} was taken from {beside.name}.",)
     raise ValueError(
         f"{path} holds a state dict, which does not say how many attention heads the model has, and no number of heads "
-        "gives an error: the wrong one gives wrong attention. Pass n_head=."
+        f"gives an error: the wrong one gives wrong attention. Pass {spelling().option('n_head')}."
     )
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from gptviz.spelling import spelling
+
 
 class NotARun(ValueError):
     """The folder is not a run directory, or one that this version cannot read."""
@@ -24,6 +26,6 @@ class CorruptSnapshot(ValueError):
         """Says which step is lost and what to do about it."""
         super().__init__(
             f"Step {step} cannot be read: {path} {reason}. Choose another step, or restore the file from a copy; "
-            "run.verify() lists every damaged file."
+            f"{spelling().verify(path.parent.parent)} lists every damaged file."
         )
         self.step, self.reason, self.path = step, reason, path

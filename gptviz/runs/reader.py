@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Shaped, UInt8
 
 from gptviz.arguments import path_of, span, whole_number
+from gptviz.missing import suggestion
 from gptviz.packaged import packaged_runs
 from gptviz.packing import restore_pattern
 from gptviz.runs import lock
@@ -25,6 +26,7 @@ from gptviz.runs.faults import CorruptSnapshot, NotARun
 from gptviz.runs.files import Arrays, read_arrays, read_committed, read_state
 from gptviz.runs.history import History, Scalars, spread_over_steps
 from gptviz.runs.journal import Record
+from gptviz.spelling import spelling
 
 SCHEMA_VERSION = 1
 STOP = "STOP"
@@ -319,7 +321,8 @@ class Run:
             CorruptSnapshot: If the file is damaged.
         """
         if not isinstance(probe, int) or not 0 <= probe < len(self.probes):
-            raise ValueError(f"probe must be {span(0, len(self.probes) - 1)} (see run.probes); {probe} was given.")
+            see = spelling().in_python(" (see run.probes)")
+            raise ValueError(f"probe must be {span(0, len(self.probes) - 1)}{see}; {probe} was given.")
         arrays = read_arrays(self.path, self._recorded("snapshot", step))
         prefix = f"probe{probe}."
         fields = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
@@ -354,8 +357,9 @@ class Run:
                 return self._resume_state(candidate)
             except CorruptSnapshot:
                 continue
+        weights = spelling().in_python(", or load the weights of a step with run.load(step)")
         raise ValueError(f"{self.path} holds no whole resume point (weights, optimizer and state of one step). "
-                         "Load the weights of a step with run.load(step), or train again.")
+                         f"Train again{weights}.")
 
     # --- torch ------------------------------------------------------------------------------------------------
 
@@ -526,7 +530,8 @@ class Run:
         if step not in files:
             near = sorted(files, key=lambda other: abs(other - step))[:3]
             hint = f"the nearest are {', '.join(map(str, sorted(near)))}" if near else "none are recorded yet"
-            raise ValueError(f"step must be a recorded one (see run.steps); {step} has no {kind}, {hint}.")
+            see = spelling().in_python(" (see run.steps)")
+            raise ValueError(f"step must be a recorded one{see}; {step} has no {kind}, {hint}.")
         return files[step]
 
     def _step(self, step: int | None) -> int:
@@ -571,10 +576,10 @@ def read_info(path: Path) -> dict[str, Any]:
     """
     file = path / "run.json"
     if not path.exists():
-        raise NotARun(f"A run directory holds a run.json; {path} does not exist. {_known_runs()}")
+        raise NotARun(f"A run directory holds a run.json; {path} does not exist. {suggestion(path)} {_known_runs()}")
     if not file.is_file():
         raise NotARun(f"A run directory holds a run.json; {path} has none. Give the folder that training wrote to "
-                      f"(TrainConfig.out). {_known_runs()}")
+                      f"({spelling().setting('out')}). {_known_runs()}")
     if file.stat().st_size > _LARGEST_HEADER:
         raise NotARun(f"run.json must be smaller than {_LARGEST_HEADER >> 20} MB; {file} is not a file gptviz wrote.")
     try:

@@ -25,6 +25,7 @@ from gptviz.runs.history import JOURNAL, METRICS, History
 from gptviz.runs.journal import LineWriter, Record, encode, lossless
 from gptviz.runs.reader import STOP, read_info
 from gptviz.runs.replica import Replica
+from gptviz.spelling import spelling
 from gptviz.whole_files import TEMPORARY, write_whole
 
 QUEUED_ITEMS = 16
@@ -79,23 +80,24 @@ def _told(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise type(error)(
             f"A run must be kept in a folder that can be written; {folder} cannot ({error.strerror or error}). "
-            "Choose another out=, or make it writable and free some space."
+            f"Choose another {spelling().setting('out')}, or make it writable and free some space."
         ) from error
 
 
 def _taken(folder: Path) -> ValueError:
     """Why no new run can begin where one is, and what to do: a run is not offered for deletion unless it is at rest."""
+    out = spelling().setting("out")
     if owner := lock.holder(folder):
         return RunLocked(f"A new run needs a new folder; a training is writing to {folder} (process {owner['pid']} on "
-                         f"{owner['host']}, since {owner['started']}). Choose another out=, or stop that training "
-                         f"first: open_run({str(folder)!r}).stop().")
+                         f"{owner['host']}, since {owner['started']}). Choose another {out}, or stop that training "
+                         f"first: {spelling().stop(folder)}.")
     try:
         read_info(folder)
     except NotARun as error:
-        return NotARun(f"A new run needs a new folder; {folder} holds a run that cannot be read. Choose another out=. "
+        return NotARun(f"A new run needs a new folder; {folder} holds a run that cannot be read. Choose another {out}. "
                        f"What is there: {error}")
-    return NotARun(f"A new run needs a new folder; {folder} holds a run already. Choose another out=, go on with "
-                   f"open_run({str(folder)!r}).resume(), or delete the folder.")
+    return NotARun(f"A new run needs a new folder; {folder} holds a run already. Choose another {out}, go on with "
+                   f"{spelling().resume(folder)}, or delete the folder.")
 
 
 def _replica(folder: Path, mirror: str | Path | None) -> Replica | None:
@@ -176,7 +178,8 @@ class RunWriter:
         if (folder / "run.json").exists():
             raise _taken(folder)
         if folder.exists() and (not folder.is_dir() or not all(map(_is_unfinished, folder.iterdir()))):
-            raise NotARun(f"A new run needs a new or empty folder; {folder} is not empty. Choose another out=.")
+            raise NotARun(f"A new run needs a new or empty folder; {folder} is not empty. Choose another "
+                          f"{spelling().setting('out')}.")
         try:
             for part in PARTS:
                 (folder / part).mkdir(parents=True, exist_ok=True)

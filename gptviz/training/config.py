@@ -8,6 +8,7 @@ from typing import Any
 
 from gptviz.corpora import DataSource
 from gptviz.model import GPTConfig
+from gptviz.spelling import spelling
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ON_NAN = ("continue", "stop")
@@ -38,7 +39,9 @@ class TrainConfig:
         mirror: A folder at any URL that fsspec knows (s3://..., gs://..., file:///...), where a copy of the run
             directory is kept up while it trains. Where that fails, it is said and tried again; training goes on. The
             run does not keep the URL: name it again in `resume(mirror=...)`.
-        on_nan: What a loss that is not finite does: "continue" (it is recorded and flagged) or "stop".
+        on_nan: What a loss or a norm of the gradient that is not finite does: "continue" (it is recorded and flagged)
+            or "stop", before the update, so that the last weights are the ones from before it. Without `grad_clip`
+            the norm is not computed, and only the loss counts.
         n_layer: Number of blocks.
         n_head: Attention heads per block.
         n_embd: Width of the residual stream.
@@ -136,7 +139,8 @@ class TrainConfig:
         if (self.corpus is None) == (self.task is None):
             given = "neither" if self.corpus is None else f"corpus={self.corpus!r} and task={self.task!r}"
             raise ValueError(f"Exactly one of corpus and task must be given; {given} was. "
-                             'For example TrainConfig(corpus="python-docs") or TrainConfig(task="sort").')
+                             f"For example {spelling().setting('corpus', 'python-docs')} or "
+                             f"{spelling().setting('task', 'sort')}.")
         if self.min_lr > self.learning_rate:
             raise ValueError(f"min_lr must be at most learning_rate ({self.learning_rate!r}); {self.min_lr!r} was "
                              "given.")

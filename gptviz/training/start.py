@@ -17,6 +17,7 @@ from gptviz.corpora import DataSource, source_from_spec
 from gptviz.model import GPT, GPTConfig
 from gptviz.runs import Run, RunWriter
 from gptviz.runs.replica import check_place
+from gptviz.spelling import spelling
 from gptviz.training.background import LiveRun, OneTraining, new_requests
 from gptviz.training.budget import Plan, plan_recording
 from gptviz.training.config import TEXT_BLOCK_SIZE, TrainConfig
@@ -114,7 +115,7 @@ def resume(
         state = {**state, "threads": threads}
     if step > config.max_iters or (step == config.max_iters and run.status == "finished"):
         raise ValueError(f"max_iters must be greater than the step to go on from ({step}); it is {config.max_iters}. "
-                         f"Train longer with resume(max_iters={2 * step or 1}).")
+                         f"Train longer: {spelling().resume(run.path, 2 * step or 1)}.")
     with OneTraining() as claim:
         source = source_from_spec(run.info["data"])
         accelerator = make_accelerator(config.device)
@@ -152,7 +153,7 @@ def make_accelerator(device: str) -> Any:
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
     if device not in ("auto", accelerator.device.type):
         raise ValueError(f"device must be there to be used; {device!r} was asked for, {accelerator.device.type!r} is "
-                         'there. Use device="auto".')
+                         f"there. Use {spelling().setting('device', 'auto')}.")
     return accelerator
 
 
@@ -239,7 +240,8 @@ class _Start:
         x, y = self.source.batch("train", config.batch_size, model.config.block_size, np.random.default_rng(0))
         threads.choose(model, *(torch.from_numpy(part).to(self.accelerator.device) for part in (x, y)))
         if progress:
-            progress.say(f"Threads: {threads.count} ({threads.reason}). Another number: threads=N.")
+            progress.say(f"Threads: {threads.count} ({threads.reason}). Another number: "
+                         f"{spelling().setting('threads')}.")
         optimizer = make_optimizer(model, config)
         rng = np.random.Generator(np.random.PCG64(config.seed))
         if state:
@@ -262,11 +264,12 @@ class _Start:
         if not saved:
             progress.say(f"NOT everything is on the disk: {self.writer.error}. {run!r}.")
         elif trainer.cause and trainer.reason == "stopped":
+            look = spelling().in_python(f", gptviz.open_run({str(run.path)!r})")
             progress.say(f"Stopped at step {trainer.step}: {trainer.cause}. It would come out again: look at the steps "
-                         f"before it, gptviz.open_run({str(run.path)!r}), and train anew with a smaller learning_rate.")
+                         f"before it{look}, and train anew with a smaller learning_rate.")
         elif trainer.reason != "finished":
             progress.say(f"Stopped at step {trainer.step} ({trainer.reason}). Go on with "
-                         f"gptviz.open_run({str(run.path)!r}).resume()")
+                         f"{spelling().resume(run.path)}")
         if (replica := self.writer.replica) and replica.error:
             progress.say(f"NOT everything is at {replica.url}: {replica.error}. It is all in {run.path}.")
         if self.writer.dropped:
@@ -286,7 +289,7 @@ def _probes(config: TrainConfig, source: DataSource, model: GPT) -> list[list[in
 def _resumed_config(run: Run, max_iters: int | None, threads: int | str | None) -> TrainConfig:
     if "train" not in run.info:
         raise ValueError(f"Only a run that train() made can be resumed; {run.path} was recorded from another loop. "
-                         "Load its last weights with run.load() and go on there.")
+                         f"Its last weights can be read{spelling().in_python(' with run.load()')}.")
     fields = dict(run.info["train"])
     if threads is not None:
         fields["threads"] = threads
