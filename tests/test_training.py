@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import tempfile
+import time
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from gptviz.dashboards.watch import curve_view
 from gptviz.model import GPT
 from gptviz.runs import open_run
 from gptviz.training import Recorder, TrainConfig, learning_rate, make_optimizer, train
-from gptviz.training.progress import Progress
+from gptviz.training.progress import Pace, Progress
 from gptviz.training.threads import Threads
 
 
@@ -212,14 +213,42 @@ def test_what_came_out_last_is_said_also_if_it_is_no_number(data, tmp_path, pois
 def test_training_can_stop_at_nan(data, tmp_path, poison):
     config = small(data, out=tmp_path / "run", max_iters=20, on_nan="stop")
     run = train(config, progress=False, on_step=poison(3, "transformer.ln_f.weight"))
-    assert (run.status, run.steps[-1]) == ("stopped", 5)
-    assert run.outcome == 'Stopped at step 5: the loss of step 4 was NaN (on_nan="stop").'
+    assert (run.status, run.steps[-1]) == ("stopped", 4)
+    assert run.outcome == 'Stopped at step 4: the loss of step 4 was NaN (on_nan="stop").'
+
+
+@pytest.mark.parametrize("eval_interval", [4, 50])
+def test_a_gradient_that_is_not_finite_is_stopped_before_the_weights_move(data, tmp_path, monkeypatch, eval_interval):
+    """The loss is finite, and so stays every weight that is kept; without stopping all of them would be NaN."""
+    models, step = [], []
+
+    def make(config):
+        models.append(GPT(config))
+        models[-1].lm_head.weight.register_hook(lambda gradient: gradient / 0 if step == [0, 1, 2, 3] else gradient)
+        return models[-1]
+
+    monkeypatch.setattr("gptviz.training.start.GPT", make)
+    kept = {}
+    for on_nan in ("stop", "continue"):
+        step.clear()
+        folder = tmp_path / on_nan
+        kept[on_nan] = train(small(data, out=folder, max_iters=8, on_nan=on_nan, eval_interval=eval_interval),
+                             progress=False, on_step=lambda at, loss: step.append(at))
+    run = kept["stop"]
+    assert run.outcome.startswith('Stopped at step 4: the norm of the gradient of step 4 was ')
+    assert run.outcome.endswith('(on_nan="stop").')
+    assert run.steps[-1] == 4
+    assert all(np.isfinite(weight).all() for weight in run.weights().values())
+    assert all(np.isfinite(array).all() for name, array in run.resume_state(4)[2].items() if "exp_avg" in name)
+    assert np.isfinite(run.metrics()["loss"]).all()
+    assert run.nonfinite_steps("grad_norm") == [4]
+    assert not all(np.isfinite(weight).all() for weight in kept["continue"].weights().values())
 
 
 def test_the_last_line_says_that_the_loss_was_nan(data, tmp_path, poison, capsys):
     train(small(data, out=tmp_path / "run", max_iters=20, on_nan="stop"), on_step=poison(3, "transformer.ln_f.weight"))
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith('Stopped at step 5: the loss of step 4 was NaN (on_nan="stop"). It would come out again')
+    assert last.startswith('Stopped at step 4: the loss of step 4 was NaN (on_nan="stop"). It would come out again')
     assert "resume" not in last
 
 
@@ -387,7 +416,7 @@ def test_threads_that_were_asked_for_stay():
     assert (threads.count, threads.reason) == (2, "as asked")
 
 
-def test_progress_in_a_file_is_lines_and_says_what_is_left(tmp_path):
+def test_progress_in_a_file_is_lines(tmp_path):
     with open(tmp_path / "log", "w") as log:
         progress = Progress(0, 100, 768, log)
         for step in range(1, 101):
@@ -395,8 +424,45 @@ def test_progress_in_a_file_is_lines_and_says_what_is_left(tmp_path):
         progress.close()
     lines = (tmp_path / "log").read_text().splitlines()
     assert "step 100/100  loss 2.0000  val 2.5000" in lines[-1]
-    assert "0:00 left" in lines[-1]
+    assert "left" in lines[0]
+    assert "left" not in lines[-1]
     assert not any("\r" in line for line in lines)
+
+
+def test_the_first_line_of_a_run_estimates_nothing(data, tmp_path, capsys):
+    """The first step takes many times as long as the others, here by a pause; no line after it may know better."""
+    train(small(data, out=tmp_path / "run", max_iters=30), on_step=lambda step, loss: time.sleep(1.5 * (step == 0)))
+    first, *_, last = [line for line in capsys.readouterr().err.splitlines() if "step " in line and "loss" in line]
+    assert first.endswith("estimating the time left")
+    assert "tokens/s" not in first
+    assert "step 30/30" in last
+    assert "left" not in last
+
+
+@pytest.mark.parametrize(("first", "step", "evaluation", "every"), [(1.7, 0.04, 0.8, 250), (60.0, 0.5, 0.0, 1),
+                                                                     (0.001, 0.0005, 0.05, 100), (5.0, 20.0, 0.0, 1)])
+def test_the_time_left_is_near_as_soon_as_it_is_said(first, step, evaluation, every):
+    n_steps, pace, ends = 2000, Pace(), [first]
+    for done in range(2, n_steps + 1):
+        ends.append(ends[-1] + step + evaluation * (done % every == 0))
+    said = []
+    for done, now in enumerate(ends, start=1):
+        pace.update(done, now)
+        said.append(pace.seconds_per_step)
+    known = next(at for at, value in enumerate(said) if value is not None)
+    assert known >= 1
+    assert None not in said[known:]  # once said, it does not vanish again
+    for at in range(known, n_steps - 1):
+        left = ends[-1] - ends[at]
+        assert said[at] * (n_steps - 1 - at) == pytest.approx(left, rel=0.5, abs=2 * evaluation)
+
+
+def test_the_pace_follows_a_machine_that_slows_down_for_good():
+    pace, now = Pace(), 0.0
+    for done in range(1, 401):
+        now += 0.1 if done <= 100 else 1.0
+        pace.update(done, now)
+    assert pace.seconds_per_step == pytest.approx(1.0)
 
 
 def test_progress_ends_with_the_validation_loss_of_the_finished_model(data, tmp_path, capsys):

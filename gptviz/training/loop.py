@@ -219,8 +219,8 @@ class Trainer:
                     scalars = self._look()
                     if self.reason:
                         return self._end()
-                    self._train_step(scalars)
-                    self.step += 1
+                    if self._train_step(scalars):
+                        self.step += 1
             except BaseException as error:
                 reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                 said = "".join(traceback.format_exception_only(error)).strip()
@@ -250,7 +250,8 @@ class Trainer:
                 self.capture()
         return scalars
 
-    def _train_step(self, scalars: dict[str, float]) -> None:
+    def _train_step(self, scalars: dict[str, float]) -> bool:
+        """One update; False if `on_nan` withheld it, so that the weights stay those of this step."""
         with self.clock("data"):
             x, y, weight = self.training_batch()
         start = time.perf_counter()
@@ -272,14 +273,16 @@ class Trainer:
         with self.clock("optimizer"):
             if self.config.grad_clip:
                 scalars["grad_norm"] = clip_gradients(self.model, self.config.grad_clip)
-            self.optimizer.step()
+            if moved := not self._stops_at(loss, scalars.get("grad_norm", 0.0)):
+                self.optimizer.step()
         with self.clock("recording"):
             self.latest = {"loss": loss, "lr": rate, **scalars}
             self.recorder.log(self.step, **self.latest)
-        if self.progress:
+        if self.progress and moved:
             self.progress.update(self.step + 1, loss, self.val_loss)
         if self.on_step:
             self.on_step(self.step, loss)
+        return moved
 
     def _end(self) -> bool:
         with self.clock("recording"):
@@ -369,11 +372,18 @@ class Trainer:
         return {"seconds": seconds, "tokens_per_second": rate, "threads": self.threads.count,
                 "processes": self.ranks.count, **why}
 
+    def _stops_at(self, loss: float, grad_norm: float) -> bool:
+        """Whether to end before an update that would spread NaN to every weight; all processes see the same numbers."""
+        told = {"loss": loss, "norm of the gradient": grad_norm}
+        odd = next((name for name, value in told.items() if not math.isfinite(value)), None)
+        if odd is None or self.config.on_nan != "stop":
+            return False
+        value = "NaN" if math.isnan(told[odd]) else told[odd]
+        self.reason = self.reason or "stopped"
+        self.cause = f'the {odd} of step {self.step} was {value} (on_nan="stop")'
+        return True
+
     def _not_finite(self, loss: float, x: Tensor) -> None:
-        if self.config.on_nan == "stop" and not self.cause:
-            self.stop("stopped")
-            value = "NaN" if math.isnan(loss) else loss
-            self.cause = f'the loss of step {self.step} was {value} (on_nan="stop")'
         if self._saw_nonfinite:
             return
         self._saw_nonfinite = True
