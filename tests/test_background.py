@@ -39,7 +39,7 @@ def begin(data):
         run.close()
 
 
-def until(condition, seconds=60.0):
+def until(condition, seconds=300.0):
     """Wait for something that another thread does."""
     deadline = time.monotonic() + seconds
     while not condition():

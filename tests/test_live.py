@@ -63,7 +63,7 @@ class Browser:
     def press(self, name, value=None):
         return self.ask("act", name=name, value=value)
 
-    def until(self, condition, seconds=60.0):
+    def until(self, condition, seconds=300.0):
         """Waits; the board is looked at between two of its messages, never within one."""
         deadline = time.monotonic() + seconds
         while True:
@@ -86,7 +86,7 @@ def words(board):
     return board.fresh["controls"].content
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=300.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

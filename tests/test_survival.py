@@ -25,7 +25,7 @@ def small(**changes) -> TrainConfig:
     return TrainConfig(**fields | changes)
 
 
-def wait_until(condition, seconds=60.0) -> None:
+def wait_until(condition, seconds=300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

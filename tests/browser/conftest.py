@@ -12,14 +12,14 @@ playwright_api = pytest.importorskip("playwright.sync_api", reason="the browser 
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"]
-PATIENCE = 120  # seconds for anything to happen: what is well takes a part of one, and a busy machine is no error
+PATIENCE = 300  # seconds for anything to happen: what is well takes a part of one, and a busy machine is no error
 LOOPBACK = {"127.0.0.1", "localhost", None, ""}
 
 
 @pytest.fixture(scope="session")
 def browser(chromium):
     with playwright_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=1000 * PATIENCE)
         yield running
         running.close()
 

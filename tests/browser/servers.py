@@ -41,10 +41,10 @@ class Lab:
     @staticmethod
     def run_all(page) -> None:
         """Wait for the kernel, run all cells, and pass on a cell's error."""
-        page.wait_for_function(f"() => {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'", timeout=120_000)
+        page.wait_for_function(f"() => {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'", timeout=300_000)
         page.evaluate(f"async () => {{ await {PANEL}.context.ready; await {PANEL}.revealed; "
                       "await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-        page.wait_for_function(f"() => {PANEL}.sessionContext.session.kernel.status === 'idle'", timeout=120_000)
+        page.wait_for_function(f"() => {PANEL}.sessionContext.session.kernel.status === 'idle'", timeout=300_000)
         cells = page.evaluate(f"{PANEL}.content.model.toJSON().cells")
         errors = [output for cell in cells for output in cell.get("outputs", []) if output["output_type"] == "error"]
         assert errors == []
