@@ -16,7 +16,7 @@ import type { Place, Shown, Walk } from "./walk.ts";
 /** What a press in the page does. */
 export interface Presses {
   go: Go; focus(name: string): void; open(tensor: Shown): void; move(change: Partial<Place>): void; choose_last(column: number): void;
-  answer(question: Question, given: number): void; take_away(one: Switch): void; walk(by: 1 | -1): void;
+  answer(question: Question, given: number): void; next_question(): void; take_away(one: Switch): void; walk(by: 1 | -1): void;
 }
 /** What the page needs to know of its surroundings. */
 export interface Around { theme: Theme; measure: Measure; width: number; live: boolean; missing: string; asked(name: string, value: object): boolean; still: boolean }
@@ -249,7 +249,15 @@ export class Page {
     if (asked_at && this.stale(el.question, asked_at, walk.state())) this.point_to(asked_at);
     if (!question || !this.stale(el.question, question.id, walk.answers.get(question.id), walk.predicting, walk.score)) return;
     put(el.predict_words, [walk.hidden ? "the result is hidden until you answer · P shows it" : walk.predicting ? "P no longer hides results" : "P hides the result until you answer", walk.score].filter(Boolean).join(" · "));
-    el.question.replaceChildren(...question_parts(question, walk.answers.get(question.id), (given) => this.press.answer(question, given)));
+    el.question.replaceChildren(...question_parts(question, walk.answers.get(question.id), (given) => this.press.answer(question, given)),
+                                ...(walk.has_next_question ? [pressable("gv-small", "next question (N)", this.press.next_question)] : []));
+  }
+
+  /** Begin to write the answer of a question that wants a number; the key that is pressed goes into its field. Whether there is one. */
+  write_number(): boolean {
+    const field = this.el.question.querySelector<HTMLInputElement>(".gv-number-field:enabled");
+    field?.focus();
+    return Boolean(field);
   }
 
   /** Where the question of this stage is, if it has none here: of many heads few are asked about, and nothing about ties. */

@@ -15,7 +15,7 @@ import { Walk, type Place } from "./walk.ts";
 
 const keys: [string[], string][] = [
   [["←", "→"], "stage before, next"], [["↑", "↓"], "layer above, below"], [["[", "]"], "head before, after"], [["Home", "End"], "first, last stage"],
-  [["⇧", "arrows"], "move the chosen cell"], [["T"], "next tensor of the stage: q, k, v"], [["Space"], "play, pause"], [["P"], "predict: hide the result until you answer; A to H choose"],
+  [["⇧", "arrows"], "move the chosen cell"], [["T"], "next tensor of the stage: q, k, v"], [["Space"], "play, pause"], [["P"], "predict: hide the result until you answer; A to H choose, a number is written and sent with Enter"], [["N"], "the stage’s next question, once this one is answered"],
   [["W"], "without it: run the first thing that the stage lets you take away, and go there"], [["/"], "go to a place: L1 H0 stage 8 token 5"], [["G"], "go to a token"], [["?"], "this list"],
 ];
 
@@ -156,7 +156,7 @@ export class Stepper {
     const stage_at = (id?: string) => walk.pass.content.stages.findIndex((one) => one.id === id);
     return {
       go: then(({ stage, layer }) => { if (layer !== undefined) walk.place.layer = layer; walk.go_to(stage_at(stage)); }), focus: then((name) => { walk.focus = name; }), open: then((tensor) => walk.open_tensor(tensor)),
-      move: then((change) => walk.move(change)), choose_last: then((at) => walk.choose_last(at)), answer: then((question, given) => walk.answer(question, given)), take_away: (one) => this.take_away(one),
+      move: then((change) => walk.move(change)), choose_last: then((at) => walk.choose_last(at)), answer: then((question, given) => { walk.answer(question, given); this.page.el.stage_box.focus({ preventScroll: true }); }), next_question: then(() => walk.next_question()), take_away: (one) => this.take_away(one),
       walk: then((by) => (by > 0 ? walk.next() : walk.back())),
     };
   }
@@ -300,6 +300,7 @@ export class Stepper {
     if (event.target === this.chrome.form.input && event.key === "Enter") { event.preventDefault(); event.stopPropagation(); return this.submit(); }
     if (/^(INPUT|SELECT)$/.test((event.target as HTMLElement).tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
     const commands = event.shiftKey && event.key.startsWith("Arrow") ? this.cell_commands : this.commands, key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (/^[\d.-]$/.test(key) && this.page.write_number()) return event.stopPropagation(); // the key itself goes into the field
     if (!commands[key] && !this.reply(key)) return;
     commands[key]?.();
     event.preventDefault();
@@ -329,6 +330,7 @@ export class Stepper {
     "/": () => this.open_jump(), g: () => this.open_jump("token "), "?": () => this.toggle_help(), " ": () => this.play(),
     t: () => { if (this.walk.now.tensors.length < 2) return this.page.say("This stage makes one tensor: T has no other to go to."); this.walk.next_tensor(); this.changed(); }, p: () => { this.walk.predicting = !this.walk.predicting; this.queue(); },
     w: () => this.take_first_away(),
+    n: () => { if (!this.walk.has_next_question) return this.page.say("There is no further question here (N), or this one is not answered yet."); this.walk.next_question(); this.changed(); },
     Escape: () => { this.page.el.help.hidden = true; },
   };
 

@@ -35,6 +35,7 @@ export class Walk {
   place: Place = { layer: 0, head: 0, pos: 0, key: 0, column: 0 };
   predicting = false;
   readonly answers = new Map<string, Answer>();
+  private readonly passed_over = new Set<string>(); // answered questions that were left for the stage's next one
   readonly switched = new Map<string, Switched>();
   readonly paid = new Map<string, Receipt>(); // receipts of the kernel, where the page holds too little
 
@@ -44,7 +45,7 @@ export class Walk {
   take(passes: Pass[]): void {
     this.passes = passes;
     if (passes.length < 2) for (const { content } of passes) content.stages = content.stages.filter((one) => one.id !== "change");
-    this.answers.clear(); this.switched.clear(); this.paid.clear();
+    this.answers.clear(); this.passed_over.clear(); this.switched.clear(); this.paid.clear();
     for (const one of this.pass.content.switches.results) this.keep_switched(one);
     this.go_to(this.stage);
   }
@@ -127,8 +128,19 @@ export class Walk {
 
   private fits = ({ stage, at }: Question): boolean => stage === this.now.id && (at.layer ?? this.place.layer) === this.place.layer && (at.head ?? this.place.head) === this.place.head;
 
-  /** The question about what is looked at: this stage, this layer and this head. */
-  get question(): Question | undefined { return this.pass.content.questions.find(this.fits); }
+  /** The question about what is looked at: this stage, this layer and this head; of several the first that was not left. */
+  get question(): Question | undefined {
+    const here = this.pass.content.questions.filter(this.fits);
+    return here.find((one) => !this.passed_over.has(one.id)) ?? here.at(-1);
+  }
+
+  /** Whether this question is answered and the stage has another one. */
+  get has_next_question(): boolean {
+    const { question, answers } = this;
+    return Boolean(question && answers.has(question.id)) && this.pass.content.questions.some((one) => this.fits(one) && !answers.has(one.id));
+  }
+
+  next_question(): void { if (this.has_next_question) this.passed_over.add(this.question!.id); }
 
   /** Where this stage has a question, if it has none here: in a model of very many heads only some have one. */
   get asked_at(): Partial<Place> | null {

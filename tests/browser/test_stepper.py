@@ -585,6 +585,28 @@ def test_counts_are_written_as_integers(sorter):
     assert "4.0000" not in page.locator(".gv-receipt").inner_text()
 
 
+def test_a_number_is_answered_by_keys_alone_and_n_asks_the_next_question(sorter):
+    _, opened = sorter
+    page = opened("#L1-H0-stage-4-token-4")
+    page.locator(".gv-stage-box").focus()
+    page.keyboard.press("n")
+    settle(page)
+    assert "not answered yet" in page.locator(".gv-notice").inner_text()
+    assert "What is the mean" in page.locator(".gv-ask").inner_text()
+    page.keyboard.type("-2.5")
+    page.keyboard.press("Enter")
+    settle(page)
+    assert page.locator(".gv-number-field").input_value() == "-2.5"
+    assert page.locator(".gv-explained").is_visible()
+    page.keyboard.press("n")
+    settle(page)
+    assert "And the standard deviation" in page.locator(".gv-ask").inner_text()
+    assert page.locator(".gv-explained").count() == 0
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert place(page).split(" token")[0] == "L1 H0 stage 5"
+
+
 @pytest.mark.parametrize("width", [700, 1000, 1239])
 def test_the_model_is_drawn_where_the_columns_are_two(sorter, width):
     """Whole, in a few lines above the stage, with the current box lit."""
