@@ -234,7 +234,7 @@ def check_index(index: Any, what: str) -> None:
     Raises:
         TypeError: it is not.
     """
-    if isinstance(index, bool) or not hasattr(index, "__index__"):
+    if isinstance(index, bool) or not hasattr(index, "__index__") or getattr(index, "ndim", 0):  # arrays have it, too
         raise TypeError(f"A {what} must be a whole number, not {index!r}.")
 
 

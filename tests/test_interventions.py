@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import threading
 from collections import OrderedDict
 
@@ -622,6 +623,25 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda m: ablate_head(9, 0), "There is no layer 9: .* ablate_head(9, 0) does not fit: this model has"),
+    (lambda m: ablate_mlp(-4), "There is no layer -4: .* ablate_mlp(-4) does not fit: this model has"),
+    (lambda m: ablate_head(9, 0, by="mean", reference=[IDS]), "There is no layer 9: .* does not fit: this model has"),
+    (lambda m: steer("z.0", torch.ones(4), head=7), "There is no head 7: .* does not fit: this model has"),
+    (lambda m: set_pattern(0, 0, 12, [1] * 13), "There is no position 12: .* does not fit: this model has"),
+    (lambda m: transplant_head(4, 0, make_model(n_layer=5)), "There is no layer 4: .* does not fit: this model has"),
+])
+def test_a_place_that_is_not_there_says_which_edit_and_what_the_model_has(model, make, said):
+    sentence = re.escape(f"{said} 3 layers of 2 heads and reads 12 tokens.").replace(r"\.\*", ".*")
+    with pytest.raises(UnknownNameError, match=sentence), intervene(model, make(model)):
+        pytest.fail("entered")
+
+
+def test_a_head_that_the_other_model_lacks_is_told_as_that(model):
+    with pytest.raises(UnknownNameError, match="It is from_model that has 3 layers of 2 heads; say which"):
+        transplant_head(0, 2, model)
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_what_the_model_does_not_have_is_refused_before_any_forward(model, case):
     make, message = WRONG[case]
@@ -639,6 +659,9 @@ MISTAKES = {
         ValueError,
         "must hold all positions",
     ),
+    "slice of texts": (lambda t: ablate_mlp(0, positions=slice("a")), TypeError, "Positions must be whole numbers"),
+    "slice of fractions": (lambda t: ablate_mlp(0, positions=slice(0.5, 2)), TypeError, "Positions must be whole"),
+    "step of 0": (lambda t: ablate_mlp(0, positions=slice(None, None, 0)), ValueError, "step cannot be zero"),
     "twice": (lambda t: ablate_mlp(0, positions=[1, 1]), ValueError, "each only once"),
     "none": (lambda t: ablate_mlp(0, positions=[]), ValueError, "at least one number"),
     "factor": (lambda t: scale_head(0, 0, math.nan), ValueError, "factor must be finite"),

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import math
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
@@ -69,8 +70,11 @@ class Edit:
             value, name = getattr(self, field.name), field.name.removeprefix("from_")
             if name in ("layer", "head", "query") and (value is not None or field.type is int):
                 check_index(value, name)
+                object.__setattr__(self, field.name, operator.index(value))  # a numpy number could not be written as JSON
             if name == "positions" and value is not None and not isinstance(value, tuple | slice):
                 raise TypeError(f"Positions must be whole numbers, not {value!r}.")
+            if name == "positions" and isinstance(value, slice):
+                _check_slice(value)
             if name == "seed":
                 whole_number(value, "seed")
 
@@ -121,6 +125,13 @@ class Edit:
 
     def __hash__(self) -> int:
         return hash(str(self.to_json()))
+
+
+def _check_slice(positions: slice) -> None:
+    try:
+        positions.indices(0)  # what is no whole number, or a step of 0, has none
+    except (TypeError, ValueError) as reason:
+        raise type(reason)(f"Positions must be whole numbers, not {positions!r}: {reason}.") from None
 
 
 # --- what an edit is made of -----------------------------------------------------------------------------------------

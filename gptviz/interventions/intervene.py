@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gptviz.interventions.edit import Edit, Reached, Site, check_site, counts_from_end, reach
 from gptviz.model import GPT
-from gptviz.naming import AXES
+from gptviz.naming import AXES, UnknownNameError
 from gptviz.trace import unwrapped
 
 ROUNDING = 1e-5
@@ -146,7 +146,7 @@ def intervene(model: nn.Module, *edits: Edit, allow_unchanged: bool = False) -> 
         if not isinstance(edit, Edit):
             raise TypeError(f"intervene takes edits such as ablate_head(1, 0), not {edit!r}.")
     report = Report(edits)
-    sites = [[check_site(site, inner.config) for site in edit.sites(inner)] for edit in edits]
+    sites = [_sites(edit, inner) for edit in edits]
     length = _TextLength()
     handles: list[RemovableHandle] = []
     try:
@@ -162,6 +162,22 @@ def intervene(model: nn.Module, *edits: Edit, allow_unchanged: bool = False) -> 
         for handle in handles:
             handle.remove()
     report.check(allow_unchanged)
+
+
+def _sites(edit: Edit, model: GPT) -> list[Site]:
+    """Where an edit acts; of a place that the model does not have, which edit asked for it and what the model has."""
+    try:
+        return [check_site(site, model.config) for site in edit.sites(model)]
+    except UnknownNameError as error:
+        shape = model.config
+        layers = f"{shape.n_layer} layer{'s' * (shape.n_layer > 1)} of {shape.n_head} head{'s' * (shape.n_head > 1)}"
+        raise UnknownNameError(f"{error} {_short(edit)} does not fit: this model has {layers} and reads "
+                               f"{shape.block_size} tokens.") from error
+
+
+def _short(edit: Edit) -> str:
+    said = repr(edit)
+    return said if len(said) <= 80 else f"{said[:79]}…"
 
 
 def _refusals(model: nn.Module, inner: GPT) -> Iterator[RemovableHandle]:

@@ -22,7 +22,7 @@ from gptviz.interventions.edit import (
     place_of,
 )
 from gptviz.model import GPT, GPTConfig
-from gptviz.naming import AXES, Address, UnknownNameError, index_within, shape_of
+from gptviz.naming import AXES, Address, UnknownNameError, check_index, index_within, shape_of
 from gptviz.trace import Trace, check_trace
 
 RENORMALISED = 1e-6
@@ -49,6 +49,8 @@ class Patch(Edit):
         if not self.addresses or len(self.addresses) != len(self.values):
             raise ValueError(f"A patch needs one tensor for each place: {len(self.addresses)} and {len(self.values)}.")
         for (name, layer), value in zip(self.addresses, self.values, strict=True):
+            if layer is not None:
+                check_index(layer, "layer")
             place_of(name, layer, self.head)
             axis = 1 if self.head is None and "head" in AXES[name] else 0
             if value.ndim <= axis or value.shape[axis] != len(self.positions):

@@ -9,7 +9,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gptviz.interventions.edit import Edit, Note, Reached, call
 from gptviz.model import GPT
-from gptviz.naming import index_within
+from gptviz.naming import UnknownNameError, index_within
 from gptviz.trace import unwrapped
 
 
@@ -127,8 +127,12 @@ def transplant_head(
     """
     donor = unwrapped(from_model)
     config = donor.config
-    source = index_within(layer if from_layer is None else from_layer, config.n_layer, "layer")
-    number = index_within(head if from_head is None else from_head, config.n_head, "head")
+    try:
+        source = index_within(layer if from_layer is None else from_layer, config.n_layer, "layer")
+        number = index_within(head if from_head is None else from_head, config.n_head, "head")
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error} It is from_model that has {config.n_layer} layers of {config.n_head} heads; "
+                               "say which of them with from_layer= and from_head=.") from error
     attention = donor.transformer.h[source].attn
     weight, bias = attention.c_attn.weight.detach(), attention.c_attn.bias
     qkv = weight.unflatten(0, (3, config.n_head, -1))[:, number].flatten(0, 1).clone()
