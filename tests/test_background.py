@@ -1,6 +1,7 @@
 """A training in a thread: the same losses, and it does between two steps what it is asked."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
@@ -34,7 +35,8 @@ def begin(data):
 
     yield start
     for run in runs:
-        run.stop()
+        with contextlib.suppress(RuntimeWarning):  # it may have ended
+            run.stop()
         until(lambda run=run: not run.alive)  # close() would not wait for a busy machine
         run.close()
 
@@ -180,7 +182,8 @@ def test_stop_ends_it_also_while_paused_and_may_be_called_again(begin):
     run.stop()
     run.stop()
     assert run.wait(60) is run
-    run.stop()
+    with pytest.warns(RuntimeWarning, match=r"There is nothing to stop: this training is over. Stopped at step \d+\."):
+        run.stop()
     assert run.status == "stopped"
     assert run.outcome == f"Stopped at step {run.steps[-1]}."
     with pytest.raises(ValueError, match=r"this one is over. Stopped at step \d+. Go on with it by run.resume"):

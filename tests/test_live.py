@@ -1,5 +1,6 @@
 """A board on a training under way: what it sends, what its buttons do, and that it costs the training nothing."""
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -104,7 +105,8 @@ def live(data):
 
     yield start
     for run in runs:
-        run.stop()
+        with contextlib.suppress(RuntimeWarning):  # it may have ended
+            run.stop()
         wait_for(lambda run=run: not run.alive)  # close() would not wait for a busy machine
         run.close()
 

@@ -6,6 +6,7 @@ import concurrent.futures
 import queue
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -199,9 +200,15 @@ class LiveRun(Run):
         return asked
 
     def stop(self) -> None:
-        """Ends it cleanly after the current step; once it has ended, nothing happens."""
+        """Ends it cleanly after the current step; once it has ended, it is only said how (a warning)."""
         if self.alive:
-            self._requests.put(lambda trainer: trainer.end("stopped"))
+            self._ask_to_end()
+        else:
+            warnings.warn(f"There is nothing to stop: this training is over. {self.outcome}", RuntimeWarning,
+                          stacklevel=2)
+
+    def _ask_to_end(self) -> None:
+        self._requests.put(lambda trainer: trainer.end("stopped"))
 
     def record_now(self) -> threading.Event:
         """Records weights and probes of the step it is at."""
@@ -248,7 +255,8 @@ class LiveRun(Run):
         super().close()
 
     def _say_goodbye(self) -> None:
-        self.stop()
+        if self.alive:
+            self._ask_to_end()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(GOODBYE_SECONDS)
 
