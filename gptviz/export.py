@@ -61,12 +61,14 @@ def export_html(
 def save(shown: Any, path: str | os.PathLike, *, view: str | None = None, **options: Any) -> Path:
     """Keep a view or board as a file: a picture for paper (.png .svg .pdf), or a page that can be used (.html).
 
-    A picture of a board shows one of its views, at the head and position that the reader chose.
+    A picture of a board holds what the board shows, its views one below another, with the head and position that the
+    reader chose, or that its page opens on, marked in all of them. What a picture cannot hold, and the views that begin
+    folded, are named when the file is written.
 
     Args:
         shown: A View or a Board.
         path: Where to, and by its ending what; an existing file is replaced.
-        view: Which view of a board, by its kind: "attention", "tokens", "lens" ...; the first by default.
+        view: One view of a board alone, by its kind: "attention", "tokens", "lens" ...; all by default.
         options: `theme`, `layer`, `head`, `query` and `key` of a picture (see `gptviz.figures.figure`); `title` and
             `budget` of a page (see `export_html`).
 
@@ -80,6 +82,7 @@ def save(shown: Any, path: str | os.PathLike, *, view: str | None = None, **opti
         >>> from gptviz.views import attention_view
         >>> heads = attention_view(np.tril(np.ones((1, 1, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
         >>> save(Board([heads]), Path(tempfile.mkdtemp()) / "heads.svg", theme="dark").name
+        wrote ...heads.svg: Heads
         'heads.svg'
     """
     if Path(path).suffix.lower() == ".html":
@@ -91,12 +94,19 @@ def save(shown: Any, path: str | os.PathLike, *, view: str | None = None, **opti
     if not isinstance(shown, Board):
         raise TypeError(f"save() keeps a View or a Board; it was given {type(shown).__name__}. "
                         f"Make one with gptviz.explore(trace) or gptviz.views.")
-    kinds = {one.kind: one for one in reversed(shown.views)}
+    views, look, heading = shown.shown()
+    kinds = {one.kind: one for one in reversed(views)}
     if view is not None and view not in kinds:
-        raise ValueError(f"view must be one of this board's, {', '.join(one.kind for one in shown.views)}; "
-                         f"it is {view!r}. Choose one, or leave it out for the first.")
-    chosen = {name: at for name, at in shown.selection.items() if name != "step"}
-    return figures.save(kinds[view] if view else shown.views[0], path, **(chosen | options))
+        raise ValueError(f"view must be one of this board's, {', '.join(one.kind for one in views)}; "
+                         f"it is {view!r}. Choose one, or leave it out for all.")
+    if view is not None:
+        return figures.save(kinds[view], path, **(look | options))
+    drawn, left_out = figures.figure_of_all(views, heading=heading, **(look | options))
+    target = figures.save(drawn, path)
+    held = [one.title for one in views if not any(one in those for those in left_out.values())]
+    out = [f"{', '.join(one.kind for one in those)} ({reason})" for reason, those in left_out.items()]
+    print(f"wrote {target}: {', '.join(held)}{'; not in it: ' if out else ''}{'; '.join(out)}")
+    return target
 
 
 def _payload(shown: Any, budget: int) -> dict:
@@ -138,7 +148,8 @@ PAGE = """<!doctype html>
 <style>{style}</style></head>
 <body><main id="gptviz-board"><h1>{title}</h1></main>
 <noscript>This page draws its pictures with JavaScript, which is switched off.</noscript>
-<script type="application/json" id="gptviz-payload" data-file="{file_bytes:010}" data-own="{data_bytes}">{payload}</script>
+<script type="application/json" id="gptviz-payload"
+ data-file="{file_bytes:010}" data-own="{data_bytes}">{payload}</script>
 <script type="module">{script}</script>
 </body></html>
 """

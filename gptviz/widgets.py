@@ -160,6 +160,15 @@ class Board(anywidget.AnyWidget):
         if layout is not None:
             layout.close()
 
+    def shown(self) -> tuple[list[View], dict[str, Any], str]:
+        """What a new display begins with: the views, the layer, head, query and key that are looked at, the heading."""
+        with self.turn:
+            self._begin_here()
+            views = self._newest(self.views)
+            look = self._look(views)
+        heading = " · ".join(filter(None, [self._header["title"], *self._header["facts"]]))
+        return views, {name: look[name] for name in SELECTION if name != "step"}, heading
+
     def payload(self, *, budget: int | None = None) -> dict:
         """The board with the frames of all its steps and the details of its views, for a page.
 
@@ -197,15 +206,17 @@ class Board(anywidget.AnyWidget):
                 for step in sorted({*kept, *chosen})}
 
     def _look(self, views: Sequence[View]) -> dict[str, int | None]:
-        """Where a page of these views opens: at what is chosen, else at the first head and the last query.
+        """Where a display of these views opens: at what is chosen, else at the first head and the last query.
 
         A key that is not chosen is the one that the query attends to most, as in `look_at` of the browser.
         """
         look = self.selection | {"rows": self._first_row()}
         heads = next((view for view in views if view.kind == "attention"), None)
-        if heads is not None and self.key is None:
+        if heads is not None:
+            layer, head = self.layer or 0, self.head or 0
             query = _count(views, "query") - 1 if self.query is None else self.query
-            look["key"] = strongest_key(heads, self.layer or 0, self.head or 0, query)
+            key = strongest_key(heads, layer, head, query) if self.key is None else self.key
+            look |= {"layer": layer, "head": head, "query": query, "key": key}
         return look
 
     def _first_row(self) -> int:
@@ -491,7 +502,7 @@ def _thin(steps: Sequence[int], frame_bytes: int, room: float) -> list[int]:
     """All steps, or as many as fit the room, evenly in their order, the first and last among them.
 
     Example:
-        >>> _thin([0, 1, 2, 4, 8], 100, 375), _thin([0, 1, 2], 100, math.inf)
+        >>> _thin([0, 1, 2, 4, 8], 100, 375.0), _thin([0, 1, 2], 100, math.inf)
         ([0, 2, 8], [0, 1, 2])
     """
     return thinned(steps, max(2, int(min(len(steps), room / max(1, frame_bytes)))))

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from browser import synthetic
 
+from gptviz.dashboards import explore, step_through, watch
 from gptviz.export import export_html, save
+from gptviz.loading import load
+from gptviz.trace import record
 from gptviz.views import attention_view, training_view
 from gptviz.widgets import STATIC, Board
 
@@ -113,17 +116,33 @@ export_html(training_view({"train": (np.array([0, 1]), np.array([2.0, 1.0]))}), 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.html", "page.html"]
 
 
-def test_save_keeps_a_board_as_its_reader_sees_it(tmp_path):
-    board = synthetic.board(8, 2, 2, layer=1, head=0)
-    pictures = [save(board, tmp_path / "a.svg").read_bytes(),
-                save(board.views[0], tmp_path / "b.svg", layer=1, head=0).read_bytes()]
-    assert pictures[0] == pictures[1]
-    assert pictures[0] != save(board, tmp_path / "c.svg", head=1).read_bytes()
-    assert save(board, tmp_path / "d.png", view="tokens").read_bytes().startswith(b"\x89PNG")
+def test_the_picture_of_a_board_holds_all_its_views_with_one_selection(tmp_path, capsys):
+    board = synthetic.board(8, 2, 2, layer=1, head=0, query=5, key=3, title="tiny $x$")
+    whole = save(board, tmp_path / "a.svg").read_bytes()
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'a.svg'}: Heads, Text, Loss\n"
+    assert whole == save(board, tmp_path / "again.svg").read_bytes()
+    assert whole != save(board, tmp_path / "b.svg", head=1).read_bytes()
+    alone = save(board, tmp_path / "c.svg", view="attention", theme="dark").read_bytes()
+    look = dict(layer=1, head=0, query=5, key=3)
+    assert alone == save(board.views[0], tmp_path / "d.svg", theme="dark", **look).read_bytes()
     with pytest.raises(ValueError, match=r"one of this board's, attention, tokens, training; it is 'lens'"):
         save(board, tmp_path / "e.svg", view="lens")
     with pytest.raises(TypeError, match=r"keeps a View or a Board; it was given list"):
         save([board], tmp_path / "e.svg")
+
+
+def test_the_picture_of_a_board_names_what_it_leaves_out(tmp_path, capsys):
+    model, tokenizer = load("sorter")
+    trace = record(model, "CBABBCABB", tokenizer)
+    save(explore(trace, model, tokenizer), tmp_path / "explore.png")
+    said = capsys.readouterr().out
+    assert ": Heads, Head scores, Text, Next token, Logit lens, Residual writes; not in it: circuits, " in said
+    assert "(folded at first; view= draws one of them alone); edits (nothing is edited)" in said
+    assert save(explore(trace, model, tokenizer), tmp_path / "circuits.png", view="circuits").exists()
+    save(watch("sorter"), tmp_path / "watch.png")
+    assert "film (only in a page: a path that ends in .html)" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"stepper cannot. Write a page instead: a path that ends in .html"):
+        save(step_through(trace, model, tokenizer), tmp_path / "step.png")
 
 
 def test_save_as_a_page_says_its_size_and_what_it_left_out(tmp_path, capsys):

@@ -1,16 +1,22 @@
 """Figures: what is drawn are the view's numbers; text is literal; files are whole."""
 
+import dataclasses
+import re
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
-from gptviz.figures import THEMES, figure, picture, save
+from gptviz.figures import FOLDED, THEMES, figure, figure_of_all, picture, save
 from gptviz.packing import pack_pattern
 from gptviz.views import View, attention_view, tokens_view, training_view
 from gptviz.views.attention import full_pattern, largest_of
 
-COLOUR = Path(__file__).parent.parent / "js" / "colour.ts"
+JS = Path(__file__).parent.parent / "js"
+COLOUR = JS / "colour.ts"
 
 
 def causal_pattern(n_layer, n_head, n_tokens):
@@ -112,6 +118,70 @@ def test_colours_are_those_of_the_front_end():
     for palette in THEMES.values():
         for scale in (palette.sequential, palette.loss, palette.negative, palette.positive):
             assert " ".join(scale) in source, scale
+
+
+def some_views(n_tokens=8):
+    tokens, steps = [f"t{i}" for i in range(n_tokens)], np.arange(20)
+    loss = np.linspace(0, 5, n_tokens, dtype=np.float32)
+    return [attention_view(causal_pattern(2, 3, n_tokens), tokens), tokens_view(loss, tokens),
+            training_view({"train": (steps, np.exp(-steps / 5))})]
+
+
+def words_on(part):
+    return [text.get_text() for text in part.findobj(Text)]
+
+
+def test_views_together_are_those_alone_and_none_is_over_another():
+    views, look = some_views(), dict(layer=1, head=2, query=5, key=3)
+    whole, left_out = figure_of_all(views, heading="tiny $x$", **look)
+    heading, *parts = whole.subfigs
+    assert words_on(heading) == ["tiny $x$", "marked: head L1H2, query 5 ‘t5’, key 3 ‘t3’"]
+    assert left_out == {}
+    for view, part in zip(views, parts, strict=True):
+        assert words_on(part) == words_on(figure(view, **look)), view.kind
+        np.testing.assert_allclose(part.bbox.size / whole.dpi, figure(view, **look).get_size_inches(), rtol=1e-6)
+    whole.draw_without_rendering()
+    boxes = [part.get_tightbbox() for part in whole.subfigs]
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for box in boxes:
+        assert whole.bbox.x0 <= box.x0 < box.x1 <= whole.bbox.x1
+        assert whole.bbox.y0 <= box.y0 < box.y1 <= whole.bbox.y1
+
+
+def test_a_chosen_query_and_key_are_marked_in_every_view():
+    views = some_views()
+    large = figure(views[0], layer=1, head=2, query=5, key=3).axes[6]
+    boxes = [(patch.get_xy(), patch.get_width()) for patch in large.patches if isinstance(patch, Rectangle)]
+    assert boxes == [((-0.5, 4.5), 6), ((2.5, 4.5), 1), ((2.5, 4.5), 1)]
+    assert not [patch for patch in figure(views[0]).axes[6].patches if isinstance(patch, Rectangle)]
+    assert len(figure(views[1], query=5, key=3).axes[0].patches) == len(figure(views[1]).axes[0].patches) + 2
+
+
+def test_the_difference_of_two_patterns_is_drawn_where_a_board_opens_on_it():
+    one, two = causal_pattern(2, 2, 6), causal_pattern(2, 2, 6)[:, ::-1]
+    view = attention_view(one, list("abcdef"), other=two, compared=("clean", "ablated"))
+    assert "L0H1 of clean" in words_on_titles(figure(view, head=1))
+    shown = figure(dataclasses.replace(view, content={"options": {"head": {"compare": "difference"}}}), head=1)
+    assert "L0H1 ablated − clean" in words_on_titles(shown)
+    change = two[0, 1] - one[0, 1]
+    cells = shown.axes[4].images[0]
+    root = np.sign(change) * np.sqrt(np.abs(change) / np.abs(two - one).max())
+    np.testing.assert_allclose(cells.get_array().filled(0), root, atol=1e-5)
+    assert cells.get_clim() == (-1, 1)
+    whole, _ = figure_of_all([view], layer=0, head=1)
+    compared = "comparing clean and ablated, all but the heads are of clean"
+    assert words_on(whole.subfigs[0])[1] == f"marked: head L0H1 · {compared}"
+
+
+def words_on_titles(drawn):
+    return [axes.get_title(loc="left") for axes in drawn.axes]
+
+
+def test_the_views_that_a_picture_leaves_out_as_folded_begin_folded_on_the_board():
+    found = [re.findall(r'kind: "(\w+)",[^\n]*folded: true', path.read_text(encoding="utf-8"))
+             for path in (JS / "views").glob("*.ts")]
+    assert sorted({kind for kinds in found for kind in kinds} - {"all"}) == sorted(FOLDED)
 
 
 def test_bad_input(tmp_path):

@@ -178,7 +178,7 @@ def _heads_of_both(trace: Any, other: Any, called: tuple[str, str]) -> View:
     return dataclasses.replace(heads_part(trace, other, called), content=said)
 
 
-def _most_changed(trace: Any, other: Any) -> dict[str, int]:
+def _most_changed(trace: Any, other: Any) -> dict[str, Any]:
     """Where the weight is that differs most between two traces; nothing where none does, or there is one trace."""
     if other is None:
         return {}
@@ -233,7 +233,8 @@ def facts(config: Any) -> list[str]:
 
 
 def picture(board: Board) -> bytes:
-    """A PNG of the heads, the chosen one large, for readers without a kernel."""
+    """A PNG of the heads, the one that the board opens on large, for readers without a kernel."""
     from gptviz import figures
 
-    return figures.picture(board.views[0], layer=board.layer, head=board.head)
+    views, look, _ = board.shown()
+    return figures.picture(views[0], **look)

@@ -6,12 +6,12 @@ interpreted: a token `$x$` stays four characters.
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from gptviz.figures.attention import draw_attention
 from gptviz.figures.circuits import draw_circuits, draw_composition
@@ -20,8 +20,10 @@ from gptviz.figures.embeddings import draw_embeddings, draw_positions
 from gptviz.figures.interactive import plotly as plotly
 from gptviz.figures.lens import draw_lens, draw_next
 from gptviz.figures.palette import THEMES as THEMES
+from gptviz.figures.palette import Palette
 from gptviz.figures.progress import draw_distributions, draw_head_curves
 from gptviz.figures.querykey import draw_decomposition, draw_querykey
+from gptviz.figures.sheet import Look, Sheet, draw_heading, own_figure, sheet_of_all
 from gptviz.figures.tokens import draw_tokens
 from gptviz.figures.training import draw_training
 from gptviz.figures.writes import draw_writes
@@ -29,6 +31,8 @@ from gptviz.views import View
 from gptviz.whole_files import write_result
 
 FORMATS = ("png", "svg", "pdf")
+# Views that begin folded on a board (`folded: true` in js/views): its picture leaves them out.
+FOLDED = ("circuits", "composition", "decomposition", "distributions", "embeddings", "film", "positions", "querykey")
 EMBEDDED_FONTS: dict[Any, Any] = {"svg.fonttype": "path", "pdf.fonttype": 42}
 
 
@@ -41,9 +45,9 @@ def figure(
     Args:
         view: Any View.
         theme: "light" or "dark".
-        layer: For attention, the layer of the head shown large; the last by default.
-        head: For attention, the head shown large; the first by default.
-        query: For a view of one position, or of one query, which; the last by default.
+        layer: The layer of the head shown large, or that a view is of; the first by default, as in the browser.
+        head: The head shown large, or that a view is of; the first by default.
+        query: The position that a view is of, by default the last; views of all positions mark it, by default none.
         key: For a view of one query and key, which key; the first by default.
 
     Raises:
@@ -55,14 +59,88 @@ def figure(
         >>> figure(training_view({"train": (np.array([0, 1]), np.array([2.0, 1.5]))})).axes[0].get_xlabel()
         'step'
     """
-    if theme not in THEMES:
-        raise ValueError(f"theme must be one of {sorted(THEMES)}, not {theme!r}.")
+    palette = _palette(theme)
     if view.kind not in _DRAW:
         raise ValueError(f"There is a figure for {sorted(_DRAW)}, not for a view of kind {view.kind!r}.")
-    palette = THEMES[theme]
-    drawn = _DRAW[view.kind](view, palette, layer, head, query, key)
+    drawn = own_figure(lambda sheet: _DRAW[view.kind](sheet, view, palette, Look(layer, head, query, key)))
     drawn.set_facecolor(palette.paper)
     return drawn
+
+
+def figure_of_all(
+    views: Sequence[View], *, heading: str = "", theme: str = "light", layer: int | None = None,
+    head: int | None = None, query: int | None = None, key: int | None = None,
+) -> tuple[Figure, dict[str, list[View]]]:
+    """What a board shows, as one matplotlib figure: its views one below another, with one selection.
+
+    Args:
+        views: In the order of the page.
+        heading: What stands above all: the model's name and facts.
+        theme: "light" or "dark".
+        layer: Of the selection that all views share, like `head`, `query` and `key`.
+        head: See `figure`.
+        query: See `figure`.
+        key: See `figure`.
+
+    Returns:
+        The figure, and the views that are not in it, by the reason.
+
+    Raises:
+        ValueError: No such theme, layer or head, or no view that can be drawn.
+
+    Example:
+        >>> import numpy as np
+        >>> from gptviz.views import tokens_view, training_view
+        >>> text = tokens_view(np.array([np.nan, 1.0], np.float32), ["a", "b"])
+        >>> drawn, left_out = figure_of_all([text, training_view({"train": (np.array([0, 1]), np.ones(2))})])
+        >>> len(drawn.subfigs), left_out  # the heading is one of them
+        (3, {})
+    """
+    palette, look = _palette(theme), Look(layer, head, query, key)
+    left_out: dict[str, list[View]] = {}
+    draws: list[Callable[[Sheet], FigureBase]] = []
+    for view in views:
+        if why := _why_not(view):
+            left_out.setdefault(why, []).append(view)
+        else:
+            draws.append(lambda sheet, view=view: _DRAW[view.kind](sheet, view, palette, look))
+    if not draws:
+        raise ValueError(f"A picture needs a view that can be drawn; {', '.join(view.kind for view in views)} cannot. "
+                         "Write a page instead: a path that ends in .html.")
+    drawn = sheet_of_all(lambda sheet: draw_heading(sheet, heading, _marked(views, look), palette), draws)
+    drawn.set_facecolor(palette.paper)
+    for part in drawn.subfigs:
+        part.set_facecolor("none")  # names of a view may reach onto the sheet of the next
+    return drawn, left_out
+
+
+def _why_not(view: View) -> str:
+    """Why the picture of a board leaves a view out; empty where it does not."""
+    if view.kind not in _DRAW:
+        return "only in a page: a path that ends in .html"
+    if view.kind in FOLDED:
+        return "folded at first; view= draws one of them alone"
+    if view.kind == "edits" and not view.content["edits"]:
+        return "nothing is edited"
+    return "" if view.kind != "head_scores" or view.detail else view.subtitle
+
+
+def _marked(views: Sequence[View], look: Look) -> str:
+    """The selection in words, as far as there is one; and where two are compared, whose the other views are."""
+    tokens = next((view.labels["token"] for view in views if "token" in view.labels), ())
+    words = [f"head L{look.layer}H{look.head}"] if look.layer is not None and look.head is not None else []
+    words += [f"{name} {at} ‘{tokens[at]}’" for name, at in (("query", look.query), ("key", look.key))
+              if at is not None and tokens]
+    marked = f"marked: {', '.join(words)}" if words else ""
+    names = next((view.labels["compared"] for view in views if "compared" in view.labels), None)
+    compared = f"comparing {names[0]} and {names[1]}, all but the heads are of {names[0]}" if names else ""
+    return " · ".join(filter(None, [marked, compared]))
+
+
+def _palette(theme: str) -> Palette:
+    if theme not in THEMES:
+        raise ValueError(f"theme must be one of {sorted(THEMES)}, not {theme!r}.")
+    return THEMES[theme]
 
 
 def save(shown: View | Figure, path: str | os.PathLike, **options: Any) -> Path:
@@ -106,7 +184,7 @@ def picture(shown: View | Figure, ending: str = "png", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-_DRAW: dict[str, Callable[..., Figure]] = {
+_DRAW: dict[str, Callable[..., FigureBase]] = {
     "attention": draw_attention,
     "tokens": draw_tokens,
     "training": draw_training,

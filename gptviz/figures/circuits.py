@@ -2,18 +2,17 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from gptviz.figures.palette import Palette, plain, say
+from gptviz.figures.sheet import Look, Sheet
 from gptviz.views import View
 
 NAMED = 64  # tokens up to which every one is named on an axis
 STRONGEST = 30  # pairs of heads that get a line
 
 
-def draw_circuits(
-    view: View, palette: Palette, layer: int | None = None, head: int | None = None, *_: object
-) -> Figure:
+def draw_circuits(sheet: Sheet, view: View, palette: Palette, look: Look) -> FigureBase:
     """The QK and OV tables of a head, each on a scale of its own around 0, and their singular values.
 
     All are at the typical LayerNorm scales of the text.
@@ -23,9 +22,9 @@ def draw_circuits(
     """
     if view.detail is None:
         raise ValueError(f"There is no figure of these circuits: {view.subtitle}.")
-    at = (view.detail_places[0][-1] if layer is None else layer, 0 if head is None else head)
+    at = (look.layer or 0, look.head or 0)
     detail, words = view.detail_of(layer=at[0], head=at[1]), view.labels["word"]
-    drawn = Figure(figsize=(12, 7))
+    drawn = sheet(12.0, 7.0)
     top, bottom = drawn.subplots(2, 2, gridspec_kw=dict(height_ratios=(5, 1), hspace=0.35))
     for i, (name, title, rows, columns) in enumerate((("qk", "QK: added to the score", "query", "key"),
                                                       ("ov", "OV: added to the logits", "attends to", "writes"))):
@@ -40,7 +39,7 @@ def draw_circuits(
     return drawn
 
 
-def _table(drawn: Figure, axes: Axes, values: np.ndarray, words: tuple[str, ...], palette: Palette) -> None:
+def _table(drawn: FigureBase, axes: Axes, values: np.ndarray, words: tuple[str, ...], palette: Palette) -> None:
     most = float(np.abs(values).max()) or 1.0
     image = axes.imshow(values, cmap=palette.colormap("diverging"), vmin=-most, vmax=most, interpolation="nearest")
     every = list(range(0, len(words), -(-len(words) // NAMED)))
@@ -54,13 +53,13 @@ def _table(drawn: Figure, axes: Axes, values: np.ndarray, words: tuple[str, ...]
     plain(axes, palette)
 
 
-def draw_composition(view: View, palette: Palette, *_: object) -> Figure:
+def draw_composition(sheet: Sheet, view: View, palette: Palette, _look: Look) -> FigureBase:
     """The strongest pairs above what random matrices give; Q, K and V by colour, dash and letter; grey: chance may."""
     detail = view.detail_of()
     scores = detail.arrays["scores"]
     high, strongest = (float(detail.arrays[name][0]) for name in ("null_high", "null_strongest"))
     n_layer, n_head = scores.shape[1:3]
-    drawn = Figure(figsize=(2.2 * n_layer + 2, 0.5 * n_head + 2))
+    drawn = sheet(2.2 * n_layer + 2, 0.5 * n_head + 2)
     axes = drawn.subplots()
     for at in reversed(strongest_pairs(scores, high)):
         kind, a, b, c, d = at

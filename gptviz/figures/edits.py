@@ -1,19 +1,20 @@
 """What edits changed, and how heads score: bars beside their reference."""
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from gptviz.figures.palette import Palette, plain, say
+from gptviz.figures.sheet import Look, Sheet
 from gptviz.views import View
 
 NAMED = 60  # tokens up to which every one is named
 
 
-def draw_edits(view: View, palette: Palette, *_: object) -> Figure:
+def draw_edits(sheet: Sheet, view: View, palette: Palette, _look: Look) -> FigureBase:
     """The loss of every token, edited beside original; without edits the original alone."""
     loss, tokens = view.arrays["loss"], view.labels["token"]
     other = view.arrays.get("other_loss")
-    drawn = Figure(figsize=(max(6.0, min(14.0, 0.28 * len(tokens) + 2)), 4.2))
+    drawn = sheet(max(6.0, min(14.0, 0.28 * len(tokens) + 2)), 4.2)
     axes, places = drawn.subplots(), np.arange(len(tokens))
     axes.bar(places - (0.2 if other is not None else 0), loss, width=0.4, color=palette.rule, label="original")
     if other is not None:
@@ -31,7 +32,7 @@ def draw_edits(view: View, palette: Palette, *_: object) -> Figure:
     return drawn
 
 
-def draw_head_scores(view: View, palette: Palette, *_: object) -> Figure:
+def draw_head_scores(sheet: Sheet, view: View, palette: Palette, _look: Look) -> FigureBase:
     """Every score of every head as a dot, over the widest band of chance of all heads.
 
     Raises:
@@ -42,7 +43,7 @@ def draw_head_scores(view: View, palette: Palette, *_: object) -> Figure:
     detail = view.detail_of()
     names, words = detail.labels["score"], detail.labels["words"]
     shares = [i for i, name in enumerate(names) if name != "distance"]
-    drawn = Figure(figsize=(8, 0.55 * len(shares) + 1.4))
+    drawn = sheet(8.0, 0.55 * len(shares) + 1.4)
     axes = drawn.subplots()
     for row, i in enumerate(shares):
         value, low, high = (detail.arrays[part][i].ravel() for part in ("value", "null_low", "null_high"))

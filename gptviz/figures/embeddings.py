@@ -1,19 +1,21 @@
 """Embeddings as points and as similarities."""
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from gptviz.figures.palette import Palette, plain, say
+from gptviz.figures.sheet import Look, Sheet
 from gptviz.views import View
 
+SIDE_BY_SIDE = dict(left=0.07, right=0.98, bottom=0.1, top=0.93, wspace=0.2)
 NAMED = 80  # points up to which every one has its name
 
 
-def draw_embeddings(view: View, palette: Palette, *_: object) -> Figure:
+def draw_embeddings(sheet: Sheet, view: View, palette: Palette, _look: Look) -> FigureBase:
     """Tokens and positions along their first two principal components; the text's own tokens dark."""
     detail, own = view.detail_of(), set(view.arrays["place"].tolist())
-    drawn = Figure(figsize=(11, 5.4))
-    for axes, name in zip(drawn.subplots(1, 2), ("tokens", "positions"), strict=True):
+    drawn = sheet(11.0, 5.4)
+    for axes, name in zip(drawn.subplots(1, 2, gridspec_kw=SIDE_BY_SIDE), ("tokens", "positions"), strict=True):
         points, share = detail.arrays[f"{name}_coordinates"], detail.arrays[f"{name}_share"]
         words = detail.labels[name]
         inside = np.array([name == "positions" or i in own for i in range(len(words))])
@@ -26,15 +28,14 @@ def draw_embeddings(view: View, palette: Palette, *_: object) -> Figure:
         axes.set_ylabel(f"component 2 ({share[1]:.0%})", color=palette.ink_2)
         plain(axes, palette)
         say(axes, f"Embeddings of {name}", palette, loc="left")
-    drawn.tight_layout()
     return drawn
 
 
-def draw_positions(view: View, palette: Palette, *_: object) -> Figure:
+def draw_positions(sheet: Sheet, view: View, palette: Palette, _look: Look) -> FigureBase:
     """The cosine of every pair of position embeddings."""
     detail = view.detail_of()
     places = detail.arrays["places"]
-    drawn = Figure(figsize=(6, 5.2))
+    drawn = sheet(6.0, 5.2)
     axes = drawn.subplots()
     image = axes.imshow(detail.arrays["cosine"], cmap=palette.colormap("diverging"), vmin=-1, vmax=1,
                         interpolation="nearest")

@@ -3,10 +3,11 @@
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.patches import Rectangle
 
 from gptviz.figures.palette import Palette, ink_on, say
+from gptviz.figures.sheet import Look, Sheet
 from gptviz.views import View
 from gptviz.views.lens import lens_at
 
@@ -14,23 +15,23 @@ COLUMNS = 32  # positions shown; of a longer text those up to the one asked for
 LETTERS = 7  # of a token in a cell
 
 
-def draw_lens(
-    view: View, palette: Palette, _layer: object = None, _head: object = None, query: int | None = None, *_: object
-) -> Figure:
+def draw_lens(sheet: Sheet, view: View, palette: Palette, look: Look) -> FigureBase:
     """The likeliest token at every layer and position, coloured by its probability, and what really follows."""
     points, tokens = view.labels["point"], view.labels["token"]
-    at = len(tokens) - 1 if query is None else query
+    at = len(tokens) - 1 if look.query is None else look.query
     begin = max(0, at - COLUMNS + 1)
     part = lens_at(view, begin)  # a block reaches further than a figure is wide
     first = int(part.arrays["first"][0])
     shown = range(begin, min(begin + COLUMNS, first + part.arrays["entropy"].shape[1]))
-    drawn = Figure(figsize=(1.2 + 0.62 * len(shown), 1.9 + 0.36 * len(points)))
+    drawn = sheet(1.2 + 0.62 * len(shown), 1.9 + 0.36 * len(points))
     axes = drawn.subplots()
     for x, position in enumerate(shown):
         _column(axes, part, palette, x, position - first)
         follows = tokens[position + 1] if position + 1 < len(tokens) else "–"
         right = int(part.arrays["true_rank"][-1, position - first]) == 1
         _word(axes, x, len(points), "✓" * right + follows, palette.series[2] if right else palette.ink_2)
+    if look.query is not None:
+        axes.add_patch(Rectangle((at - begin, 0), 1, len(points), fill=False, edgecolor=palette.accent, linewidth=1.5))
     axes.set(xlim=(0, len(shown)), ylim=(len(points) + 1, 0))
     axes.set_yticks([row + 0.5 for row in range(len(points) + 1)], [*points, "truth"])
     axes.set_xticks([x + 0.5 for x in range(len(shown))], [_short(tokens[at]) for at in shown], family="monospace")
@@ -73,15 +74,13 @@ def _short(word: str) -> str:
     return word if len(word) <= LETTERS else word[: LETTERS - 1] + "…"
 
 
-def draw_next(
-    view: View, palette: Palette, _layer: object = None, _head: object = None, query: int | None = None, *_: object
-) -> Figure:
+def draw_next(sheet: Sheet, view: View, palette: Palette, look: Look) -> FigureBase:
     """The likeliest tokens after a position, the last by default, as bars from 0 to 1."""
     tokens = view.labels["token"]
-    at = len(tokens) - 1 if query is None else query
+    at = len(tokens) - 1 if look.query is None else look.query
     words = [view.labels["word"][int(word)] for word in view.arrays["top_words"][at]]
     probs = view.arrays["top_probs"][at]
-    drawn = Figure(figsize=(6.5, 1.2 + 0.34 * len(words)))
+    drawn = sheet(6.5, 1.2 + 0.34 * len(words))
     axes = drawn.subplots()
     truth = tokens[at + 1] if at + 1 < len(tokens) else None
     colours = [palette.series[2] if word == truth else palette.series[0] for word in words]

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from gptviz.figures.palette import Palette, plain, say
+from gptviz.figures.sheet import Look, Sheet
 from gptviz.figures.training import MARKERS
 from gptviz.views import View
 from gptviz.views.distributions import row_name
@@ -15,9 +16,9 @@ from gptviz.views.head_curves import compared
 MOST_COLUMNS = 4
 
 
-def draw_head_curves(view: View, palette: Palette, *_: object) -> Figure:
+def draw_head_curves(sheet: Sheet, view: View, palette: Palette, _look: Look) -> FigureBase:
     """The curves that stand out, each named at its right end; where none does, the first score of all heads."""
-    drawn = Figure(figsize=(9, 4))
+    drawn = sheet(9.0, 4.0)
     axes = drawn.subplots()
     curves = view.arrays["stands_out"].tolist() or [[0, *at] for at in np.ndindex(view.arrays["value_0"].shape[1:])]
     scores = list(dict.fromkeys(score for score, *_ in curves))
@@ -54,14 +55,15 @@ def _name(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
                       textcoords="offset points", color=colour, parse_math=False, annotation_clip=False)  # fmt: skip
 
 
-def draw_distributions(view: View, palette: Palette, *_: object) -> Figure:
+def draw_distributions(sheet: Sheet, view: View, palette: Palette, _look: Look) -> FigureBase:
     """The weights as bands, a small chart for each part and layer; of a view without weights its first kind."""
     parts = list(enumerate(view.content["parts"]))
     kind = parts[0][1]["kind"] if parts else "weights"
     charts = [(i, part, row) for i, part in parts if part["kind"] == kind for row in range(part["rows"])]
     rows = max(1, -(-len(charts) // MOST_COLUMNS))
-    drawn = Figure(figsize=(12, 1.9 * rows + 0.6), layout="constrained")
-    grid = drawn.subplots(rows, MOST_COLUMNS, squeeze=False).ravel()
+    drawn = sheet(12.0, 1.9 * rows + 0.6)
+    room = dict(left=0.05, right=0.98, bottom=0.4 / (1.9 * rows + 0.6), top=1 - 0.7 / (1.9 * rows + 0.6), hspace=0.5)
+    grid = drawn.subplots(rows, MOST_COLUMNS, squeeze=False, gridspec_kw=room).ravel()
     for axes, (i, part, row) in zip(grid, charts, strict=False):
         _bands(axes, view.arrays["steps"], view.arrays[f"part_{i}"][:, row], palette)
         say(axes, row_name(part, row), palette, loc="left")

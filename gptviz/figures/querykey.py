@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from gptviz.figures.palette import Palette, ink_on, say
+from gptviz.figures.sheet import Look, Sheet
 from gptviz.views import View
 from gptviz.views.numbers import in_table, precise
 from gptviz.views.querykey import scores_of
@@ -17,19 +18,17 @@ MOST_COMPONENTS = 12  # rows and columns of a table; the others are added up in 
 NUMBERS = 14  # rows and columns up to which a table prints its numbers
 
 
-def draw_querykey(
-    view: View, palette: Palette, layer: int | None, head: int | None, query: int | None = None, *_: object
-) -> Figure:
+def draw_querykey(sheet: Sheet, view: View, palette: Palette, look: Look) -> FigureBase:
     """The query, the keys and their products as strips on a scale around zero; the scores and the pattern beside."""
     if "note" in view.labels:
         raise ValueError(view.labels["note"][0])
-    layer, head = layer or 0, head or 0
+    layer, head = look.layer or 0, look.head or 0
     detail = view.detail_of(layer=layer, head=head)
     q, k = detail.arrays["q"], detail.arrays["k"]
-    query = len(q) - 1 if query is None else query
+    query = len(q) - 1 if look.query is None else look.query
     scores, pattern = (one[query, : query + 1] for one in scores_of(q, k))
     keys = np.sort(np.argsort(-pattern, kind="stable")[:MOST_KEYS])
-    drawn = Figure(figsize=(11, 0.24 * len(keys) + 2.6))
+    drawn = sheet(11.0, 0.24 * len(keys) + 2.6)
     grid = drawn.subplots(2, 3, gridspec_kw=dict(height_ratios=(1, len(keys) + 2), width_ratios=(3, 3, 1), wspace=0.2,
                                                  hspace=0.5))
     for axes in (grid[0, 1], grid[0, 2]):
@@ -72,20 +71,18 @@ def _strips(drawn: Any, axes: Axes, values: np.ndarray, names: list[str], palett
     bar.outline.set_visible(False)
 
 
-def draw_decomposition(
-    view: View, palette: Palette, layer: int | None, head: int | None, query: int | None = None,
-    key: int | None = None,
-) -> Figure:
+def draw_decomposition(sheet: Sheet, view: View, palette: Palette, look: Look) -> FigureBase:
     """The table of one score with the sums of its rows and columns."""
     last = view.detail_places[2][-1]
-    at = {"layer": layer or 0, "head": head or 0, "query": last if query is None else query, "key": key or 0}
+    query = last if look.query is None else look.query
+    at = {"layer": look.layer or 0, "head": look.head or 0, "query": query, "key": look.key or 0}
     detail = view.detail_of(**at)
     if "terms" not in detail.arrays:
         raise ValueError(f"{detail.labels['note'][0]}; given were query {at['query']} and key {at['key']}.")
     by_row, rows = _grouped(detail.arrays["terms"].astype(np.float64), detail.labels["query_component"])
     by_column, columns = _grouped(by_row.T, detail.labels["key_component"])
     terms = by_column.T
-    drawn = Figure(figsize=(2.6 + 0.62 * len(columns), 2.2 + 0.34 * len(rows)))
+    drawn = sheet(2.6 + 0.62 * len(columns), 2.2 + 0.34 * len(rows))
     axes = drawn.subplots()
     largest = _table(axes, terms, rows, columns, palette)
     axes.set_ylabel("query side, with row sums", color=palette.ink_2)

@@ -2,17 +2,18 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from gptviz.figures.palette import Palette, say
+from gptviz.figures.sheet import Look, Sheet
 from gptviz.views import View
 
 MARKERS = ("o", "D", "^", "s")
 
 
-def draw_training(view: View, palette: Palette, *_: object) -> Figure:
+def draw_training(sheet: Sheet, view: View, palette: Palette, _look: Look) -> FigureBase:
     """Every series over the steps, named at its right end."""
-    drawn = Figure(figsize=(9, 4))
+    drawn = sheet(9.0, 4.0)
     axes = drawn.subplots()
     for i in range(len(view.labels["series"])):
         steps, values = view.arrays[f"steps_{i}"], view.arrays[f"values_{i}"]

@@ -1,26 +1,24 @@
 """What each part of a model wrote at a position, as bars."""
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from gptviz.figures.palette import Palette, say
+from gptviz.figures.sheet import Look, Sheet
 from gptviz.views import View
 from gptviz.views.writes import asked_for, sums
 
 MOST = 24  # sublayers that have a bar of their own
 
 
-def draw_writes(
-    view: View, palette: Palette, _layer: int | None = None, _head: int | None = None, query: int | None = None,
-    *_: object,
-) -> Figure:
+def draw_writes(sheet: Sheet, view: View, palette: Palette, look: Look) -> FigureBase:
     """What every sublayer adds to the logit of the next token at a position, and what it adds up to."""
-    position = view.detail_places[0][-1] if query is None else query
+    position = view.detail_places[0][-1] if look.query is None else look.query
     detail = view.detail_of(query=position)
     target, token = asked_for(detail)
     adds, total = sums(detail, target)
     names, values = _shown(np.array(detail.labels["row"]), adds, detail.arrays["parent"] < 0)
-    drawn = Figure(figsize=(7.5, 0.28 * len(values) + 1.6))
+    drawn = sheet(7.5, 0.28 * len(values) + 1.6)
     axes = drawn.subplots()
     places = np.arange(len(values))
     colours = [palette.negative[-1] if value < 0 else palette.positive[-1] for value in values]

@@ -181,9 +181,19 @@ def _tile_and_peaks(one: np.ndarray, n: int, side: int) -> tuple[UInt8[np.ndarra
 
 def _change_tile(change: Float[np.ndarray, "head query key"], side: int) -> UInt8[np.ndarray, "head y x"]:
     """Changes of -1 to 1 as `side` x `side` bytes, 128 + 127 sign(d) sqrt|d| of the cell that changed most."""
-    up, down = largest_of(np.maximum(change, 0), side), largest_of(np.maximum(-change, 0), side)
-    most = np.where(up >= down, up, -down)
+    most = farthest_of(change, side)
     return np.rint(128 + 127 * np.sign(most) * np.sqrt(np.minimum(1, np.abs(most)))).astype(np.uint8)
+
+
+def farthest_of(change: Float[np.ndarray, "*head query key"], side: int) -> Float[np.ndarray, "*head y x"]:
+    """Changes as at most `side` x `side` cells, each the one farthest from 0 of those that it covers.
+
+    Example:
+        >>> farthest_of(np.array([[0.1, -0.5], [0.2, 0.0]]), 1)
+        array([[-0.5]])
+    """
+    up, down = largest_of(np.maximum(change, 0), side), largest_of(np.maximum(-change, 0), side)
+    return np.where(up >= down, up, -down)
 
 
 def largest_of(pattern: Shaped[np.ndarray, "*head query key"], side: int) -> Shaped[np.ndarray, "*head y x"]:
@@ -218,10 +228,10 @@ def _rows_of(prefix: str, head: np.ndarray, first: int, last: int, exact: bool) 
     return {f"{prefix}cells": pack_values(cells)} | _unusual(f"{prefix}sums", _row_sums([head[first:last]])[0])
 
 
-def head_pattern(view: View, layer: int, head: int) -> Float[np.ndarray, "query key"]:
+def head_pattern(view: View, layer: int, head: int, prefix: str = "") -> Float[np.ndarray, "query key"]:
     """The pattern of one head of an attention view, float32; zero above the diagonal.
 
-    What travels as bytes is restored as the browser does it.
+    What travels as bytes is restored as the browser does it. `prefix` is "other_" for the second of two patterns.
 
     Example:
         >>> view = attention_view(np.tril(np.ones((1, 2, 2, 2))) / np.array([[1], [2]]), ["a", "b"])
@@ -230,11 +240,11 @@ def head_pattern(view: View, layer: int, head: int) -> Float[np.ndarray, "query 
                [0.5, 0.5]], dtype=float32)
     """
     n = len(view.labels["token"])
-    if "pattern" in view.arrays:
-        cells = view.arrays["pattern"][layer, head]
-        sums = view.arrays["sums"][layer, head] if "sums" in view.arrays else None
+    if f"{prefix}pattern" in view.arrays:
+        cells = view.arrays[f"{prefix}pattern"][layer, head]
+        sums = view.arrays[f"{prefix}sums"][layer, head] if f"{prefix}sums" in view.arrays else None
     else:
-        cells, sums = _joined(view, layer, head, n)
+        cells, sums = _joined(view, layer, head, n, prefix)
     if cells.dtype == np.uint8:
         return restore_pattern(cells, n, sums)
     pattern = np.zeros((n, n), np.float32)
@@ -242,14 +252,41 @@ def head_pattern(view: View, layer: int, head: int) -> Float[np.ndarray, "query 
     return pattern
 
 
-def _joined(view: View, layer: int, head: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+def head_change(view: View, layer: int, head: int) -> Float[np.ndarray, "query key"]:
+    """The other pattern of one head minus this one, of an attention view of two.
+
+    Example:
+        >>> one = np.tril(np.ones((1, 1, 2, 2))) / np.array([[1], [2]])
+        >>> head_change(attention_view(one, ["a", "b"], other=np.eye(2)[None, None]), 0, 0)
+        array([[ 0. ,  0. ],
+               [-0.5,  0.5]], dtype=float32)
+    """
+    return head_pattern(view, layer, head, "other_") - head_pattern(view, layer, head)
+
+
+def change_tiles(view: View, side: int) -> Float[np.ndarray, "layer head y x"]:
+    """All heads of an attention view of two as at most `side` x `side` changes, each the one farthest from 0."""
+    if "change_tiles" in view.arrays:
+        root = (view.arrays["change_tiles"].astype(np.float32) - 128) / 127
+        return farthest_of(view.range["change"][1] * np.sign(root) * root**2, side)
+    n_layer, n_head = view.arrays["pattern"].shape[:2]
+    return np.stack([[farthest_of(np.nan_to_num(head_change(view, layer, head)), side) for head in range(n_head)]
+                     for layer in range(n_layer)])
+
+
+def opens_on_difference(view: View) -> bool:
+    """Whether a board shows the difference of the two patterns of an attention view at first."""
+    return view.content.get("options", {}).get("head", {}).get("compare") == "difference"
+
+
+def _joined(view: View, layer: int, head: int, n: int, prefix: str) -> tuple[np.ndarray, np.ndarray]:
     """The cells of a head that comes in blocks of rows, and the sums of its rows."""
     cells, sums, firsts = [], np.ones(n, np.float32), list(view.detail_places[2])
     for first, end in zip(firsts, [*firsts[1:], n], strict=True):  # without what a block holds of the next
         block = view.detail_of(layer=layer, head=head, rows=first).arrays
-        cells.append(block["cells"][: triangle_cells(end) - triangle_cells(first)])
-        if "sums" in block:
-            sums[first:end] = block["sums"][: end - first]
+        cells.append(block[f"{prefix}cells"][: triangle_cells(end) - triangle_cells(first)])
+        if f"{prefix}sums" in block:
+            sums[first:end] = block[f"{prefix}sums"][: end - first]
     return np.concatenate(cells), sums
 
 

@@ -131,7 +131,8 @@ def test_help_opens_and_closes(board):
 
 def test_controls_that_need_a_kernel_are_hidden(board):
     assert board.page.locator(".gv-form").is_hidden()
-    assert board.page.get_by_text("a saved page: look, click, compare; new texts and edits need a notebook").is_visible()
+    said = "a saved page: look, click, compare; new texts and edits need a notebook"
+    assert board.page.get_by_text(said).is_visible()
 
 
 @pytest.mark.parametrize("panel", ["heads", "head"])
@@ -264,3 +265,16 @@ def test_first_view_of_144_heads_and_500_tokens_takes_little_of_the_processor(br
     reader(open_page(path.as_uri()))
     taken = sum(now - before.get(process, 0.0) for process, now in processor_seconds(browser).items())
     assert 0 < taken < 20  # generous; benchmarks measure it
+
+
+@pytest.mark.parametrize("chosen", [{}, {"layer": 1, "head": 0}, {"query": 4}, {"query": 6, "key": 2}])
+def test_a_picture_marks_what_the_page_of_the_same_board_opens_on(open_page, reader, tmp_path, chosen):
+    board = synthetic.board(8, 2, 2, **chosen)
+    _, look, _ = board.shown()
+    page = open_page(export_html(board, tmp_path / "page.html").as_uri())
+    page.add_init_script(KEEP)
+    page.reload()
+    seen = reader(page)
+    assert seen.title("head").startswith("L{layer}H{head}".format(**look))
+    written = [word["text"] for one in seen.stage("head").locator("canvas").evaluate_all(WRITTEN) for word in one]
+    assert any("query {query} → key {key}".format(**look) in words for words in written), (look, written)
