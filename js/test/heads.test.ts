@@ -91,7 +91,7 @@ test("where no head stands out the grid says what that means and names the heads
   assert.doesNotMatch(foot(scene_of(9, even, 1400, { views: [scores_view(-1)] })), /different tokens/);
   grid[0]!.mark(ctx, grid[0]!.layout(scene, 400), scene);
   assert.deepEqual(told.words.map(({ text }) => text).filter((text) => /mixed|L0H0|^\.\d\d$/.test(text)), ["L0H0", ".13"]);
-  assert.deepEqual(grid[0]!.controls!(scene).map(({ disabled }) => disabled), [undefined, ...Array(2).fill("no head stands out: choose a score")]);
+  assert.deepEqual(grid[0]!.controls!(scene).map(({ disabled }) => disabled), [undefined, ...Array(2).fill("no head stands out")]);
 });
 
 test("the answer to s says by what the heads are sorted, or why they are not", () => {

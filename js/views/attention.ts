@@ -211,7 +211,7 @@ function subtitle(scene: Scene): string {
 
 function controls(scene: Scene): Control[] {
   if (!scene.views.some((view) => view.kind === "head_scores" && view.detail_axes)) return [];
-  const all = scores_of(scene), none = chosen_score(scene) === "most" ? "needs a score" : unlabelled(scene) ? "no head stands out: choose a score" : undefined;
+  const all = scores_of(scene), none = chosen_score(scene) === "most" ? "needs a score" : unlabelled(scene) ? "no head stands out" : undefined;
   const names = (all?.labels.score ?? []).map((name, i): [string, string] => [name, all!.labels.words![i]!]);
   return [
     { kind: "choice", name: "score", label: "label", choices: [["stands_out", "what stands out"], ["most", "largest weight"], ...names] },
