@@ -26,7 +26,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("GPTVIZ_SHARED", REPOSITORY.parent / "shared"))
 
 torch.set_num_threads(1)
-hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no error
+slow = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=slow)  # a busy machine is no error
 hypothesis.settings.load_profile("untimed")
 widgets.PAGE_SECONDS = 3600.0  # nor do pages that are made on one lack anything
 

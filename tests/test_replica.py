@@ -29,6 +29,12 @@ def small(out, **changes) -> TrainConfig:
     return TrainConfig(**fields | changes)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A first look that takes long is not taken for a URL that does not answer, which is warned of."""
+    monkeypatch.setattr(replica, "FIRST_LOOK_SECONDS", 300.0)
+
+
 @pytest.fixture
 def often(monkeypatch):
     """Looks for something new a hundred times a second."""
