@@ -303,7 +303,8 @@ function draw_callout(pen: Pen, square: Square, scene: Scene): void {
   const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)} at most: √p was rounded to 1/255`;
   const right = wide && doubt ? `${pair} · ${doubt}` : pair, beside = pen.width(number, { size: 24, weight: 600 }) + pen.width(right) + 42 <= w;
   if (beside) pen.text(right, x + w - 14, y + 23, meta);
-  const notes = (beside ? [wide ? "" : doubt] : [pair, doubt]).filter(Boolean), under = 16 * notes.length; // below the number
+  const below = (beside ? [wide ? "" : doubt] : [pair, doubt]).filter(Boolean); // the number
+  const notes = below.flatMap((note) => wrap(note, w - 32, font(theme), measure)), under = 16 * notes.length;
   notes.forEach((note, i) => pen.text(note, x + 16, y + 52 + 16 * i, { colour: theme.ink_3 }));
   const lines = wrap(sentence(scene), w - 32, font(theme, { size: 13 }), measure), most = Math.floor((h - 48 - under) / 20);
   lines.slice(0, most).forEach((line, i) => pen.text(line, x + 16, y + 62 + under + 20 * i, { size: 13, colour: theme.ink }));
