@@ -345,7 +345,7 @@ def _print_account(run: Any) -> None:
         print(f"NOT everything of {run.path} is on the disk: what is says the last recorded step was "
               f"{account['last_step']}. Make room, then go on from there.", file=sys.stderr)
         raise typer.Exit(1)
-    if account["status"] != "finished":
+    if account["status"] != "finished" and not account["cause"]:  # what stopped it would come out again
         print(f"Go on:  {_program()} train --resume out={run.path}")
 
 

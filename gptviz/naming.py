@@ -228,14 +228,15 @@ def _reached(
     return found
 
 
-def check_index(index: Any, what: str) -> None:
-    """Raise unless a layer, head or position is a whole number.
+def check_index(index: Any, what: str) -> int:
+    """A layer, head or position as an int, which may still be one that a model does not have.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is no whole number.
     """
     if isinstance(index, bool) or not hasattr(index, "__index__") or getattr(index, "ndim", 0):  # arrays have it, too
         raise TypeError(f"A {what} must be a whole number, not {index!r}.")
+    return index.__index__()
 
 
 def index_within(index: int, size: int, what: str) -> int:
@@ -244,8 +245,7 @@ def index_within(index: int, size: int, what: str) -> int:
     Raises:
         UnknownNameError: there is no such layer, head or position.
     """
-    check_index(index, what)
-    index = index.__index__()
+    index = check_index(index, what)
     if not -size <= index < size:
         raise UnknownNameError(
             f"There is no {what} {index}: it must be 0 to {size - 1} (or -1 for the last)."

@@ -161,6 +161,14 @@ def test_train_and_go_on(tmp_path):
     assert open_run(out).steps[-1] == 9
 
 
+def test_a_run_that_stopped_at_nan_is_not_offered_to_go_on(tmp_path):
+    done = run("train", "task=sort", f"out={tmp_path / 'run'}", "learning_rate=1e30", "min_lr=0", "warmup_iters=0",
+               "max_iters=30", "on_nan=stop", "n_layer=1", "n_head=1", "n_embd=8", "threads=1", "eval_iters=1")
+    assert done.exit_code == 0, done.output
+    assert ": stopped at step " in done.output
+    assert "resume" not in done.output
+
+
 def test_settings_have_the_types_of_their_fields():
     assert parse_settings(["bias=true", "learning_rate=1e-3", "threads=auto", "record_steps=0|5", "--max_iters=7"]) == {
         "bias": True,

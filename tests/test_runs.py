@@ -33,7 +33,7 @@ from gptviz.runs.files import file_name, safetensors_bytes
 from gptviz.runs.history import JOURNAL, METRICS, History, Scalars
 from gptviz.runs.journal import LineReader, LineWriter, decode, encode, lossless, restored
 from gptviz.tokenizers import CharTokenizer
-from gptviz.training import Recorder
+from gptviz.training import Recorder, TrainConfig, train
 
 TOKENIZER = CharTokenizer("abcde")
 INFO = {"schema_version": 1, "model": {"n_layer": 1}, "tokenizer": None, "probes": []}
@@ -165,6 +165,46 @@ def test_the_next_writer_says_that_it_cut_a_torn_line(run):
     assert "was torn" in writer.notice
     assert "10 bytes were cut off" in writer.notice
     assert open_run(run.path).verify() == []
+
+
+def test_a_journal_that_was_cut_is_told_by_the_files_beyond_it(tmp_path):
+    """Cut behind each line of a run that train() made; what each cut loses is counted from the lines themselves."""
+    folder = tmp_path / "run"
+    train(TrainConfig(task="sort", n_layer=1, n_head=1, n_embd=8, max_iters=8, threads=1, eval_iters=1, out=folder,
+                      record_steps=[0, 2, 4, 8]), progress=False)
+    journal = folder / JOURNAL
+    lines = journal.read_bytes().splitlines(keepends=True)
+    files = [record if "file" in (record := decode(line.rstrip(b"\n"))) else None for line in lines]
+    told = []
+    for kept in range(len(lines) + 1):
+        listed = {record["file"] for record in files[:kept] if record}
+        lost = sorted({record["step"] for record in files[kept:] if record and record["file"] not in listed
+                       and (folder / record["file"]).exists()})
+        journal.write_bytes(b"".join(lines[:kept]))
+        told.append(len(lost) > 1)
+        if not told[-1]:
+            run = open_run(folder)
+            assert (run.cut, run.verify()) == ("", [])
+            assert run.status == ("finished" if kept == len(lines) else "killed")
+            continue
+        said = rf"has lost lines, or .*: files of the {len(lost)} steps {lost[0]} to {lost[-1]} lie beside it"
+        with pytest.warns(RuntimeWarning, match=said):
+            run = open_run(folder)
+        assert [problem.path for problem in run.verify()] == [journal]
+        assert re.search(said, run.outcome)
+        with pytest.raises(NotARun, match=said):
+            RunWriter(folder, max_iters=8)
+        assert journal.read_bytes() == b"".join(lines[:kept])
+        assert all((folder / record["file"]).exists() for record in files if record and record["step"] in lost
+                   and record["file"] not in listed and record["kind"] == "weights")
+    assert told[0]
+    assert not told[-1]
+    assert 3 < sum(told) < len(lines)
+    with open(journal, "wb") as cut:
+        cut.write(b"".join(lines[:3]) + lines[3][:9])
+    with pytest.warns(RuntimeWarning) as warned:
+        open_run(folder)
+    assert ["Nothing that was committed is lost" in str(one.message) for one in warned] == [False, False]
 
 
 def test_a_torn_last_line_is_told_by_whoever_opens_the_run(run):

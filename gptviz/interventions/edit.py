@@ -3,7 +3,6 @@
 import base64
 import binascii
 import math
-import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
@@ -69,8 +68,7 @@ class Edit:
         for field in fields(self):
             value, name = getattr(self, field.name), field.name.removeprefix("from_")
             if name in ("layer", "head", "query") and (value is not None or field.type is int):
-                check_index(value, name)
-                object.__setattr__(self, field.name, operator.index(value))  # a numpy number could not be written as JSON
+                object.__setattr__(self, field.name, check_index(value, name))  # an int: JSON has no numpy numbers
             if name == "positions" and value is not None and not isinstance(value, tuple | slice):
                 raise TypeError(f"Positions must be whole numbers, not {value!r}.")
             if name == "positions" and isinstance(value, slice):

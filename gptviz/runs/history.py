@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from gptviz.runs.files import FILE_NAME
 from gptviz.runs.journal import LineReader, Record, decode, restored
 
 JOURNAL = "journal.jsonl"
 METRICS = "metrics"
+FILES = ("weights", "optimizer", "state", "snapshot")
 
 
 class History:
@@ -21,6 +23,7 @@ class History:
 
     Attributes:
         live: Committed files that count, by name.
+        known: Names of all files that were ever committed.
         segments: One record per start: from_step, max_iters, the first metrics file.
         events: Things that happened at a step (a loss that is not finite, a changed number of threads).
         observations: What each recorded step measured about itself, by step.
@@ -33,6 +36,7 @@ class History:
         self.lines = LineReader(folder / JOURNAL)
         self._turn = threading.Lock()  # a live board follows a run in a thread of its own
         self.live: dict[str, Record] = {}
+        self.known: set[str] = set()
         self.segments: list[Record] = []
         self.events: list[Record] = []
         self.observations: dict[int, Record] = {}
@@ -53,6 +57,17 @@ class History:
         found = {record["step"]: record for record in list(self.live.values()) if record["kind"] == kind}
         return dict(sorted(found.items()))
 
+    def unlisted(self) -> list[int]:
+        """Steps of files that lie in a folder at rest and that no line mentions, if that shows that lines are lost.
+
+        A process that is killed leaves files of one step so, the one that it was writing: one step is no sign, and
+        what was lost with a line or two at the very end cannot be told from that.
+        """
+        names = [f"{part}/{path.name}" for part in ("ckpt", "snap") for path in (self.folder / part).glob("[0-9]*")]
+        self.poll()  # after the folder was listed: a writer may have committed meanwhile
+        steps = sorted({int(name[5:15]) for name in names if FILE_NAME.fullmatch(name) and name not in self.known})
+        return steps if len(steps) > 1 else []
+
     def resume_steps(self) -> list[int]:
         """Steps at which weights, optimizer and state are all there."""
         optimizer, state = self.files("optimizer"), self.files("state")
@@ -61,6 +76,8 @@ class History:
     def _replay(self, record: Record) -> None:
         kind = record.get("kind")
         _follow(self.live, record)
+        if kind in FILES:
+            self.known.add(record["file"])
         if kind == "segment":
             self._start(record)
         elif kind == "event":
@@ -101,7 +118,7 @@ def live_files(journal: bytes) -> dict[str, Record]:
 def _follow(live: dict[str, Record], record: Record) -> None:
     """What a journal record does to the files that count."""
     kind = record.get("kind")
-    if kind in ("weights", "optimizer", "state", "snapshot"):
+    if kind in FILES:
         live[record["file"]] = record | {"step": int(record["step"])}
     elif kind == "removed":
         live.pop(record["file"], None)

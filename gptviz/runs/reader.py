@@ -90,7 +90,7 @@ class Problem:
 def open_run(name_or_path: str | Path) -> "Run":
     """Opens a run directory, or a run that comes with gptviz, for reading.
 
-    Warns if the last line of its record is torn, which a killed process leaves.
+    Warns if the last line of its record is torn, which a killed process leaves, or if lines of it are lost.
 
     Args:
         name_or_path: A run directory, or the name of a packaged run.
@@ -105,8 +105,8 @@ def open_run(name_or_path: str | Path) -> "Run":
     """
     packaged = packaged_runs()
     run = Run(packaged.get(str(name_or_path), path_of(name_or_path)))
-    if torn := run.torn:
-        warnings.warn(torn, RuntimeWarning, stacklevel=2)
+    for damage in filter(None, (run.torn, run.cut)):
+        warnings.warn(damage, RuntimeWarning, stacklevel=2)
     return run
 
 
@@ -247,7 +247,7 @@ class Run:
         if status == "gone":
             return f"Its run directory is gone: {self.path} was deleted or moved. What was read of it is still shown."
         if status == "killed":
-            return f"Its process was killed after step {max(self.steps, default=0)}."
+            return self.cut or f"Its process was killed after step {max(self.steps, default=0)}."
         cause = f": {end['cause']}" if "cause" in end else ""
         return f"{status.capitalize()}{at}{cause}."
 
@@ -266,8 +266,20 @@ class Run:
         self._history.poll()  # whoever was writing that line may have finished it, and the run, meanwhile
         if not lines.torn:
             return ""
+        whole = "" if self.cut else " Nothing that was committed is lost, and the run can be read and resumed."
         return (f"The last line of {lines.path} is torn (the process that wrote it was killed); its {lines.torn} bytes "
-                "are passed over. Nothing that was committed is lost, and the run can be read and resumed.")
+                f"are passed over.{whole}")
+
+    @property
+    def cut(self) -> str:
+        """A sentence if files lie in the folder at rest that only lost lines of the journal can have listed; else "".
+
+        Example:
+            >>> open_run("sorter").cut
+            ''
+        """
+        unlisted = self._history.unlisted()
+        return "" if not unlisted or lock.holder(self.path) else lost_lines(self._history.lines.path, unlisted)
 
     @property
     def now(self) -> dict[str, Any]:
@@ -473,6 +485,8 @@ class Run:
         self._scalars.rows(self._history.segments)
         journal = self._history.lines
         found = [Problem(journal.path, f"has a damaged line at byte {offset}") for offset in journal.corrupt]
+        if self.cut:
+            found.append(Problem(journal.path, self.cut.removeprefix(f"{journal.path} ")))
         found += [Problem(path, f"has a damaged line at byte {offset}") for path, offset in self._scalars.corrupt]
         if not lock.holder(self.path):  # a run that has just begun has written none yet
             missing = self._scalars.missing(self._history.segments)
@@ -488,6 +502,7 @@ class Run:
         """The run in numbers: status, steps, last losses, seconds by activity, bytes on disk by kind.
 
         Returns:
+            "cause" is what made it stop by itself, or "".
             "loss" and "val_loss" are the newest that were measured: NaN if that is what came out, None if none was.
             "seconds" maps data, forward_backward, optimizer, eval, recording, paused and other to seconds of the newest
             segment; "bytes" maps weights, optimizer, state, snapshot, metrics and journal to bytes.
@@ -505,6 +520,7 @@ class Run:
             "threads": end.get("threads"),
             "seconds": end.get("seconds", {}),
             "recorder": end.get("recorder", {}),
+            "cause": end.get("cause", ""),
             "bytes": self._sizes(),
             "events": len(self.events),
         }
@@ -566,6 +582,13 @@ class Run:
         sizes["metrics"] = sum(map(_size, self._scalars.folder.glob("*.jsonl")))
         sizes["journal"] = _size(self._history.lines.path)
         return sizes
+
+
+def lost_lines(journal: Path, unlisted: list[int]) -> str:
+    """What files tell of a journal that does not list them."""
+    return (f"{journal} has lost lines, or is part of a copy that was not finished: files of the {len(unlisted)} steps "
+            f"{unlisted[0]} to {unlisted[-1]} lie beside it that it does not list, and how the run went on after its "
+            "last line is not known. Restore it from a copy.")
 
 
 def read_info(path: Path) -> dict[str, Any]:

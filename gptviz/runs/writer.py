@@ -23,7 +23,7 @@ from gptviz.runs.faults import NotARun, RunLocked
 from gptviz.runs.files import FILE_NAME, Arrays, file_name, serialise
 from gptviz.runs.history import JOURNAL, METRICS, History
 from gptviz.runs.journal import LineWriter, Record, encode, lossless
-from gptviz.runs.reader import STOP, read_info
+from gptviz.runs.reader import STOP, lost_lines, read_info
 from gptviz.runs.replica import Replica
 from gptviz.spelling import spelling
 from gptviz.whole_files import TEMPORARY, write_whole
@@ -269,6 +269,9 @@ class RunWriter:
     # --- opening ----------------------------------------------------------------------------------------------
 
     def _begin_segment(self, from_step: int) -> None:
+        if unlisted := History(self.folder).unlisted():  # what a process leaves that is killed is deleted; this is not
+            raise NotARun(f"A run goes on when its journal is whole; {lost_lines(self.folder / JOURNAL, unlisted)} Or "
+                          "move these files away to go on without them.")
         self._journal = LineWriter(self.folder / JOURNAL)
         if self._journal.cut:
             self.notice = (f"The last line of {self.folder / JOURNAL} was torn (the process that wrote it was killed); "
