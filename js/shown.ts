@@ -129,6 +129,13 @@ export function shown_of({ options_of, views }: Pick<Scene, "options_of" | "view
   return sink === false ? "no_sink" : "this";
 }
 
+/** What the axes of the large head say: the tokens of the pass that is shown; of a difference a/b where two texts differ. */
+export function named_tokens(scene: Pick<Scene, "options_of" | "views" | "tokens">): string[] {
+  const other = heads_view(scene.views)?.labels.other_token, shown = shown_of(scene);
+  if (!other || shown === "this" || shown === "no_sink") return scene.tokens;
+  return shown === "other" ? other : scene.tokens.map((token, i) => (token === other[i] ? token : `${token}/${other[i]}`));
+}
+
 /** The pattern that the heads show. */
 export function shown_pattern(scene: Pick<Scene, "options_of" | "views" | "pattern">): Pattern {
   const shown = shown_of(scene), view = heads_view(scene.views);

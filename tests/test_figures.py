@@ -174,6 +174,16 @@ def test_the_difference_of_two_patterns_is_drawn_where_a_board_opens_on_it():
     assert words_on(whole.subfigs[0])[1] == f"marked: head L0H1 · {compared}"
 
 
+def test_the_axes_of_a_difference_name_both_texts_where_they_differ():
+    patterns = causal_pattern(1, 1, 3)
+    view = attention_view(patterns, list("abc"), other=patterns, other_tokens=list("axc"))
+    shown = dataclasses.replace(view, content={"options": {"head": {"compare": "difference"}}})
+    for drawn, names in ((view, ["a", "b", "c"]), (shown, ["a", "b/x", "c"])):
+        assert [label.get_text() for label in figure(drawn).axes[1].get_xticklabels()] == names
+    with pytest.raises(ValueError, match="compared token by token, so both need as many; they have 3 and 2"):
+        attention_view(patterns, list("abc"), other=patterns, other_tokens=list("ab"))
+
+
 def words_on_titles(drawn):
     return [axes.get_title(loc="left") for axes in drawn.axes]
 

@@ -167,7 +167,8 @@ def heads_part(trace: Any, other: Any = None, compared: tuple[str, str] = ("orig
     """All heads, with the identities that the trace satisfies; beside them those of another trace as long."""
     patterns, others = ([as_numpy(one["pattern", layer]) for layer in one.layers] if one is not None else None
                         for one in (trace, other))
-    heads = attention_view(patterns or [], trace.tokens, other=others, compared=compared)
+    heads = attention_view(patterns or [], trace.tokens, other=others, compared=compared,
+                           other_tokens=other.tokens if other is not None else None)
     checks = tuple(Check(name, check.error, check.bound) for name, check in trace.check().items())
     return dataclasses.replace(heads, checks=checks or heads.checks)
 

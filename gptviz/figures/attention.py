@@ -13,6 +13,7 @@ from gptviz.figures.palette import Palette, ink_on, say
 from gptviz.figures.sheet import Look, Sheet
 from gptviz.views import View
 from gptviz.views.attention import (
+    both_tokens,
     change_tiles,
     farthest_of,
     head_change,
@@ -67,7 +68,8 @@ def weights_of(view: View) -> Weights:
 
 def draw_attention(sheet: Sheet, view: View, palette: Palette, look: Look) -> FigureBase:
     """All heads as thumbnails, one of them large with its tokens; a query and key are marked where they are given."""
-    weights, tokens = weights_of(view), view.labels["token"]
+    weights = weights_of(view)
+    tokens = both_tokens(view) if weights.changes else view.labels["token"]
     tiles, n_tokens = (change_tiles if weights.changes else head_tiles)(view, THUMBNAIL_CELLS), len(tokens)
     n_layer, n_head = tiles.shape[:2]
     chosen = look.layer or 0, look.head or 0

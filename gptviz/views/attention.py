@@ -32,7 +32,7 @@ HALF_STEP = 0.5 / 255  # a stored byte is off by at most this in sqrt(p)
 def attention_view(
     pattern: Shaped[np.ndarray, "layer head *cells"] | Sequence[np.ndarray], tokens: Sequence[str], *,
     title: str = "Heads", other: np.ndarray | Sequence[np.ndarray] | None = None,
-    compared: tuple[str, str] = ("this", "the other"),
+    compared: tuple[str, str] = ("this", "the other"), other_tokens: Sequence[str] | None = None,
 ) -> View:
     """The attention pattern of all heads, with the real tokens on both axes.
 
@@ -51,6 +51,7 @@ def attention_view(
         other: A second pattern of as many tokens, one [head, query, key] per layer: the board shows either, or the
             difference, other minus pattern.
         compared: What the two are: ("original", "edited").
+        other_tokens: The tokens of the second pattern, where its text is another: the axes then name both.
 
     Raises:
         ValueError: If the pattern does not fit the tokens, or attends to later keys, which would not travel; or if
@@ -70,7 +71,8 @@ def attention_view(
         _check_other(layers, others, n, packed)
     sums = None if packed else _row_sums(layers)
     shared: dict[str, Any] = dict(
-        labels={"token": tuple(tokens)} | ({"compared": compared} if others else {}),
+        labels={"token": tuple(tokens)} | ({"compared": compared} if others else {})
+        | _other_label(tokens, other_tokens),
         checks=(_check_packed(layers, n) if sums is None else _check_rows(sums),))
     most = {"change": _most_changed(layers, others)} if others else {}
     if cells * (2 if others else 1) > WHOLE:
@@ -80,6 +82,29 @@ def attention_view(
         arrays |= _whole("other_", others, _row_sums(others), cells * 4 <= EXACT)
     return View("attention", title, "hover looks, click locks", arrays, _axes(arrays, AXES),
                 units={"pattern": "probability"}, range={"pattern": (0.0, 1.0)} | most, **shared)
+
+
+def _other_label(tokens: Sequence[str], others: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """The tokens of a second text, where they differ."""
+    if others is None or list(others) == list(tokens):
+        return {}
+    if len(others) != len(tokens):
+        raise ValueError(f"Two texts are compared token by token, so both need as many; they have {len(tokens)} and "
+                         f"{len(others)}. Pass texts of one length.")
+    return {"other_token": tuple(others)}
+
+
+def both_tokens(view: View) -> tuple[str, ...]:
+    """What the axes of a difference say: the token, or a/b where two texts differ.
+
+    Example:
+        >>> view = attention_view(np.eye(2)[None, None], ["a", "b"], other=np.eye(2)[None, None], other_tokens="ac")
+        >>> both_tokens(view)
+        ('a', 'b/c')
+    """
+    tokens = view.labels["token"]
+    pairs = zip(tokens, view.labels.get("other_token", tokens), strict=True)
+    return tuple(one if one == other else f"{one}/{other}" for one, other in pairs)
 
 
 def _axes(arrays: dict[str, np.ndarray], axes: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

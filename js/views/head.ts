@@ -4,7 +4,7 @@ import { font, Pen } from "../paint.ts";
 import type { Control, Hit, Panel, Patch, Sized } from "../panel.ts";
 import type { Pattern } from "../pattern.ts";
 import type { Scene } from "../scene.ts";
-import { has_other, minus_words, names_of, shown_of, shown_pattern } from "../shown.ts";
+import { has_other, minus_words, named_tokens, names_of, shown_of, shown_pattern } from "../shown.ts";
 import { ellipsis, fixed, head_name, precise, quoted, relation, short, signed, signed_fixed, whole, wrap } from "../text.ts";
 import { mute } from "./edits.ts";
 import { found } from "./ruler.ts";
@@ -32,7 +32,7 @@ const least_pitch = 14; // px between leaning names, whose lines are then 11.6 p
 const index_width = (n_tokens: number) => 10 + 7.5 * String(n_tokens - 1).length;
 
 function layout(scene: Scene, width: number): Square {
-  const { place, tokens, corner, measure, theme } = scene, n = Math.min(place.window, tokens.length), n_tokens = tokens.length;
+  const { place, corner, measure, theme } = scene, tokens = named_tokens(scene), n = Math.min(place.window, tokens.length), n_tokens = tokens.length;
   const shown = [...tokens.slice(corner.query, corner.query + n), ...tokens.slice(corner.key, corner.key + n)];
   // The room for labels is that of the widest token of the whole text, so that a moved window keeps its cells.
   const widest = Math.max(...(n_tokens > 600 ? shown : tokens).map((token) => measure(token.slice(0, 24), font(theme, mono))), 8);
@@ -234,9 +234,9 @@ function mark_cell(pen: Pen, x: number, y: number, cell: number, scene: Scene): 
 }
 
 function draw_names(pen: Pen, square: Square, scene: Scene): void {
-  const { theme, tokens, look, measure } = scene, { x, y, cell, n } = square, right = index_width(square.n_tokens);
+  const { theme, look, measure } = scene, tokens = named_tokens(scene), { x, y, cell, n } = square, right = index_width(square.n_tokens);
   const named = (at: number, lit: number, every: number) => at === lit || (at % every === 0 && Math.abs(at - lit) >= every);
-  const searched = new Set(found({ tokens, options: scene.options_of("ruler") }));
+  const searched = new Set(found({ tokens: scene.tokens, options: scene.options_of("ruler") }));
   const every_query = Math.ceil(13 / cell), every_key = Math.ceil((square.tall ? least_pitch : 13) / cell);
   pen.text(key_axis, x, y - square.tall - (square.tall ? 6 : 26), { weight: 500, colour: theme.ink });
   pen.text(query_axis, x - 8, y - 9, { align: "right", weight: 500, colour: theme.ink });
@@ -252,17 +252,17 @@ function draw_names(pen: Pen, square: Square, scene: Scene): void {
   for (let j = 0; j < n; j++) {
     const middle = x + (j + 0.5) * cell;
     if (searched.has(square.key + j)) pen.fill(x + j * cell, y - 3.5, cell - 1, 2.5, theme.ink);
-    if (named(square.key + j, look.key, every_key)) draw_key_name(pen, square, scene, square.key + j, middle, searched.has(square.key + j));
+    if (named(square.key + j, look.key, every_key)) draw_key_name(pen, square, scene, tokens[square.key + j]!, middle, square.key + j === look.key || searched.has(square.key + j));
     else pen.line(middle - 0.5, y - 7, middle - 0.5, y - 3, theme.rule_2); // no room for the name: a tick keeps its place
   }
 }
 
-function draw_key_name(pen: Pen, square: Square, scene: Scene, key: number, x: number, searched: boolean): void {
-  const { theme, tokens, look, measure } = scene, lit = key === look.key || searched, { ctx } = pen;
+function draw_key_name(pen: Pen, square: Square, { theme, measure }: Scene, name: string, x: number, lit: boolean): void {
+  const { ctx } = pen;
   const ink = { mono: true, colour: lit ? theme.ink : theme.ink_2, weight: lit ? 700 : 400 } as const;
-  if (!square.tall) return pen.text(tokens[key]!, x, square.y - 8, { ...ink, align: "center" });
+  if (!square.tall) return pen.text(name, x, square.y - 8, { ...ink, align: "center" });
   ctx.save(); ctx.translate(x + 1, square.y - 7); ctx.rotate((-56 * Math.PI) / 180);
-  pen.text(ellipsis(tokens[key]!, (square.tall - 14) / 0.83 + 1, font(theme, ink), measure), 0, 3, ink);
+  pen.text(ellipsis(name, (square.tall - 14) / 0.83 + 1, font(theme, ink), measure), 0, 3, ink);
   ctx.restore();
 }
 
@@ -273,7 +273,7 @@ function share(p: number): string {
 }
 
 export function sentence(scene: Scene): string {
-  const { look, tokens } = scene, pattern = shown_pattern(scene), shown = shown_of(scene), from = quoted(tokens[look.query] ?? ""), to = quoted(tokens[look.key] ?? "");
+  const { look } = scene, tokens = named_tokens(scene), pattern = shown_pattern(scene), shown = shown_of(scene), from = quoted(tokens[look.query] ?? ""), to = quoted(tokens[look.key] ?? "");
   if (look.key > look.query) return `${to} comes after ${from}: a query reads only itself and what stands before it.`;
   if (!pattern.has(look.layer, look.head, look.query)) return `The weights of ${head_name(look.layer, look.head)}: ${scene.detail_words}.`;
   if (pattern.removed(look.layer, look.head, look.query, look.key)) return `The first token is taken out, or holds nearly all of the attention at ${from}.`;

@@ -53,6 +53,7 @@ def test_a_comparison_names_both_and_whose_numbers_each_panel_shows(words_of):
     board.settle()
     assert f"difference: {minus}" in board.title("head")
     most = float((two["pattern"] - one["pattern"]).abs().max())
+    assert words("head").count("C/A") == 2, "the axes name both texts where they differ"
     assert f"±{most:.2f}" in board.title("heads")
     assert f"+{most:.2f}" in words("head")  # the end of the colour scale
     for panel in ("text", "reads", "lines", "lens", "writes"):
@@ -60,6 +61,8 @@ def test_a_comparison_names_both_and_whose_numbers_each_panel_shows(words_of):
     board.page.locator(".gv-panel-head [data-name=compare]").select_option("other")
     board.settle()
     assert "pattern of ‘ABABBCAB’" in board.title("head")
+    named = words("head")
+    assert (named.count("A"), named.count("C/A")) == (6, 0), "three tokens on either axis"
 
 
 def test_the_page_of_the_readme_opens_on_what_the_ablation_changed(open_page, reader, tmp_path):
