@@ -84,7 +84,7 @@ export function put(el: HTMLElement, words: string): void {
 
 /** Why nothing can be asked for: of a page, which never has a kernel, and of a board in a notebook whose kernel is gone. */
 export const without_kernel = (page: boolean): string =>
-  page ? "a saved page: look, click, compare; new texts and edits need a notebook" : "no kernel answers: look, click, compare; new texts and edits need one";
+  page ? "saved page: new texts and edits need a notebook" : "no kernel answers: new texts and edits need one";
 
 export function header(board: RawBoard): { el: HTMLElement; saved: HTMLElement; compared: HTMLElement; steps: HTMLElement; readout: HTMLElement } {
   const el = make("header", "gv-header"), mark = make("span", "gv-mark", "gpt"), steps = make("div", "gv-steps"), readout = make("span", "gv-readout");

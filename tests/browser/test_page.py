@@ -131,7 +131,7 @@ def test_help_opens_and_closes(board):
 
 def test_controls_that_need_a_kernel_are_hidden(board):
     assert board.page.locator(".gv-form").is_hidden()
-    said = "a saved page: look, click, compare; new texts and edits need a notebook"
+    said = "saved page: new texts and edits need a notebook"
     assert board.page.get_by_text(said).is_visible()
 
 
