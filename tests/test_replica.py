@@ -157,6 +157,27 @@ def test_a_copy_is_a_whole_run_at_every_moment(tmp_path, often, memory, monkeypa
     assert damaged(memory, "/copy") == []
 
 
+def test_a_copy_that_was_cut_off_before_its_journal_goes_on(tmp_path, often, memory, monkeypatch):
+    """As a machine leaves it that dies between the files of several steps and the lines that list them."""
+    run, put = train(small(tmp_path / "run", mirror="memory://copy"), progress=False), MemoryFileSystem.pipe_file
+
+    def no_journal(self, path, value, **options):
+        if path.endswith(JOURNAL):
+            raise ConnectionError("gone")
+        put(self, path, value, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", no_journal)
+    with pytest.warns(RuntimeWarning, match="The mirror is behind"):
+        run.resume(80, progress=False, mirror="memory://copy")
+    memory.get("/copy", str(tmp_path / "fetched"), recursive=True)
+    with pytest.warns(RuntimeWarning, match="belongs to a copy that was not finished"):
+        fetched = open_run(tmp_path / "fetched")
+    with pytest.warns(RuntimeWarning, match="the run goes on from what is listed"):
+        fetched.resume(80, progress=False)
+    assert (fetched.cut, fetched.verify(), fetched.steps) == ("", [], run.steps)
+    np.testing.assert_array_equal(fetched.metrics()["loss"], run.metrics()["loss"])
+
+
 def test_a_mirror_that_fails_is_told_and_stops_nothing(tmp_path, often, monkeypatch):
     def refuse(self, path, *args, **options):
         raise PermissionError("no key for this bucket")

@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,6 +169,17 @@ def test_the_next_writer_says_that_it_cut_a_torn_line(run):
     assert open_run(run.path).verify() == []
 
 
+def assert_goes_on_and_keeps(folder: Path, unlisted: set[str]) -> None:
+    """A writer of this run sets exactly these files aside, as they are, says so, and leaves a whole run."""
+    before = {name: (folder / name).read_bytes() for name in unlisted}
+    writer = RunWriter(folder, max_iters=8)
+    assert re.search(r"does not list the files of the \d+ steps .* were moved to", writer.notice)
+    writer.close()
+    aside = folder / "unlisted" / f"{History(folder).segments[-1]['metrics_file']:06d}"
+    assert {str(path.relative_to(aside)): path.read_bytes() for path in aside.rglob("*.*")} == before
+    assert (open_run(folder).cut, open_run(folder).verify()) == ("", [])
+
+
 def test_a_journal_that_was_cut_is_told_by_the_files_beyond_it(tmp_path):
     """Cut behind each line of a run that train() made; what each cut loses is counted from the lines themselves."""
     folder = tmp_path / "run"
@@ -192,11 +205,9 @@ def test_a_journal_that_was_cut_is_told_by_the_files_beyond_it(tmp_path):
             run = open_run(folder)
         assert [problem.path for problem in run.verify()] == [journal]
         assert re.search(said, run.outcome)
-        with pytest.raises(NotARun, match=said):
-            RunWriter(folder, max_iters=8)
-        assert journal.read_bytes() == b"".join(lines[:kept])
-        assert all((folder / record["file"]).exists() for record in files if record and record["step"] in lost
-                   and record["file"] not in listed and record["kind"] == "weights")
+        unlisted = {record["file"] for record in files[kept:] if record and record["file"] not in listed
+                    and (folder / record["file"]).exists()}
+        assert_goes_on_and_keeps(shutil.copytree(folder, tmp_path / f"cut{kept}"), unlisted)
     assert told[0]
     assert not told[-1]
     assert 3 < sum(told) < len(lines)
@@ -205,6 +216,24 @@ def test_a_journal_that_was_cut_is_told_by_the_files_beyond_it(tmp_path):
     with pytest.warns(RuntimeWarning) as warned:
         open_run(folder)
     assert ["Nothing that was committed is lost" in str(one.message) for one in warned] == [False, False]
+
+
+def test_a_file_that_the_journal_does_not_take_is_taken_back(tmp_path, monkeypatch):
+    """So that an item that is given up leaves no file that no line lists."""
+    from gptviz.runs import writer as module
+
+    monkeypatch.setattr(module, "GIVE_UP_SECONDS", 0.0)
+    writer = RunWriter.create(tmp_path / "run", INFO, max_iters=10)
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer._journal, "append_bytes", refuse)
+    writer.commit(1, {"weights": {"a": np.zeros(3, np.float32)}})
+    writer.commit(2, {"weights": {"a": np.zeros(3, np.float32)}}, final=True)
+    assert not writer.close()
+    assert list((tmp_path / "run" / "ckpt").iterdir()) == []
+    assert open_run(tmp_path / "run").cut == ""
 
 
 def test_a_torn_last_line_is_told_by_whoever_opens_the_run(run):

@@ -39,6 +39,16 @@ def file_name(kind: str, step: int) -> str:
     return f"{folder}/{step:010d}{ending}"
 
 
+def step_of(name: str) -> int:
+    """The inverse of `file_name`, for a name of the form FILE_NAME.
+
+    Example:
+        >>> step_of("ckpt/0000000120.opt.safetensors")
+        120
+    """
+    return int(name[5:15])
+
+
 def serialise(content: Arrays | Record) -> bytes | bytearray:
     """Arrays as safetensors, anything else as JSON."""
     if all(isinstance(value, np.ndarray) for value in content.values()):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gptviz.runs.files import FILE_NAME
+from gptviz.runs.files import FILE_NAME, step_of
 from gptviz.runs.journal import LineReader, Record, decode, restored
 
 JOURNAL = "journal.jsonl"
@@ -57,16 +57,16 @@ class History:
         found = {record["step"]: record for record in list(self.live.values()) if record["kind"] == kind}
         return dict(sorted(found.items()))
 
-    def unlisted(self) -> list[int]:
-        """Steps of files that lie in a folder at rest and that no line mentions, if that shows that lines are lost.
+    def unlisted(self) -> list[str]:
+        """Names of files that lie in a folder at rest and that no line mentions, if they show that lines are lost.
 
         A process that is killed leaves files of one step so, the one that it was writing: one step is no sign, and
         what was lost with a line or two at the very end cannot be told from that.
         """
         names = [f"{part}/{path.name}" for part in ("ckpt", "snap") for path in (self.folder / part).glob("[0-9]*")]
         self.poll()  # after the folder was listed: a writer may have committed meanwhile
-        steps = sorted({int(name[5:15]) for name in names if FILE_NAME.fullmatch(name) and name not in self.known})
-        return steps if len(steps) > 1 else []
+        found = sorted(name for name in names if FILE_NAME.fullmatch(name) and name not in self.known)
+        return found if len(set(map(step_of, found))) > 1 else []
 
     def resume_steps(self) -> list[int]:
         """Steps at which weights, optimizer and state are all there."""

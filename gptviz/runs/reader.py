@@ -23,13 +23,14 @@ from gptviz.packaged import packaged_runs
 from gptviz.packing import restore_pattern
 from gptviz.runs import lock
 from gptviz.runs.faults import CorruptSnapshot, NotARun
-from gptviz.runs.files import Arrays, read_arrays, read_committed, read_state
+from gptviz.runs.files import Arrays, read_arrays, read_committed, read_state, step_of
 from gptviz.runs.history import History, Scalars, spread_over_steps
 from gptviz.runs.journal import Record
 from gptviz.spelling import spelling
 
 SCHEMA_VERSION = 1
 STOP = "STOP"
+UNLISTED = "unlisted"  # holds files whose lines were lost, since the run was resumed without them
 _LARGEST_HEADER = 1 << 26  # run.json holds a vocabulary at most
 
 
@@ -584,11 +585,13 @@ class Run:
         return sizes
 
 
-def lost_lines(journal: Path, unlisted: list[int]) -> str:
+def lost_lines(journal: Path, unlisted: list[str]) -> str:
     """What files tell of a journal that does not list them."""
-    return (f"{journal} has lost lines, or is part of a copy that was not finished: files of the {len(unlisted)} steps "
-            f"{unlisted[0]} to {unlisted[-1]} lie beside it that it does not list, and how the run went on after its "
-            "last line is not known. Restore it from a copy.")
+    steps = sorted(set(map(step_of, unlisted)))
+    return (f"{journal} has lost lines, or belongs to a copy that was not finished or was made while the run trained: "
+            f"files of the {len(steps)} steps {steps[0]} to {steps[-1]} lie beside it that it does not list, and how "
+            f"the run went on after its last line is not known. Restore it from a copy; or resume the run from what is "
+            f"listed, which keeps these files in {journal.parent / UNLISTED}.")
 
 
 def read_info(path: Path) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from typing import Any, Literal
 from gptviz.runs import lock
 from gptviz.runs.cadence import kept_resume_points
 from gptviz.runs.faults import NotARun, RunLocked
-from gptviz.runs.files import FILE_NAME, Arrays, file_name, serialise
+from gptviz.runs.files import FILE_NAME, Arrays, file_name, serialise, step_of
 from gptviz.runs.history import JOURNAL, METRICS, History
 from gptviz.runs.journal import LineWriter, Record, encode, lossless
-from gptviz.runs.reader import STOP, lost_lines, read_info
+from gptviz.runs.reader import STOP, UNLISTED, read_info
 from gptviz.runs.replica import Replica
 from gptviz.spelling import spelling
 from gptviz.whole_files import TEMPORARY, write_whole
@@ -269,16 +269,11 @@ class RunWriter:
     # --- opening ----------------------------------------------------------------------------------------------
 
     def _begin_segment(self, from_step: int) -> None:
-        if unlisted := History(self.folder).unlisted():  # what a process leaves that is killed is deleted; this is not
-            raise NotARun(f"A run goes on when its journal is whole; {lost_lines(self.folder / JOURNAL, unlisted)} Or "
-                          "move these files away to go on without them.")
         self._journal = LineWriter(self.folder / JOURNAL)
-        if self._journal.cut:
-            self.notice = (f"The last line of {self.folder / JOURNAL} was torn (the process that wrote it was killed); "
-                           f"{self._journal.cut} bytes were cut off. Nothing that was committed is lost.")
         files = sorted((self.folder / METRICS).glob("[0-9]*.jsonl"))
         self._metrics_number = int(files[-1].stem) + 1 if files else 0
         self._metrics = self._metrics_file()
+        self.notice = self._set_unlisted_aside() or self._what_was_cut()
         history = History(self.folder)
         number = len(history.segments)
         self._journal.append([{
@@ -289,6 +284,27 @@ class RunWriter:
         self._live = {(record["kind"], record["step"]) for record in history.live.values()}
         self._remove_leftovers(set(history.live))
         (self.folder / STOP).unlink(missing_ok=True)
+
+    def _set_unlisted_aside(self) -> str | None:
+        """Moves files whose lines are lost out of the way, and says so: they may be all that is left of their steps."""
+        names = History(self.folder).unlisted()
+        if not names:
+            return None
+        place = self.folder / UNLISTED / f"{self._metrics_number:06d}"
+        for name in names:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).rename(place / name)
+        steps = sorted(set(map(step_of, names)))
+        return (f"{self.folder / JOURNAL} does not list the files of the {len(steps)} steps {steps[0]} to {steps[-1]}: "
+                "it has lost lines, or belongs to a copy that was not finished or was made while the run trained. "
+                f"These files were moved to {place}, and the run goes on from what is listed.")
+
+    def _what_was_cut(self) -> str | None:
+        """That a torn last line of the journal was removed."""
+        if not self._journal.cut:
+            return None
+        return (f"The last line of {self.folder / JOURNAL} was torn (the process that wrote it was killed); "
+                f"{self._journal.cut} bytes were cut off. Nothing that was committed is lost.")
 
     def _metrics_file(self) -> LineWriter:
         return LineWriter(self.folder / METRICS / f"{self._metrics_number:06d}.jsonl")
@@ -381,7 +397,12 @@ class RunWriter:
         data, name = serialise(content), file_name(kind, step)
         write_whole(self.folder / name, data)
         committed = {"kind": kind, "step": step, "file": name, "bytes": len(data), "crc32": f"{zlib.crc32(data):08x}"}
-        self._journal.append([committed | {"time": time.time()}])
+        try:
+            self._journal.append([committed | {"time": time.time()}])
+        except OSError:
+            with contextlib.suppress(OSError):  # the item may be given up: then no line would ever list this file
+                (self.folder / name).unlink()
+            raise
         self._live.add((kind, step))
 
     def _prune(self) -> None:
