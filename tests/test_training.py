@@ -246,6 +246,26 @@ def test_a_gradient_that_is_not_finite_is_stopped_before_the_weights_move(data, 
     assert not all(np.isfinite(weight).all() for weight in kept["continue"].weights().values())
 
 
+def test_a_stop_at_nan_can_be_resumed_with_the_batch_that_gave_it(tmp_path, monkeypatch):
+    """Batch and dropout are drawn again as they were: the steps from there on are those of a run without the NaN."""
+    fields = dict(task="sort", n_layer=1, n_head=1, n_embd=8, max_iters=8, threads=1, eval_iters=1, dropout=0.2)
+    calm = train(TrainConfig(**fields, out=tmp_path / "calm"), progress=False)
+    steps, broken = [], [True]
+
+    def make(config):
+        model = GPT(config)
+        model.lm_head.weight.register_hook(lambda gradient: gradient / 0 if broken and len(steps) == 3 else gradient)
+        return model
+
+    monkeypatch.setattr("gptviz.training.start.GPT", make)
+    run = train(TrainConfig(**fields, on_nan="stop", record_steps=[0, 8], out=tmp_path / "run"), progress=False,
+                on_step=lambda step, loss: steps.append(step))
+    assert (run.status, run.steps[-1]) == ("stopped", 3)
+    broken.clear()
+    run.resume(progress=False)
+    np.testing.assert_array_equal(run.metrics()["loss"], calm.metrics()["loss"])
+
+
 def test_the_last_line_says_that_the_loss_was_nan(data, tmp_path, poison, capsys):
     train(small(data, out=tmp_path / "run", max_iters=20, on_nan="stop"), on_step=poison(3, "transformer.ln_f.weight"))
     last = capsys.readouterr().err.splitlines()[-1]

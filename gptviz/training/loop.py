@@ -252,6 +252,7 @@ class Trainer:
 
     def _train_step(self, scalars: dict[str, float]) -> bool:
         """One update; False if `on_nan` withheld it, so that the weights stay those of this step."""
+        drawn_from = self._random_states() if self.config.on_nan == "stop" else None
         with self.clock("data"):
             x, y, weight = self.training_batch()
         start = time.perf_counter()
@@ -275,6 +276,8 @@ class Trainer:
                 scalars["grad_norm"] = clip_gradients(self.model, self.config.grad_clip)
             if moved := not self._stops_at(loss, scalars.get("grad_norm", 0.0)):
                 self.optimizer.step()
+            elif drawn_from:  # or a resume would go on with the next batch, and the NaN would not come out again
+                self._restore_random_states(drawn_from)
         with self.clock("recording"):
             self.latest = {"loss": loss, "lr": rate, **scalars}
             self.recorder.log(self.step, **self.latest)
@@ -362,6 +365,18 @@ class Trainer:
         if self.rate is not None:
             state["rate"] = self.rate
         return {"optimizer": arrays, "state": state}
+
+    def _random_states(self) -> tuple[dict[str, Any], Tensor, Tensor | None]:
+        """What batches and dropout are drawn from: on the CPU, and on the GPU if there is one."""
+        cuda = torch.cuda.get_rng_state() if self.accelerator.device.type == "cuda" else None
+        return self.rng.bit_generator.state, self.random.generator.get_state(), cuda
+
+    def _restore_random_states(self, states: tuple[dict[str, Any], Tensor, Tensor | None]) -> None:
+        batches, dropout, cuda = states
+        self.rng.bit_generator.state = batches
+        self.random.generator.set_state(dropout)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda)
 
     def _account(self) -> dict[str, Any]:
         """Where the time of this segment went."""
