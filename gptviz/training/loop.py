@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ IMPATIENT_SECONDS = 5.0  # a second Ctrl-C this long after the first no longer w
 STOP_FILE_SECONDS = 1.0
 BY_HAND_SECONDS = 10.0  # how long a recording of steps by hand waits for a slow disk rather than being dropped
 
+RandomStates = tuple[Mapping[str, Any], Tensor, Tensor | None]  # of batches, of dropout on the CPU and on the GPU
 Requests = queue.SimpleQueue[Callable[["Trainer"], None]]
 
 
@@ -366,12 +367,12 @@ class Trainer:
             state["rate"] = self.rate
         return {"optimizer": arrays, "state": state}
 
-    def _random_states(self) -> tuple[dict[str, Any], Tensor, Tensor | None]:
-        """What batches and dropout are drawn from: on the CPU, and on the GPU if there is one."""
+    def _random_states(self) -> RandomStates:
+        """What the next batch and its dropout are drawn from."""
         cuda = torch.cuda.get_rng_state() if self.accelerator.device.type == "cuda" else None
         return self.rng.bit_generator.state, self.random.generator.get_state(), cuda
 
-    def _restore_random_states(self, states: tuple[dict[str, Any], Tensor, Tensor | None]) -> None:
+    def _restore_random_states(self, states: RandomStates) -> None:
         batches, dropout, cuda = states
         self.rng.bit_generator.state = batches
         self.random.generator.set_state(dropout)
