@@ -16,6 +16,7 @@ from gptviz.checkpoints import (
     Checkpoint,
     build_model,
     fit_weights,
+    huggingface,
     load_weights,
     read_checkpoint,
     read_meta,
@@ -561,6 +562,16 @@ def test_what_is_written_as_a_path_is_looked_for_as_one(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=meant) as refusal:
             read_checkpoint(name)
         assert name.startswith("best.pt") or "Hugging Face" not in str(refusal.value)
+
+
+def test_a_hub_model_may_be_called_as_a_packaged_run(monkeypatch, tmp_path):
+    """A name with an owner is asked for, however near it is."""
+    asked = []
+    monkeypatch.setattr(huggingface, "_download", lambda name, nowhere: asked.append(name) or tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("me/sorter", "me/sort"):
+        assert huggingface.find_huggingface(name) == tmp_path
+    assert asked == ["me/sorter", "me/sort"]
 
 
 @pytest.mark.parametrize(("kind", "said"), [

@@ -137,7 +137,7 @@ def find_huggingface(name: str) -> Path:
         folder = _cached(full)
         if folder is not None:
             return folder
-    if near_packaged(name):
+    if "/" not in name and near_packaged(name):  # "owner/sorter" is the owner's
         raise ValueError(f"{nowhere}. {suggestion(Path(name))}")
     return _download(name, nowhere)
 
