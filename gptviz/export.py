@@ -103,7 +103,8 @@ def save(shown: Any, path: str | os.PathLike, *, view: str | None = None, **opti
         return figures.save(kinds[view], path, **(look | options))
     drawn, left_out = figures.figure_of_all(views, heading=heading, **(look | options))
     target = figures.save(drawn, path)
-    held = [one.title for one in views if not any(one in those for those in left_out.values())]
+    absent = {id(one) for those in left_out.values() for one in those}
+    held = [one.title for one in views if id(one) not in absent]
     out = [f"{', '.join(one.kind for one in those)} ({reason})" for reason, those in left_out.items()]
     print(f"wrote {target}: {', '.join(held)}{'; not in it: ' if out else ''}{'; '.join(out)}")
     return target

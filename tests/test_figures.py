@@ -169,6 +169,9 @@ def test_the_difference_of_two_patterns_is_drawn_where_a_board_opens_on_it():
     root = np.sign(change) * np.sqrt(np.abs(change) / np.abs(two - one).max())
     np.testing.assert_allclose(cells.get_array().filled(0), root, atol=1e-5)
     assert cells.get_clim() == (-1, 1)
+    same = attention_view(one, list("abcdef"), other=one, compared=("clean", "ablated"))
+    same = dataclasses.replace(same, content={"options": {"head": {"compare": "difference"}}, "unchanged": True})
+    assert "L0H0 ablated − clean  no weight of any head differs" in words_on_titles(figure(same))
     whole, _ = figure_of_all([view], layer=0, head=1)
     compared = "comparing clean and ablated, all but the heads are of clean"
     assert words_on(whole.subfigs[0])[1] == f"marked: head L0H1 · {compared}"
@@ -204,5 +207,9 @@ def test_bad_input(tmp_path):
         save(view, tmp_path / "none" / "a.png")
     with pytest.raises(ValueError, match="layers 0 to 0 and heads 0 to 0; L0H5"):
         figure(attention_view(causal_pattern(1, 1, 2), ["a", "b"]), head=5)
+    for drawn in (lambda one, **at: figure(one, **at), lambda one, **at: figure_of_all([view, one], **at)):
+        for name, at in (("query", 8), ("key", 8), ("query", -1)):
+            with pytest.raises(ValueError, match=rf"{name} must be a position of the text, 0 to 7; {at} was given"):
+                drawn(some_views()[1], **{name: at})
     with pytest.raises(ValueError, match="not for a view of kind 'other'"):
         figure(View("other", "t", "", {}, {}))

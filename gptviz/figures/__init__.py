@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure, FigureBase
 
+from gptviz.arguments import span
 from gptviz.figures.attention import draw_attention
 from gptviz.figures.circuits import draw_circuits, draw_composition
 from gptviz.figures.edits import draw_edits, draw_head_scores
@@ -51,7 +52,7 @@ def figure(
         key: For a view of one query and key, which key; the first by default.
 
     Raises:
-        ValueError: there is no such theme, layer or head, or no figure of this kind of view.
+        ValueError: There is no such theme, layer, head or position, or no figure of this kind of view.
 
     Example:
         >>> import numpy as np
@@ -62,7 +63,8 @@ def figure(
     palette = _palette(theme)
     if view.kind not in _DRAW:
         raise ValueError(f"There is a figure for {sorted(_DRAW)}, not for a view of kind {view.kind!r}.")
-    drawn = own_figure(lambda sheet: _DRAW[view.kind](sheet, view, palette, Look(layer, head, query, key)))
+    look = _within([view], Look(layer, head, query, key))
+    drawn = own_figure(lambda sheet: _DRAW[view.kind](sheet, view, palette, look))
     drawn.set_facecolor(palette.paper)
     return drawn
 
@@ -86,7 +88,7 @@ def figure_of_all(
         The figure, and the views that are not in it, by the reason.
 
     Raises:
-        ValueError: No such theme, layer or head, or no view that can be drawn.
+        ValueError: No such theme, layer, head or position, or no view that can be drawn.
 
     Example:
         >>> import numpy as np
@@ -96,7 +98,7 @@ def figure_of_all(
         >>> len(drawn.subfigs), left_out  # the heading is one of them
         (3, {})
     """
-    palette, look = _palette(theme), Look(layer, head, query, key)
+    palette, look = _palette(theme), _within(views, Look(layer, head, query, key))
     left_out: dict[str, list[View]] = {}
     draws: list[Callable[[Sheet], FigureBase]] = []
     for view in views:
@@ -135,6 +137,15 @@ def _marked(views: Sequence[View], look: Look) -> str:
     names = next((view.labels["compared"] for view in views if "compared" in view.labels), None)
     compared = f"comparing {names[0]} and {names[1]}, all but the heads are of {names[0]}" if names else ""
     return " · ".join(filter(None, [marked, compared]))
+
+
+def _within(views: Sequence[View], look: Look) -> Look:
+    """The selection, whose positions each text of these views must have."""
+    n_tokens = min((len(view.labels["token"]) for view in views if "token" in view.labels), default=None)
+    for name, at in (("query", look.query), ("key", look.key)):
+        if n_tokens is not None and at is not None and not 0 <= at < n_tokens:
+            raise ValueError(f"{name} must be a position of the text, {span(0, n_tokens - 1)}; {at} was given.")
+    return look
 
 
 def _palette(theme: str) -> Palette:

@@ -92,7 +92,8 @@ def draw_attention(sheet: Sheet, view: View, palette: Palette, look: Look) -> Fi
     pattern = (head_change if weights.changes else head_pattern)(view, *chosen)
     _large_head(axes, pattern, weights, tokens, palette)
     _mark(axes, look, n_tokens, palette)
-    title = "L{}H{} ".format(*chosen) + weights.of + (pooled if n_tokens > LARGE_CELLS else "")
+    same = "  no weight of any head differs" if view.content.get("unchanged") else ""
+    title = "L{}H{} ".format(*chosen) + weights.of + (pooled if n_tokens > LARGE_CELLS else same)
     say(axes, title.strip(), palette, loc="left", pad=14)
     _attention_scale(right, axes, weights, palette)
     for half in (left, right):
