@@ -428,6 +428,8 @@ class Board(anywidget.AnyWidget):
             if self.source is None or begun == (self.step, self.text):
                 return
             self.views = self._base = self._newest(self._views_of(self.step, self.text))
+            if max(self.query or 0, self.key or 0) >= _count(self.views, "query"):
+                self.query = self.key = None  # a place of a longer text that was shown before
             self._drop_waiting_frame()  # it leaves out what the payload before has
             self._payload = board_payload(self.views, selection=self.selection, text=self.text, **self._header)
 

@@ -156,3 +156,12 @@ def test_save_as_a_page_says_its_size_and_what_it_left_out(tmp_path, capsys):
     payload = board.payload(budget=1_300_000)
     assert len(payload["views"][0]["details"]) == int(found[2])
     assert 1 < int(found[2]) < 144
+
+
+def test_a_place_beyond_a_text_that_was_shortened_in_python_is_no_longer_chosen(tmp_path):
+    model, tokenizer = load("sorter")
+    board = explore(record(model, "CBABBCABBB", tokenizer), model, tokenizer)
+    board.query = 9
+    board.text = "CBA"
+    save(board, tmp_path / "board.svg", view="attention")
+    assert (board.query, board.shown()[1]["query"]) == (None, 2)
