@@ -118,6 +118,7 @@ class Board(anywidget.AnyWidget):
         self._waiting: dict | None = None
         self._greeted = False  # whether a browser has asked for anything
         self.fresh: dict[str, View] = {}  # the newest views that belong to every step
+        self.refresh: Callable[[], None] = lambda: None  # takes in what is new, before a file keeps the board
         self._header: dict[str, Any] = dict(
             name=name, title=title, facts=facts, steps=self.steps, limit=limit, editable=editable, cost=cost)
         chosen = step if step is not None else (self.steps[-1] if self.steps else None)
@@ -163,6 +164,7 @@ class Board(anywidget.AnyWidget):
     def shown(self) -> tuple[list[View], dict[str, Any], str]:
         """What a new display begins with: the views, the layer, head, query and key that are looked at, the heading."""
         with self.turn:
+            self.refresh()
             self._begin_here()
             views = self._newest(self.views)
             look = self._look(views)
@@ -176,6 +178,7 @@ class Board(anywidget.AnyWidget):
             budget: Bytes that the page should not pass: frames are thinned, then details left out; all by default.
         """
         with self.turn:  # a page is of one moment of a training
+            self.refresh()
             self._begin_here()  # views of the text and step chosen in Python, not those that the board was made with
             return self._page(budget)
 

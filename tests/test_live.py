@@ -229,6 +229,18 @@ def test_a_page_of_a_live_board_has_its_newest_curves(live):
     assert all(one["views"][5] is None for one in page["frames"])
 
 
+def test_what_is_saved_when_the_training_has_ended_shows_its_end(data, monkeypatch):
+    monkeypatch.setattr("gptviz.dashboards.live.LOOK_SECONDS", 30.0)  # a script saves before the follower looks again
+    run = train(small(data, max_iters=30), background=True)
+    board = watch(run)
+    run.wait()
+    page = board.payload()
+    controls = next(view for view in page["views"] if view["kind"] == "controls")
+    assert controls["content"]["state"] == "finished"
+    assert page["steps"][-1] == page["selection"]["step"] == 30
+    board.close()
+
+
 def test_messages_are_few_small_and_acknowledged(live, monkeypatch):
     looks, look = [], Follower.look
 

@@ -1,5 +1,6 @@
 """A run that is being trained, as a board: its state and buttons, the growing curve, and the newest recorded step."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -64,6 +65,7 @@ class _Live:
             editable=run.tokenizer is not None, actions=self._actions(),
         )  # fmt: skip
         self.board.fresh = {view.kind: view for view in fresh}
+        self.board.refresh = self._catch_up
         self.board.picture = lambda: picture(self.board) if self.board.steps else b""
 
     # --- what is shown ----------------------------------------------------------------------------------------
@@ -125,6 +127,11 @@ class _Live:
             before, self.standing = self.standing, self.follower.look()
             if self.standing != before:
                 self._send()
+
+    def _catch_up(self) -> None:
+        """Looks at once: a script that saves its board right after `run.wait()` is faster than the follower."""
+        with contextlib.suppress(OSError):  # the run was deleted: what is known of it is saved
+            self.look()
 
     def _send(self) -> None:
         fresh, steps = self._fresh(), self.standing.steps
