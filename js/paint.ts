@@ -88,7 +88,7 @@ export class Pen {
     const { ctx } = this;
     for (let i = 0; i < width; i++) { ctx.fillStyle = scale.css[Math.round((255 * i) / (width - 1))]!; ctx.fillRect(x + i, y, 1, 8); }
     this.line(x, y + 8.5, x + width, y + 8.5, this.theme.rule_2);
-    const crowded = ticks.reduce((sum, tick) => sum + this.width(tick) + 8, 0) > width; // then only the ends keep their numbers
+    const crowded = ticks_meet(ticks.map((tick) => this.width(tick)), width); // then only the ends keep their numbers
     ticks.forEach((tick, i) => {
       const at = Math.round(x + (width * i) / (ticks.length - 1));
       this.line(at + (i ? -0.5 : 0.5), y + 8, at + (i ? -0.5 : 0.5), y + 12, this.theme.rule_2);
@@ -101,6 +101,12 @@ export class Pen {
     this.fill(x, y, width, height, this.theme.sunk, 2);
     if (share > 0) this.fill(x, y, Math.max(2, width * Math.min(1, share)), height, colour, 2);
   }
+}
+
+/** Whether words of these widths come nearer than 6 px to each other below a scale: the first and last end with it, the others are centred at their tick. */
+export function ticks_meet(widths: number[], width: number): boolean {
+  const last = widths.length - 1, left = (i: number) => (width * i) / last - widths[i]! * (i === 0 ? 0 : i === last ? 1 : 0.5);
+  return widths.some((wide, i) => i < last && left(i) + wide + 6 > left(i + 1));
 }
 
 /** Clear a canvas and draw it anew, in CSS pixels whatever the screen's. */

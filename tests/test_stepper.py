@@ -444,6 +444,15 @@ def test_a_page_of_a_large_model_holds_as_many_layers_as_fit(large):
     assert kept == [["0", "1", "2"], [str(layer) for layer in range(8)]]
 
 
+@pytest.mark.parametrize("width", [128, 768], ids=["with weights", "without"])
+def test_a_page_that_has_no_room_for_a_layer_says_how_large_one_with_all_of_them_is(width):
+    model = GPT(GPTConfig(n_layer=2, n_head=4, n_embd=width, block_size=300, vocab_size=20))
+    board = step_through(record(model, [i % 20 for i in range(300)]), model)
+    asked = int(re.search(r"budget=(\d+)_000_000", board.views[0].content["left_out"][0])[1]) * 1_000_000
+    kept = [sorted(board.payload(budget=budget)["views"][0]["details"]) for budget in (2_000_000, asked)]
+    assert kept == [[], ["0", "1"]]
+
+
 def test_a_page_has_the_weights_of_the_chosen_layer_where_its_budget_has_room(large):
     board = step_through(*large)
     asked = int(re.search(r"budget=(\d+)_000_000", board.views[0].content["left_out"][1])[1]) * 1_000_000

@@ -326,9 +326,12 @@ def left_out(forward: ForwardPass, columns: np.ndarray, at_once: bool, with_weig
     """What the payload, of so many bytes, does not hold, and where it can be had."""
     config, found = forward.config, []
     if not at_once:
-        size = human_bytes(config.n_layer * _activation_bytes(forward))
-        found.append(f"The tensors of the {config.n_layer} layers ({size}) come one layer at a time; a page holds "
-                     f"those that fit into it.")
+        tensors = config.n_layer * _activation_bytes(forward)
+        beside = _weight_bytes(forward) * (config.n_layer if with_weights else 1)  # else of the chosen layer alone
+        budget = math.ceil(BASE64 * (nbytes + tensors + beside) / 1e6)
+        found.append(f"The tensors of the {config.n_layer} layers ({human_bytes(tensors)}) come one layer at a time; "
+                     f"a page holds those that fit into it, all of them from gptviz.export_html(board, path, "
+                     f"budget={budget}_000_000) upwards.")
     if not with_weights:
         weights = _weight_bytes(forward)
         detail = weights + (0 if at_once else _activation_bytes(forward))

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { at, ink_on, luminance, make_scale, parse, points, type Rgb } from "../colour.ts";
+import { ticks_meet } from "../paint.ts";
 import { Pattern } from "../pattern.ts";
 import { decode_array, decode_view, type RawBoard, type View } from "../payload.ts";
 import { ellipsis, fixed, in_table, precise, relation, short, size, whole, wrap } from "../text.ts";
@@ -167,4 +168,11 @@ test("a long text's head comes in rows, and until then only its tile is known", 
   assert.equal(pattern.weight(0, 0, 3, 2).toFixed(2), "0.64");
   assert.equal(pattern.strongest(0, 0, 3), 0);
   assert.equal(pattern.tile(0, 0, 4)[2 * 4 + 3], 102);
+});
+
+test("the numbers of a scale that would come near each other leave the ends alone", () => {
+  assert.equal(ticks_meet([36, 44, 6, 44, 36], 240), true); // −0.37 −0.093 0 +0.093 +0.37: the first two nearly touch
+  assert.equal(ticks_meet([36, 36, 6, 36, 36], 240), false);
+  assert.equal(ticks_meet([6, 18, 18, 18, 6], 120), false);
+  assert.equal(ticks_meet([80, 80], 160), true);
 });

@@ -72,10 +72,10 @@ function place_legend(width: number, x: number, y: number, words: number): Legen
 
 /** Inside the masked triangle where it fits, at the right edge of the panel; else below. */
 function place_callout(width: number, x: number, y: number, cell: number, n: number, map: Box | null): Box {
-  if (map) return { x: map.w + 32, y: 4, w: width - map.w - 32, h: 100 };
+  if (map) return { x: map.w + 32, y: 4, w: width - map.w - 32, h: 108 };
   for (const [w, h] of [[304, 150], [264, 170], [232, 190]] as const)
     if (x + Math.ceil((h + 8) / cell) * cell + 12 <= width - w && h < n * cell) return { x: width - w - 0.5, y: y + 0.5, w, h };
-  return { x: 0.5, y: y + n * cell + sums_height + 16.5, w: width - 1, h: width < 480 ? 128 : 92 };
+  return { x: 0.5, y: y + n * cell + sums_height + 16.5, w: width - 1, h: width < 480 ? 128 : 108 };
 }
 
 const at_cell = (square: Square, query: number, key: number): [number, number] =>
@@ -301,9 +301,10 @@ function draw_callout(pen: Pen, square: Square, scene: Scene): void {
   const meta = { align: "right", colour: theme.ink_2 } as const, wide = w > 380;
   const pair = `query ${whole(look.query)} → key ${whole(look.key)}`, rounding = waiting ? 0 : pattern.rounding(look.layer, look.head, look.query, look.key);
   const doubt = masked || !rounding ? "" : `± ${fixed(rounding, 4)} at most: √p was rounded to 1/255`;
-  const right = wide && doubt ? `${pair} · ${doubt}` : pair, beside = pen.width(number, { size: 24, weight: 600 }) + pen.width(right) + 42 <= w;
-  if (beside) pen.text(right, x + w - 14, y + 23, meta);
-  const below = (beside ? [wide ? "" : doubt] : [pair, doubt]).filter(Boolean); // the number
+  const room = w - 42 - pen.width(number, { size: 24, weight: 600 }), both = wide && doubt ? `${pair} · ${doubt}` : pair;
+  const right = [both, pair].find((words) => pen.width(words) <= room) ?? "";
+  if (right) pen.text(right, x + w - 14, y + 23, meta);
+  const below = [right ? "" : pair, right.endsWith(doubt) ? "" : doubt].filter(Boolean); // the number
   const notes = below.flatMap((note) => wrap(note, w - 32, font(theme), measure)), under = 16 * notes.length;
   notes.forEach((note, i) => pen.text(note, x + 16, y + 52 + 16 * i, { colour: theme.ink_3 }));
   const lines = wrap(sentence(scene), w - 32, font(theme, { size: 13 }), measure), most = Math.floor((h - 48 - under) / 20);
