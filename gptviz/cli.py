@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +40,7 @@ def _in_a_sentence(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def told(*args: Any, **options: Any) -> None:
         try:
-            with spelled(_as_typed(command)):
+            with spelled(_as_typed(command)), _warnings_in_sentences():
                 command(*args, **options)
         except (ValueError, TypeError, OSError) as error:
             print(f"gptviz: {error}", file=sys.stderr)
@@ -52,6 +53,21 @@ def _in_a_sentence(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from error
 
     return told
+
+
+@contextlib.contextmanager
+def _warnings_in_sentences() -> Iterator[None]:
+    """A warning is a sentence on standard error, told once, without the line of our source that gave it."""
+    told: set[str] = set()
+
+    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            print(f"gptviz: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        yield
 
 
 def _as_typed(command: Callable[..., None]) -> Shell:

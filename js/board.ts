@@ -488,7 +488,10 @@ export class Board {
     document.fonts?.ready.then(() => { if (!signal.aborted) { for (const one of this.mounted) one.laid = ""; this.queue(); } });
     this.host.on_change(this.pull);
     this.host.on_message(this.receive);
-    if (!this.host.live) return;
+    if (!this.host.live) { // a page of its own: keys that mean the same in every view work before the first click
+      document.addEventListener("keydown", (event) => { if (event.target === document.body) this.press(event); }, { signal });
+      return;
+    }
     this.host.send({ ask: "hello" });
     setTimeout(() => { if (!this.alive && !signal.aborted) { this.chrome.form.el.hidden = true; this.chrome.header.saved.hidden = false; } }, 4000);
   }

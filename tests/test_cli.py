@@ -105,6 +105,18 @@ def test_a_sentence_spells_what_was_typed(tmp_path, sorter):
     assert f"{program()} verify {sorter} lists every damaged file" in run("inspect", sorter, "ABC").output
 
 
+def test_a_warning_is_told_once_in_a_sentence(sorter):
+    journal = sorter / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[: len(lines) // 2]))
+    done = subprocess.run([sys.executable, "-m", "gptviz", "inspect", sorter, "ABC"], capture_output=True, text=True,
+                          timeout=600)
+    told = done.stderr.splitlines()
+    assert told
+    assert all(line.startswith("gptviz: ") for line in told), told
+    assert len(told) == len(set(told))
+
+
 def test_every_advice_has_a_spelling_for_the_shell():
     said = {name for name in vars(Spelling) if not name.startswith("_")}
     assert said <= set(vars(Shell))

@@ -129,6 +129,17 @@ def test_help_opens_and_closes(board):
     assert board.page.locator(".gv-help").is_hidden()
 
 
+def test_keys_of_the_whole_page_work_before_the_first_click(board):
+    assert board.page.evaluate("document.activeElement === document.body")
+    board.page.keyboard.press("?")
+    assert board.page.locator(".gv-help").is_visible()
+    board.page.keyboard.press("Escape")
+    assert board.page.locator(".gv-help").is_hidden()
+    board.page.keyboard.press("]")
+    board.settle()
+    assert board.title("head").startswith("L1H1\n")
+
+
 def test_controls_that_need_a_kernel_are_hidden(board):
     assert board.page.locator(".gv-form").is_hidden()
     said = "saved page: new texts and edits need a notebook"
