@@ -429,7 +429,8 @@ def test_a_page_with_the_weights_of_one_layer_pays_for_its_cells(open_page, tmp_
     model = make_model(n_embd=320, n_layer=4, n_head=4, block_size=256, vocab_size=11)
     trace = record(model, torch.arange(tokens) % 11)
     board = step_through(trace, model)
-    asked = int(re.search(r"budget=(\d+)_000_000", " ".join(board.views[0].content["left_out"]))[1]) * 1_000_000
+    budgets = re.findall(r"budget=(\d+)_000_000", " ".join(board.views[0].content["left_out"]))
+    asked = int(budgets[-1]) * 1_000_000  # for the weights of one layer; one before it is for the tensors of all
     board.layer = 2
     export_html(board, tmp_path / "one.html", budget=asked)
     page = open_page((tmp_path / "one.html").as_uri() + "#L2-H0-stage-13-token-5")
