@@ -1,6 +1,7 @@
 """One trace as a board; with a model, of any text that the reader types into it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,12 +100,14 @@ def explore(
     if other is not None:
         _check_other(trace, other)
     called = _called(trace, other, compared)
+    most_changed = functools.cache(lambda: _most_changed(trace, other))  # a look at every weight of both
 
     def make(one: Any) -> list[View]:
         made = trace_views(one, tokenizer, model=model, views=chosen)
         if other is None or one is not trace:
             return made
-        return [_heads_of_both(one, other, called) if view.kind == "attention" else view for view in made]
+        return [_heads_of_both(one, other, called, bool(most_changed())) if view.kind == "attention" else view
+                for view in made]
 
     names = sorted({name for part in chosen for name in parts()[part].names})
     editing = Editing(model, tokenizer, trace, text, make, heads_part, names) if editable else None
@@ -112,7 +115,7 @@ def explore(
     board = Board(shown, title=title, facts=facts(trace.config), text=text, limit=trace.config.block_size,
                   editable=editable, source=editing.views if editing else None,
                   actions=actions_of(model, tokenizer) | {"edit": editing.act} if editing else None,
-                  **_most_changed(trace, other))
+                  **most_changed())
     if editing:
         editing.board = board
     board.picture = lambda: picture(board)
@@ -173,9 +176,9 @@ def heads_part(trace: Any, other: Any = None, compared: tuple[str, str] = ("orig
     return dataclasses.replace(heads, checks=checks or heads.checks)
 
 
-def _heads_of_both(trace: Any, other: Any, called: tuple[str, str]) -> View:
+def _heads_of_both(trace: Any, other: Any, called: tuple[str, str], changed: bool) -> View:
     """The heads of two traces, which open on the difference; a view without one says so."""
-    said = {"options": DIFFERENCE} | ({} if _most_changed(trace, other) else {"unchanged": True})
+    said = {"options": DIFFERENCE} | ({} if changed else {"unchanged": True})
     return dataclasses.replace(heads_part(trace, other, called), content=said)
 
 

@@ -31,6 +31,7 @@ from gptviz.spelling import spelling
 SCHEMA_VERSION = 1
 STOP = "STOP"
 UNLISTED = "unlisted"  # holds files whose lines were lost, since the run was resumed without them
+WHY_UNLISTED = "has lost lines, or belongs to a copy that was not finished or was made while the run trained"
 _LARGEST_HEADER = 1 << 26  # run.json holds a vocabulary at most
 
 
@@ -585,11 +586,20 @@ class Run:
         return sizes
 
 
+def files_of_steps(names: list[str]) -> str:
+    """Which files a sentence is about, by their steps.
+
+    Example:
+        >>> files_of_steps(["ckpt/0000000120.safetensors", "ckpt/0000000140.safetensors"])
+        'files of the 2 steps 120 to 140'
+    """
+    steps = sorted(set(map(step_of, names)))
+    return f"files of the {len(steps)} steps {steps[0]} to {steps[-1]}"
+
+
 def lost_lines(journal: Path, unlisted: list[str]) -> str:
     """What files tell of a journal that does not list them."""
-    steps = sorted(set(map(step_of, unlisted)))
-    return (f"{journal} has lost lines, or belongs to a copy that was not finished or was made while the run trained: "
-            f"files of the {len(steps)} steps {steps[0]} to {steps[-1]} lie beside it that it does not list, and how "
+    return (f"{journal} {WHY_UNLISTED}: {files_of_steps(unlisted)} lie beside it that it does not list, and how "
             f"the run went on after its last line is not known. Restore it from a copy; or resume the run from what is "
             f"listed, which keeps these files in {journal.parent / UNLISTED}.")
 

@@ -20,10 +20,10 @@ from typing import Any, Literal
 from gptviz.runs import lock
 from gptviz.runs.cadence import kept_resume_points
 from gptviz.runs.faults import NotARun, RunLocked
-from gptviz.runs.files import FILE_NAME, Arrays, file_name, serialise, step_of
+from gptviz.runs.files import FILE_NAME, Arrays, file_name, serialise
 from gptviz.runs.history import JOURNAL, METRICS, History
 from gptviz.runs.journal import LineWriter, Record, encode, lossless
-from gptviz.runs.reader import STOP, UNLISTED, read_info
+from gptviz.runs.reader import STOP, UNLISTED, WHY_UNLISTED, files_of_steps, read_info
 from gptviz.runs.replica import Replica
 from gptviz.spelling import spelling
 from gptviz.whole_files import TEMPORARY, write_whole
@@ -294,9 +294,7 @@ class RunWriter:
         for name in names:
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).rename(place / name)
-        steps = sorted(set(map(step_of, names)))
-        return (f"{self.folder / JOURNAL} does not list the files of the {len(steps)} steps {steps[0]} to {steps[-1]}: "
-                "it has lost lines, or belongs to a copy that was not finished or was made while the run trained. "
+        return (f"{self.folder / JOURNAL} does not list the {files_of_steps(names)}: it {WHY_UNLISTED}. "
                 f"These files were moved to {place}, and the run goes on from what is listed.")
 
     def _what_was_cut(self) -> str | None:
